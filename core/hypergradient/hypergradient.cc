@@ -1,0 +1,205 @@
+#include "core/hypergradient/hypergradient.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "core/problem/context_objective.h"
+
+namespace bilevel {
+namespace {
+
+constexpr double kUnitRoundoff = 0x1p-53;
+
+// One context at one policy: f_c, y, its gradient.
+struct ContextGradient {
+  ContextObjective objective;
+  Adjoint adjoint;
+  ParameterGradient gradient;  // direct and implicit part
+};
+
+struct Request {
+  const Context& context;
+  const RegularizedMdp& follower;
+  const Vector& x;
+  const Vector& theta;
+  const LowerLevelOptions& options;
+  const Interrupt& interrupt;
+  PolicySystem& system;
+};
+
+TermInput InputOf(const Request& request, const Vector& pi) {
+  return {*request.follower.mdp, pi, request.x, request.theta, request.system, request.options.adjoint_tolerance,
+          request.interrupt};
+}
+
+// request.system must hold pi.
+ContextGradient Differentiate(const Request& request, const Vector& pi, const Vector& start) {
+  ContextObjective objective = EvaluateContextObjective(request.context, InputOf(request, pi));
+  Adjoint adjoint = SolveAdjoint(request.follower, pi, {.y = objective.y, .q = {}, .value = {}},
+                                 request.options.adjoint_tolerance, start, request.interrupt, request.system);
+  ParameterGradient gradient = objective.direct;
+  request.context.reward.AddPullback(adjoint.reward_gradient, request.x, gradient);
+  return {std::move(objective), std::move(adjoint), std::move(gradient)};
+}
+
+struct ContextRadius {
+  double objective;
+  ParameterGradient gradient;
+};
+
+ContextRadius BoundContext(const Request& request, const Vector& pi, const ContextGradient& value,
+                           const FollowerError& error) {
+  ContextObjectiveRadius radius = BoundContextObjective(request.context, InputOf(request, pi), value.objective, error);
+  Majorant majorant(*request.follower.mdp, request.system, request.follower.discount, error.kappa, request.interrupt);
+  const AdjointError adjoint = BoundAdjointError(request.follower, pi, {.y = value.objective.y, .q = {}, .value = {}},
+                                                 value.adjoint, error, radius.centered_y, majorant, request.system);
+  request.context.reward.AddPullbackRadius(adjoint.reward_gradient, value.adjoint.reward_gradient.cwiseAbs(), request.x,
+                                           radius.direct);
+  return {radius.value, std::move(radius.direct)};
+}
+
+// Bound on |gradient - true|_2 from the radii, with the roundings of the last assembly.
+double AssembleBound(const BilevelProblem& problem, const ParameterGradient& radius, const ParameterGradient& value,
+                     const Vector& x) {
+  const double steps = static_cast<double>(x.size()) + static_cast<double>(problem.contexts.size()) + 16;
+  const Vector theta = radius.theta + steps * kUnitRoundoff * value.theta.cwiseAbs();
+  const Vector bound = problem.map.PullbackRadius(x, theta) + radius.x +
+                       8 * kUnitRoundoff * (value.x.cwiseAbs() + problem.penalties.squared_l2 * x.cwiseAbs());
+  return bound.norm() * (1 + 1e-10);
+}
+
+}  // namespace
+
+const Termination& Worse(const Termination& a, const Termination& b) {
+  return a.reason == StopReason::kConverged ? b : a;
+}
+
+HypergradientEvaluator::HypergradientEvaluator(const BilevelProblem& problem, const LowerLevelOptions& options,
+                                               const WarmStart& start)
+    : problem_(problem), options_(options), warm_start_(start) {
+  warm_start_.values.resize(problem.contexts.size());
+  warm_start_.adjoints.resize(problem.contexts.size());
+  for (const Context& context : problem.contexts) {
+    systems_.push_back(std::make_unique<PolicySystem>(*context.mdp, SystemKind(options, context.mdp->num_states())));
+  }
+}
+
+HypergradientEvaluator::~HypergradientEvaluator() = default;
+
+absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Evaluate(const Vector& x, const Interrupt& interrupt) {
+  return Run(x, false, interrupt);
+}
+
+absl::StatusOr<HypergradientPoint> HypergradientEvaluator::EvaluateCertified(const Vector& x,
+                                                                             const Interrupt& interrupt) {
+  return Run(x, true, interrupt);
+}
+
+absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, bool certify,
+                                                               const Interrupt& interrupt) {
+  ++evaluations_;
+  const int n = problem_.num_parameters;
+  const size_t num_contexts = problem_.contexts.size();
+  const Vector theta = problem_.map.Apply(x);
+  HypergradientPoint point;
+  point.x = x;
+  std::vector<ParameterGradient> gradients(num_contexts, ParameterGradient(n)), refined = gradients, radii = gradients;
+  std::vector<double> objective_radii(num_contexts, 0.0);
+
+  for (size_t c = 0; c < num_contexts; ++c) {
+    const Context& context = problem_.contexts[c];
+    PolicySystem& system = *systems_[c];
+    const PolicySystem::Counters before = system.counters();
+    const RegularizedMdp follower = problem_.Follower(c, x, theta);
+    point.contexts.emplace_back();
+    ContextPoint& result = point.contexts.back();
+    ASSIGN_OR_RETURN(result.solution, SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
+    point.termination = Worse(point.termination, result.solution.termination);
+    system.SetPolicy(result.solution.backup.pi);
+
+    const Request request{context, follower, x, theta, options_, interrupt, system};
+    ContextGradient gradient = Differentiate(request, result.solution.backup.pi, warm_start_.adjoints[c]);
+    if (const std::optional<StopReason> reason = interrupt.Check(); reason.has_value()) {
+      point.termination = Worse(point.termination, Termination{*reason, "stopped inside an evaluation"});
+    }
+    point.context_objectives.push_back(gradient.objective.value);
+    point.certificate.backward_error = std::max(point.certificate.backward_error, result.solution.residual);
+    point.certificate.adjoint_backward_error =
+        std::max(point.certificate.adjoint_backward_error, gradient.adjoint.residual_l1);
+
+    if (certify) {
+      result.error = BoundFollowerError(follower, result.solution, system, interrupt);
+      const RefinedFollower next = RefineFollower(follower, result.solution, result.error);
+      system.SetPolicy(next.backup.pi);
+      ContextGradient further = Differentiate(request, next.backup.pi, gradient.adjoint.z);
+      const ContextRadius radius = BoundContext(request, next.backup.pi, further, next.error);
+      radii[c] = radius.gradient;
+      objective_radii[c] = std::abs(further.objective.value - gradient.objective.value) + radius.objective;
+      refined[c] = std::move(further.gradient);
+    }
+    gradients[c] = std::move(gradient.gradient);
+    if (result.solution.value.allFinite()) warm_start_.values[c] = result.solution.value;
+    if (gradient.adjoint.z.allFinite()) warm_start_.adjoints[c] = gradient.adjoint.z;
+    result.counters.products = system.counters().products - before.products;
+    result.counters.factorizations = system.counters().factorizations - before.factorizations;
+  }
+
+  const std::vector<double> weights = problem_.ActiveWeights(point.context_objectives);
+  ParameterGradient total(n), total_refined(n), total_radius(n);
+  for (size_t c = 0; c < num_contexts; ++c) {
+    if (weights[c] == 0) continue;
+    total.Add(weights[c], gradients[c]);
+    total_refined.Add(weights[c], refined[c]);
+    total_radius.Add(weights[c], radii[c]);
+  }
+  for (size_t c = 0; c < num_contexts; ++c) {
+    const double radius = problem_.contexts[c].weight * objective_radii[c];
+    double& bound = point.certificate.objective_error_bound;
+    bound = problem_.aggregation == Aggregation::kWorstCase ? std::max(bound, radius) : bound + radius;
+  }
+  point.objective = problem_.Aggregate(point.context_objectives, x);
+  point.gradient = problem_.AssembleGradient(total, x);
+  point.gradient_norm = problem_.ProjectedGradientNorm(x, point.gradient);
+  if (certify) {
+    point.certified = true;
+    point.certificate.error_estimate = (problem_.AssembleGradient(total_refined, x) - point.gradient).norm();
+    point.certificate.error_bound =
+        point.certificate.error_estimate + AssembleBound(problem_, total_radius, total_refined, x);
+    point.certificate.objective_error_bound += (static_cast<double>(n + num_contexts) + 8) * kUnitRoundoff *
+                                               (std::abs(point.objective) + std::abs(problem_.PenaltyValue(x)));
+  }
+  if (!std::isfinite(point.objective) || !point.gradient.allFinite()) {
+    point.termination = {StopReason::kDiverged, "objective or gradient is not finite at these parameters"};
+  }
+  return point;
+}
+
+absl::StatusOr<HypergradientEvaluator::ObjectiveValue> HypergradientEvaluator::EvaluateObjective(
+    const Vector& x, const Interrupt& interrupt) {
+  ++evaluations_;
+  const Vector theta = problem_.map.Apply(x);
+  ObjectiveValue result;
+  std::vector<double> objectives;
+  for (size_t c = 0; c < problem_.contexts.size(); ++c) {
+    PolicySystem& system = *systems_[c];
+    const RegularizedMdp follower = problem_.Follower(c, x, theta);
+    ASSIGN_OR_RETURN(const LowerLevelSolution solution,
+                     SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
+    result.termination = Worse(result.termination, solution.termination);
+    if (solution.value.allFinite()) warm_start_.values[c] = solution.value;
+    system.SetPolicy(solution.backup.pi);
+    const Request request{problem_.contexts[c], follower, x, theta, options_, interrupt, system};
+    objectives.push_back(EvaluateContextObjective(problem_.contexts[c], InputOf(request, solution.backup.pi)).value);
+  }
+  result.value = problem_.Aggregate(objectives, x);
+  if (const std::optional<StopReason> reason = interrupt.Check(); reason.has_value()) {
+    result.termination = Worse(result.termination, Termination{*reason, "stopped inside an evaluation"});
+  } else if (!std::isfinite(result.value)) {
+    result.termination = {StopReason::kDiverged, "objective is not finite at these parameters"};
+  }
+  return result;
+}
+
+}  // namespace bilevel

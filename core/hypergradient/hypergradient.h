@@ -1,0 +1,97 @@
+// phi(x) and its hyper-gradient, with certificates.
+//
+//   d phi / dx = df/dx + J_r(x)^T lambda,   lambda from the adjoint of each context            (math.md (8))
+//
+// Certificates (math.md section 3; derived in core/README.md): backward errors are free; the estimate is the distance
+// to the gradient one Newton step further; the bound adds to it a bound on the error of that further gradient, by
+// propagating entrywise error bounds of V, pi, y and z'.
+
+#ifndef BILEVEL_CORE_HYPERGRADIENT_HYPERGRADIENT_H_
+#define BILEVEL_CORE_HYPERGRADIENT_HYPERGRADIENT_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/interrupt.h"
+#include "core/hypergradient/adjoint.h"
+#include "core/mdp/lower_level.h"
+#include "core/problem/bilevel_problem.h"
+
+namespace bilevel {
+
+struct Certificate {
+  double backward_error = 0;          // largest |V - T V|_inf over contexts
+  double adjoint_backward_error = 0;  // largest |residual|_1 of an adjoint system over contexts
+  double error_estimate = 0;          // of |gradient - true gradient|_2; not a bound
+  double error_bound = 0;             // >= |gradient - true gradient|_2
+  double objective_error_bound = 0;   // >= |objective - true objective|
+};
+
+// Where inner solves start; one entry for each context, each vector [S] or empty.
+struct WarmStart {
+  std::vector<Vector> values;
+  std::vector<Vector> adjoints;
+};
+
+struct ContextPoint {
+  LowerLevelSolution solution;
+  FollowerError error;              // filled when certified
+  PolicySystem::Counters counters;  // linear algebra of this evaluation
+};
+
+struct HypergradientPoint {
+  Vector x;
+  double objective = 0;
+  std::vector<double> context_objectives;
+  Vector gradient;
+  double gradient_norm = 0;  // of the projected gradient map at unit step
+  bool certified = false;
+  Certificate certificate;  // without certification: backward errors only
+  Termination termination;
+  std::vector<ContextPoint> contexts;
+};
+
+// Evaluates at many x, one after the other; keeps factorisations and warm starts between calls. Not thread-safe.
+class HypergradientEvaluator {
+ public:
+  // problem must outlive this, pass CheckObjective; options must be valid. Entries of `start` with the wrong size are
+  // ignored.
+  HypergradientEvaluator(const BilevelProblem& problem, const LowerLevelOptions& options, const WarmStart& start = {});
+  ~HypergradientEvaluator();
+
+  // Objective and gradient at x. An interruption or a limit is no error: the point says so in `termination`, and its
+  // bound still holds. INVALID_ARGUMENT: see SolveLowerLevel.
+  absl::StatusOr<HypergradientPoint> Evaluate(const Vector& x, const Interrupt& interrupt);
+
+  // The same with all certificates.
+  absl::StatusOr<HypergradientPoint> EvaluateCertified(const Vector& x, const Interrupt& interrupt);
+
+  // Objective alone: no adjoint.
+  struct ObjectiveValue {
+    double value = 0;
+    Termination termination;
+  };
+  absl::StatusOr<ObjectiveValue> EvaluateObjective(const Vector& x, const Interrupt& interrupt);
+
+  // The state after the last evaluation.
+  const WarmStart& warm_start() const { return warm_start_; }
+
+  int evaluations() const { return evaluations_; }
+
+ private:
+  absl::StatusOr<HypergradientPoint> Run(const Vector& x, bool certify, const Interrupt& interrupt);
+
+  const BilevelProblem& problem_;
+  LowerLevelOptions options_;
+  WarmStart warm_start_;
+  std::vector<std::unique_ptr<PolicySystem>> systems_;  // one for each context
+  int evaluations_ = 0;
+};
+
+// The worse of two terminations: any reason beats CONVERGED, the first such one stays.
+const Termination& Worse(const Termination& a, const Termination& b);
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_HYPERGRADIENT_HYPERGRADIENT_H_

@@ -1,0 +1,47 @@
+// How far a computed V and its policy are from the exact soft-optimal ones, entry by entry, proven.
+//
+// With r = T V - V, e the Newton step (I - gamma P^pi) e ~ r and U = V + e, choose eta >= 0 with
+// (I - gamma (1 + kappa) P^pi) eta >= |T U - U| + rounding. T is monotone and convex, so U - eta is a lower and U + eta
+// an upper solution as long as the policies between them stay below (1 + kappa) pi, and V* lies between them. Nothing
+// is assumed of the accuracy of e.  Derivation: core/README.md.
+
+#ifndef BILEVEL_CORE_MDP_FOLLOWER_ERROR_H_
+#define BILEVEL_CORE_MDP_FOLLOWER_ERROR_H_
+
+#include "core/base/interrupt.h"
+#include "core/mdp/lower_level.h"
+#include "core/mdp/policy_system.h"
+
+namespace bilevel {
+
+struct FollowerError {
+  // V* is in V + value_shift +- value_radius, [S].
+  Vector value_shift;
+  Vector value_radius;
+  // |log pi* - log pi| and |pi* - pi|, [S*A]; 0 where unavailable.
+  Vector log_pi_radius;
+  Vector pi_radius;
+  // pi* <= (1 + kappa) pi; may be infinite.
+  double kappa = 0;
+
+  // |V* - V|, [S].
+  Vector ValueBound() const { return value_shift.cwiseAbs() + value_radius; }
+};
+
+// `system` must hold solution.backup.pi. Cost: two linear solves to a few digits and two sweeps; when interrupted only
+// the sweeps.
+FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLevelSolution& solution,
+                                 PolicySystem& system, const Interrupt& interrupt);
+
+// The answer one Newton step further, U = V + value_shift, with its own error: second order in that of V, or rounding.
+struct RefinedFollower {
+  Vector value;       // U [S]
+  SoftBackup backup;  // T at U
+  FollowerError error;
+};
+RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelSolution& solution,
+                               const FollowerError& error);
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_MDP_FOLLOWER_ERROR_H_

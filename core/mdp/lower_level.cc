@@ -1,0 +1,264 @@
+#include "core/mdp/lower_level.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "core/base/field_error.h"
+#include "core/base/status_macros.h"
+#include "core/base/text.h"
+
+namespace bilevel {
+namespace {
+
+constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
+// The automatic choice sweeps this often before it considers Newton's method, and stays with sweeps when at most so
+// many more are foreseen (benchmarks: a Newton step costs about as much as 60 sweeps).
+constexpr int kFirstSweeps = 40;
+constexpr int kForeseenSweeps = 60;
+constexpr int kContractionWindow = 8;
+// Chord steps: kept while the residual falls by this factor; renewed at the next step when it falls by less than kGood.
+constexpr double kGoodChord = 0.02;
+constexpr double kBadChord = 0.25;
+// Inexact Newton: relative residual of each linear solve.
+constexpr double kForcing = 1e-3;
+
+class Solver {
+ public:
+  Solver(const RegularizedMdp& follower, const LowerLevelOptions& options, const Interrupt& interrupt,
+         PolicySystem& system)
+      : follower_(follower), options_(options), interrupt_(interrupt), system_(system) {
+    reward_scale_ = follower.reward.size() == 0 ? 0.0 : follower.reward.lpNorm<Eigen::Infinity>();
+  }
+
+  absl::StatusOr<LowerLevelSolution> Run(const Vector& start) {
+    const int S = follower_.mdp->num_states();
+    Move(start.size() == S ? start : Vector::Zero(S));
+    switch (Method()) {
+      case LowerLevelMethod::kNewtonDense:
+        solution_.method = LowerLevelMethod::kNewtonDense;
+        NewtonDense();
+        break;
+      case LowerLevelMethod::kNewtonKrylov:
+        solution_.method = LowerLevelMethod::kNewtonKrylov;
+        Sweep(kFirstSweeps, false);
+        NewtonKrylov();
+        break;
+      case LowerLevelMethod::kSweeps:
+        solution_.method = LowerLevelMethod::kSweeps;
+        Sweep(options_.max_sweeps, false);
+        break;
+      case LowerLevelMethod::kAutomatic:
+        solution_.method = LowerLevelMethod::kSweeps;
+        Sweep(options_.max_sweeps, true);
+        if (!Done()) {
+          solution_.method = LowerLevelMethod::kNewtonKrylov;
+          NewtonKrylov();
+        }
+        break;
+    }
+    RETURN_IF_ERROR(Unreachable());
+    Conclude();
+    return std::move(solution_);
+  }
+
+ private:
+  LowerLevelMethod Method() const {
+    if (options_.method != LowerLevelMethod::kAutomatic) return options_.method;
+    return system_.kind() == PolicySystem::Kind::kDense ? LowerLevelMethod::kNewtonDense : LowerLevelMethod::kAutomatic;
+  }
+
+  // Makes v the current iterate.
+  void Move(Vector v) {
+    solution_.value = std::move(v);
+    solution_.backup = ApplySoftBellman(follower_, solution_.value);
+    ++solution_.sweeps;
+    step_ = solution_.backup.value - solution_.value;
+    solution_.residual = step_.lpNorm<Eigen::Infinity>();
+  }
+
+  double Scale() const { return solution_.value.lpNorm<Eigen::Infinity>(); }
+
+  double Tolerance() const {
+    return options_.residual_tolerance.value_or(std::max(1e-10 * reward_scale_, 16 * kEpsilon * Scale()));
+  }
+
+  // V* is at least this large in the sup norm, so no tolerance below 4 eps times it can be reached.
+  double ScaleOfSolution() const {
+    return Scale() - solution_.residual / (1 - follower_.discount * std::max(1.0, follower_.mdp->max_row_sum()));
+  }
+
+  bool Impossible() const {
+    return options_.residual_tolerance.has_value() && *options_.residual_tolerance < 4 * kEpsilon * ScaleOfSolution();
+  }
+
+  absl::Status Unreachable() const {
+    if (!Impossible()) return absl::OkStatus();
+    return FieldError("residual_tolerance", absl::StrCat("is ", ToText(*options_.residual_tolerance),
+                                                         "; double precision cannot go below 4 * 2^-52 * max|V| = ",
+                                                         ToText(4 * kEpsilon * ScaleOfSolution())));
+  }
+
+  // Looks at the reasons to stop; remembers an interruption.
+  bool Done() {
+    if (!std::isfinite(solution_.residual) || solution_.residual <= Tolerance() || Impossible()) return true;
+    return Stopped();
+  }
+
+  bool Stopped() {
+    if (!interrupted_.has_value()) interrupted_ = interrupt_.Check();
+    return interrupted_.has_value() || solution_.sweeps >= options_.max_sweeps;
+  }
+
+  // V <- T V, with the span shift as soon as it meets the tolerance. With `foresee`, gives up after kFirstSweeps when
+  // more than kForeseenSweeps are still to come.
+  void Sweep(int sweeps, bool foresee) {
+    const double gamma = follower_.discount;
+    const bool stochastic = follower_.mdp->min_row_sum() > 1 - 1e-8;
+    std::vector<double> spans;
+    for (int i = 0; i < sweeps && !Done(); ++i) {
+      const double m = step_.minCoeff(), M = step_.maxCoeff();
+      const double middle = stochastic ? gamma / (1 - gamma) * 0.5 * (m + M) : 0.0;
+      const double reach = stochastic ? 0.5 * gamma * (M - m) : gamma * std::max(std::abs(m), std::abs(M));
+      spans.push_back(reach);
+      Vector next = solution_.backup.value;
+      if (stochastic && reach <= Tolerance()) next.array() += middle;
+      Move(std::move(next));
+      if (foresee && i + 1 >= kFirstSweeps && (i + 1) % kContractionWindow == 0 && Foreseen(spans) > kForeseenSweeps)
+        return;
+    }
+  }
+
+  // Sweeps still needed if the reach goes on falling as it did.
+  double Foreseen(const std::vector<double>& spans) const {
+    const double now = spans.back(), then = spans[spans.size() - 1 - kContractionWindow];
+    if (!(now < then)) return std::numeric_limits<double>::infinity();
+    const double rate = std::log(then / now) / kContractionWindow;
+    return std::max(0.0, std::log(now / Tolerance())) / rate;
+  }
+
+  bool AtRoundingLevel() const { return solution_.residual <= 4 * kEpsilon * std::max(Scale(), reward_scale_); }
+  bool NearRoundingLevel() const { return solution_.residual <= 64 * kEpsilon * std::max(Scale(), reward_scale_); }
+
+  // Goes on to rounding level, where a step costs O(S^2).
+  void NewtonDense() {
+    const double gamma = follower_.discount;
+    bool fresh = false, renew = !system_.HasFactorization(gamma);
+    while (std::isfinite(solution_.residual) && !AtRoundingLevel() && !Stopped()) {
+      if (renew) {
+        system_.SetPolicy(solution_.backup.pi);
+        system_.Refactor(gamma);
+        fresh = true;
+        renew = false;
+      }
+      LowerLevelSolution before = solution_;
+      const Vector step_before = step_;
+      Move(solution_.value + system_.ApplyFactorization(gamma, step_));
+      const bool falls = solution_.residual <= kBadChord * before.residual;
+      if (!fresh && !falls) {
+        const int sweeps = solution_.sweeps;
+        const bool near = before.residual <= 64 * kEpsilon * std::max(Scale(), reward_scale_);
+        if (solution_.residual >= before.residual) {
+          solution_ = std::move(before);
+          solution_.sweeps = sweeps;
+          step_ = step_before;
+        }
+        if (near) return;
+        renew = true;
+        continue;
+      }
+      ++solution_.newton_steps;
+      if (fresh && solution_.residual >= before.residual && NearRoundingLevel()) {
+        const int sweeps = solution_.sweeps, steps = solution_.newton_steps;
+        solution_ = std::move(before);
+        solution_.sweeps = sweeps;
+        solution_.newton_steps = steps;
+        step_ = step_before;
+        return;
+      }
+      renew = solution_.residual > kGoodChord * before.residual && !NearRoundingLevel();
+      fresh = false;
+    }
+  }
+
+  void NewtonKrylov() {
+    const double gamma = follower_.discount;
+    Vector e = Vector::Zero(solution_.value.size());
+    int stagnant = 0;
+    while (!Done()) {
+      system_.SetPolicy(solution_.backup.pi);
+      e.setZero();
+      const double tolerance = std::max(0.25 * Tolerance(), kForcing * solution_.residual);
+      system_.Solve(gamma, step_, tolerance, interrupt_, e);
+      if (Stopped()) return;
+      const double before = solution_.residual;
+      Move(solution_.value + e);
+      ++solution_.newton_steps;
+      stagnant = NearRoundingLevel() && solution_.residual > 0.5 * before ? stagnant + 1 : 0;
+      if (stagnant == 3) return;
+    }
+  }
+
+  void Conclude() {
+    const std::string facts = absl::StrCat("|V - T V|_inf = ", ToText(solution_.residual), " after ", solution_.sweeps,
+                                           " sweeps; tolerance ", ToText(Tolerance()));
+    Termination& termination = solution_.termination;
+    termination.detail = facts;
+    if (!std::isfinite(solution_.residual)) {
+      termination.reason = StopReason::kDiverged;
+      termination.detail = "values overflow double precision; scale the reward down";
+    } else if (solution_.residual <= Tolerance()) {
+      termination.reason = StopReason::kConverged;
+    } else if (interrupted_.has_value()) {
+      termination.reason = *interrupted_;
+    } else {
+      termination.reason = StopReason::kIterationLimit;
+      termination.detail += NearRoundingLevel() ? "; rounding keeps it from falling further, ask for a larger one"
+                                                : "; raise max_sweeps or leave the method to the server";
+    }
+  }
+
+  const RegularizedMdp& follower_;
+  const LowerLevelOptions& options_;
+  const Interrupt& interrupt_;
+  PolicySystem& system_;
+  double reward_scale_ = 0;
+  LowerLevelSolution solution_;
+  Vector step_;  // T V - V
+  std::optional<StopReason> interrupted_;
+};
+
+}  // namespace
+
+absl::Status LowerLevelOptions::Validate() const {
+  if (residual_tolerance.has_value() && !(*residual_tolerance > 0 && std::isfinite(*residual_tolerance))) {
+    return FieldError("residual_tolerance",
+                      absl::StrCat("is ", ToText(*residual_tolerance), "; must be finite and > 0"));
+  }
+  if (max_sweeps < 1) return FieldError("max_sweeps", absl::StrCat("is ", max_sweeps, "; must be >= 1"));
+  if (!(adjoint_tolerance >= 1e-15 && adjoint_tolerance <= 0.1)) {
+    return FieldError("adjoint_tolerance", absl::StrCat("is ", ToText(adjoint_tolerance), "; must be in [1e-15, 0.1]"));
+  }
+  return absl::OkStatus();
+}
+
+PolicySystem::Kind SystemKind(const LowerLevelOptions& options, int num_states) {
+  switch (options.method) {
+    case LowerLevelMethod::kNewtonDense:
+      return PolicySystem::Kind::kDense;
+    case LowerLevelMethod::kNewtonKrylov:
+      return PolicySystem::Kind::kKrylov;
+    default:
+      return num_states <= kDenseStates ? PolicySystem::Kind::kDense : PolicySystem::Kind::kKrylov;
+  }
+}
+
+absl::StatusOr<LowerLevelSolution> SolveLowerLevel(const RegularizedMdp& follower, const LowerLevelOptions& options,
+                                                   const Vector& start, const Interrupt& interrupt,
+                                                   PolicySystem& system) {
+  RETURN_IF_ERROR(options.Validate());
+  return Solver(follower, options, interrupt, system).Run(start);
+}
+
+}  // namespace bilevel

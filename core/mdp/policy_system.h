@@ -1,0 +1,117 @@
+// The linear systems of a policy:  A v = b  and  A^T z = b  with  A = I - gamma P^pi,  P^pi(s,s2) = sum_a pi(a|s)
+// P(s2|s,a).
+//
+// A is a row diagonally dominant M-matrix: A^{-1} >= 0 entrywise, and for rows of P^pi that sum to at most b < 1/gamma
+//
+//   |v - A^{-1} b|_inf <= |residual|_inf / (1 - gamma b),   |z - A^{-T} b|_1 <= |residual|_1 / (1 - gamma b).
+//
+// Dense kind: LU with partial pivoting and iterative refinement. The factorisation of an earlier policy serves as long
+// as refinement with it converges fast; it is renewed when it does not. Krylov kind: BiCGSTAB on the merged sparse
+// P^pi (explicit transpose), falling back on v <- b + gamma P^pi v, which always converges.
+//
+// Residuals are recomputed from their definition before a solve returns, so the reported residual is the true one.
+
+#ifndef BILEVEL_CORE_MDP_POLICY_SYSTEM_H_
+#define BILEVEL_CORE_MDP_POLICY_SYSTEM_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "Eigen/LU"
+#include "core/base/interrupt.h"
+#include "core/mdp/tabular_mdp.h"
+
+namespace bilevel {
+
+class PolicySystem {
+ public:
+  enum class Kind { kDense, kKrylov };
+
+  // Work done since construction.
+  struct Counters {
+    int products = 0;        // with P^pi or its transpose
+    int factorizations = 0;  // dense LU
+  };
+
+  struct Outcome {
+    double residual = 0;     // inf-norm for A, 1-norm for A^T
+    bool converged = false;  // residual <= tolerance, or no further digit to be had
+  };
+
+  // mdp must outlive this. Memory: dense 8 S^2 bytes for P^pi and as much for each discount; Krylov 28 bytes a stored
+  // entry of P.
+  PolicySystem(const TabularMdp& mdp, Kind kind);
+
+  Kind kind() const { return kind_; }
+  const Counters& counters() const { return counters_; }
+
+  // pi: [S*A], rows summing to one (not checked).
+  void SetPolicy(const Vector& pi);
+
+  // Renews the factorisation for this discount if it belongs to another policy. Dense kind only; otherwise nothing.
+  void Refactor(double gamma);
+
+  // Dense kind: whether some policy's factorisation for this discount is at hand, and its inverse applied to r.
+  bool HasFactorization(double gamma) const { return factorizations_.contains(gamma); }
+  Vector ApplyFactorization(double gamma, const Vector& r) const;
+
+  // v holds the starting point on entry ([S], may be zero) and the solution on return. Stops when the residual is at
+  // most `tolerance`, or when it no longer falls. Looks at `interrupt` in every iteration.
+  Outcome Solve(double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
+  Outcome SolveTransposed(double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& z);
+
+  // P^pi v and (P^pi)^T z.
+  Vector Multiply(const Vector& v);
+  Vector MultiplyTransposed(const Vector& z);
+
+  // Largest number of entries in a row or a column of P^pi (an upper bound, for rounding analysis).
+  int max_row_entries() const { return max_row_entries_; }
+  int max_column_entries() const { return max_column_entries_; }
+
+ private:
+  enum class Side { kPlain, kTransposed };
+
+  // Merged P^pi: entries of P with the same (s, s2) share a slot. Symbolic part built once, refilled for each policy.
+  struct Merged {
+    std::vector<uint32_t> slot;            // for each stored entry of P, in order of TabularMdp::ForEachEntry
+    std::vector<uint64_t> row_offsets;     // [S + 1]
+    std::vector<uint32_t> row_columns;     // [slots]
+    std::vector<uint32_t> to_transposed;   // slot -> position in the transposed storage
+    std::vector<uint64_t> column_offsets;  // [S + 1]
+    std::vector<uint32_t> column_rows;     // [slots]
+    std::vector<double> values;            // [slots]
+    std::vector<double> transposed;        // [slots]
+  };
+
+  struct Factorization {
+    Eigen::PartialPivLU<Eigen::MatrixXd> lu;
+    uint64_t policy = 0;  // of which policy_ count
+  };
+
+  void BuildMerged();
+  void FillMerged(const Vector& pi);
+  Vector Product(Side side, const Vector& v);
+  Vector Residual(Side side, double gamma, const Vector& b, const Vector& v);
+  Factorization& Factorize(double gamma);
+  Vector ApplyInverse(Side side, const Factorization& factorization, const Vector& r) const;
+  Outcome Refine(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
+  Outcome Iterate(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
+  // One BiCGSTAB run from v; returns on breakdown too.
+  void BiCgStab(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
+
+  const TabularMdp* mdp_;
+  Kind kind_;
+  Counters counters_;
+  int max_row_entries_ = 0;
+  int max_column_entries_ = 0;
+  uint64_t policy_ = 0;  // counts SetPolicy
+  Eigen::MatrixXd dense_;
+  Merged merged_;
+  std::map<double, Factorization> factorizations_;  // by discount
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_MDP_POLICY_SYSTEM_H_

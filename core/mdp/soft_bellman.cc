@@ -1,0 +1,116 @@
+#include "core/mdp/soft_bellman.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace bilevel {
+namespace {
+
+constexpr double kUnitRoundoff = 0x1p-53;
+
+// Row-wise max over available actions: [S].
+Vector RowMax(const TabularMdp& mdp, const Vector& q) {
+  const int S = mdp.num_states(), A = mdp.num_actions();
+  if (mdp.all_available()) {
+    return Eigen::Map<const Eigen::MatrixXd>(q.data(), A, S).colwise().maxCoeff().transpose();
+  }
+  Vector result(S);
+  for (int s = 0; s < S; ++s) {
+    double largest = -std::numeric_limits<double>::infinity();
+    for (Eigen::Index row = Eigen::Index{s} * A; row < (s + Eigen::Index{1}) * A; ++row) {
+      if (mdp.available(row)) largest = std::max(largest, q[row]);
+    }
+    result[s] = largest;
+  }
+  return result;
+}
+
+// Sets the entries of unavailable actions to zero.
+void ZeroUnavailable(const TabularMdp& mdp, Vector& weight) {
+  if (mdp.all_available()) return;
+  for (Eigen::Index row = 0; row < mdp.num_rows(); ++row) {
+    if (!mdp.available(row)) weight[row] = 0;
+  }
+}
+
+// exp((q - rowmax)/tau), 0 where unavailable, and tau log of its row sums plus rowmax.
+struct LogSumExp {
+  Vector exponent;  // (q - rowmax)/tau [S*A]
+  Vector weight;    // exp(exponent) [S*A]
+  Vector sum;       // [S]
+  Vector value;     // [S]
+};
+
+LogSumExp SoftMaximum(const RegularizedMdp& follower, const Vector& q) {
+  const TabularMdp& mdp = *follower.mdp;
+  const Vector largest = RowMax(mdp, q);
+  LogSumExp result;
+  result.exponent = (q - RepeatForActions(mdp, largest)) / follower.temperature;
+  ZeroUnavailable(mdp, result.exponent);
+  // Below this exp is subnormal and Eigen's is clamped; such an action has probability 0 (log pi keeps its value).
+  constexpr double kUnderflow = -709;
+  result.weight = (result.exponent.array() < kUnderflow).select(0.0, result.exponent.array().exp());
+  ZeroUnavailable(mdp, result.weight);
+  result.sum = SumOverActions(mdp, result.weight);
+  result.value = largest.array() + follower.temperature * result.sum.array().log();
+  return result;
+}
+
+Vector ActionValues(const RegularizedMdp& follower, const Vector& v) {
+  Vector q = follower.reward + follower.discount * follower.mdp->ExpectNext(v);
+  ZeroUnavailable(*follower.mdp, q);
+  return q;
+}
+
+}  // namespace
+
+Vector SumOverActions(const TabularMdp& mdp, const Vector& weight) {
+  return Eigen::Map<const Eigen::MatrixXd>(weight.data(), mdp.num_actions(), mdp.num_states())
+      .colwise()
+      .sum()
+      .transpose();
+}
+
+Vector RepeatForActions(const TabularMdp& mdp, const Vector& v) {
+  Vector result(mdp.num_rows());
+  Eigen::Map<Eigen::MatrixXd>(result.data(), mdp.num_actions(), mdp.num_states()).rowwise() = v.transpose();
+  return result;
+}
+
+SoftBackup ApplySoftBellman(const RegularizedMdp& follower, const Vector& v) {
+  const TabularMdp& mdp = *follower.mdp;
+  SoftBackup backup;
+  backup.q = ActionValues(follower, v);
+  LogSumExp soft = SoftMaximum(follower, backup.q);
+  backup.value = std::move(soft.value);
+  backup.pi = soft.weight.array() / RepeatForActions(mdp, soft.sum).array();
+  backup.log_pi = soft.exponent.array() - RepeatForActions(mdp, soft.sum.array().log()).array();
+  ZeroUnavailable(mdp, backup.log_pi);
+  return backup;
+}
+
+Vector SoftValueBackup(const RegularizedMdp& follower, const Vector& v) {
+  return SoftMaximum(follower, ActionValues(follower, v)).value;
+}
+
+SoftBackupRounding BoundSoftBellmanRounding(const RegularizedMdp& follower, const Vector& v, const SoftBackup& backup) {
+  const TabularMdp& mdp = *follower.mdp;
+  const int A = mdp.num_actions();
+  SoftBackupRounding rounding;
+  // k products and sums, one product with gamma, one sum with r.
+  const double steps = mdp.max_row_entries() + 4;
+  rounding.q = steps * kUnitRoundoff * (follower.reward.cwiseAbs() + follower.discount * mdp.ExpectNext(v.cwiseAbs()));
+  if (follower.reward_rounding.size() != 0) rounding.q += follower.reward_rounding;
+  ZeroUnavailable(mdp, rounding.q);
+  // The exponent carries a relative error of two roundings and exp one of a few; both enter (T V)(s) weighted by pi.
+  const Vector spread = SumOverActions(
+      mdp, (backup.pi.array() *
+            (4 * kUnitRoundoff * (RepeatForActions(mdp, backup.value) - backup.q).array().abs() + rounding.q.array()))
+               .matrix());
+  rounding.value =
+      spread.array() + (A + 8) * kUnitRoundoff * follower.temperature + 2 * kUnitRoundoff * backup.value.array().abs();
+  return rounding;
+}
+
+}  // namespace bilevel

@@ -1,0 +1,100 @@
+// A finite Markov decision process without reward, discount or temperature: who can go where.
+//
+// P(s2 | s, a) is [S*A, S], sparse, row s*A + a. A row sums to 1 - termination_probability(s, a): what is missing ends
+// the episode. Actions may be unavailable in a state; policies are 0 there and their rows are dropped.
+//
+// The rest of the code reaches P only through the operations below, so storage can change without touching the
+// mathematics. Stored entries are addressed by their position in the caller's CSR order.
+
+#ifndef BILEVEL_CORE_MDP_TABULAR_MDP_H_
+#define BILEVEL_CORE_MDP_TABULAR_MDP_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "Eigen/Core"
+#include "absl/status/statusor.h"
+
+namespace bilevel {
+
+using Vector = Eigen::VectorXd;
+
+// A field error (with an empty path) unless p >= 0 sums to 1 within the tolerance.
+absl::Status CheckProbabilityVector(const Vector& p, double tolerance);
+
+struct TabularMdpSpec {
+  int num_states = 0;   // S >= 1
+  int num_actions = 0;  // A >= 1
+  // CSR of P: offsets [S*A + 1], columns [entries] strictly increasing within a row, probabilities [entries] in [0, 1].
+  std::vector<uint64_t> offsets;
+  std::vector<uint32_t> columns;
+  std::vector<double> probabilities;
+  // [S*A] in [0, 1]; empty means 0.
+  Vector termination_probability;
+  // [S*A] of 0 and 1; empty means all available. Each state needs one available action.
+  std::vector<uint8_t> available_actions;
+  // [S], >= 0, sum 1 +- 1e-9; empty means uniform.
+  Vector initial_distribution;
+  // Probabilities were rounded to binary32: row sums are accepted within 1e-6 and renormalised.
+  bool single_precision = false;
+};
+
+class TabularMdp {
+ public:
+  // Validates once; afterwards the invariants hold. INVALID_ARGUMENT (a field error) names the first broken rule.
+  // Cost: O(entries).
+  static absl::StatusOr<TabularMdp> Create(TabularMdpSpec spec);
+
+  int num_states() const { return num_states_; }
+  int num_actions() const { return num_actions_; }
+  Eigen::Index num_rows() const { return static_cast<Eigen::Index>(num_states_) * num_actions_; }
+  uint64_t num_entries() const { return columns_.size(); }
+
+  bool all_available() const { return available_.empty(); }
+  bool available(Eigen::Index row) const { return available_.empty() || available_[static_cast<size_t>(row)] != 0; }
+  const Vector& initial_distribution() const { return initial_distribution_; }
+
+  // Smallest and largest sum of an available row of P.
+  double min_row_sum() const { return min_row_sum_; }
+  double max_row_sum() const { return max_row_sum_; }
+  // Largest number of entries in a row.
+  int max_row_entries() const { return max_row_entries_; }
+
+  // P v: [S] -> [S*A]; 0 in unavailable rows.
+  Vector ExpectNext(const Vector& v) const;
+  // P^T y: [S*A] -> [S].
+  Vector PushForward(const Vector& y) const;
+  // P^pi, dense [S, S]: row s is sum_a pi(a|s) P(.|s,a).
+  Eigen::MatrixXd DensePolicyTransitions(const Vector& pi) const;
+
+  // Calls visit(row, entry, column, probability) for every stored entry of an available row, in storage order.
+  template <typename Visitor>
+  void ForEachEntry(Visitor visit) const {
+    for (Eigen::Index row = 0; row < num_rows(); ++row) {
+      if (!available(row)) continue;
+      for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) visit(row, k, columns_[k], probabilities_[k]);
+    }
+  }
+
+  // Probabilities in storage order, 0 in unavailable rows.
+  std::span<const double> probabilities() const { return probabilities_; }
+
+ private:
+  TabularMdp() = default;
+
+  int num_states_ = 0;
+  int num_actions_ = 0;
+  std::vector<uint64_t> offsets_;
+  std::vector<uint32_t> columns_;
+  std::vector<double> probabilities_;
+  std::vector<uint8_t> available_;  // empty: all
+  Vector initial_distribution_;
+  double min_row_sum_ = 0;
+  double max_row_sum_ = 0;
+  int max_row_entries_ = 0;
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_MDP_TABULAR_MDP_H_

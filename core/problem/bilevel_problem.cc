@@ -1,0 +1,101 @@
+#include "core/problem/bilevel_problem.h"
+
+#include <cmath>
+
+#include "core/base/field_error.h"
+#include "core/base/text.h"
+
+namespace bilevel {
+
+RegularizedMdp BilevelProblem::Follower(size_t context, const Vector& x, const Vector& theta) const {
+  const Context& c = contexts[context];
+  RegularizedMdp follower;
+  follower.mdp = c.mdp.get();
+  follower.reward = c.reward.Evaluate(x, theta);
+  follower.reward_rounding = c.reward.BoundRounding(x, theta);
+  follower.discount = c.discount;
+  follower.temperature = c.temperature;
+  return follower;
+}
+
+double BilevelProblem::PenaltyValue(const Vector& x) const {
+  return sign() * (0.5 * penalties.squared_l2 * x.squaredNorm() + penalties.l1 * x.lpNorm<1>());
+}
+
+std::vector<double> BilevelProblem::ActiveWeights(const std::vector<double>& objectives) const {
+  std::vector<double> weights(contexts.size(), 0.0);
+  if (aggregation == Aggregation::kWeightedSum) {
+    for (size_t c = 0; c < weights.size(); ++c) weights[c] = contexts[c].weight;
+    return weights;
+  }
+  size_t worst = contexts.size();
+  double worst_value = 0;
+  for (size_t c = 0; c < contexts.size(); ++c) {
+    if (contexts[c].weight == 0) continue;
+    const double value = sign() * contexts[c].weight * objectives[c];
+    if (worst == contexts.size() || value > worst_value) {
+      worst = c;
+      worst_value = value;
+    }
+  }
+  weights[worst] = contexts[worst].weight;
+  return weights;
+}
+
+double BilevelProblem::Aggregate(const std::vector<double>& objectives, const Vector& x) const {
+  const std::vector<double> weights = ActiveWeights(objectives);
+  double sum = PenaltyValue(x);
+  for (size_t c = 0; c < weights.size(); ++c) {
+    if (weights[c] != 0) sum += weights[c] * objectives[c];
+  }
+  return sum;
+}
+
+Vector BilevelProblem::AssembleGradient(const ParameterGradient& gradient, const Vector& x) const {
+  Vector result = map.Pullback(x, gradient.theta) + gradient.x;
+  if (penalties.squared_l2 != 0) result += sign() * penalties.squared_l2 * x;
+  return result;
+}
+
+double BilevelProblem::ProjectedGradientNorm(const Vector& x, const Vector& gradient) const {
+  if (penalties.l1 == 0 && feasible_set.unconstrained()) return gradient.norm();
+  return (x - feasible_set.Prox(x - sign() * gradient, penalties.l1)).norm();
+}
+
+absl::Status CheckContext(const Context& context) {
+  const double gamma = context.discount;
+  if (!(gamma >= 0 && gamma < 1)) {
+    return FieldError("discount", absl::StrCat("is ", ToText(gamma), "; must be in [0, 1)"));
+  }
+  if (!(gamma * context.mdp->max_row_sum() < 1)) {
+    return FieldError("discount", absl::StrCat("is ", ToText(gamma), " and the largest row sum is ",
+                                               ToText(context.mdp->max_row_sum()), "; their product must be below 1"));
+  }
+  if (!(context.temperature >= 1e-12 && context.temperature <= 1e12)) {
+    return FieldError("temperature",
+                      absl::StrCat("is ", ToText(context.temperature), "; must be > 0, in [1e-12, 1e12]"));
+  }
+  if (!(context.weight >= 0) || !std::isfinite(context.weight)) {
+    return FieldError("weight", absl::StrCat("is ", ToText(context.weight), "; must be finite and >= 0"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckObjective(const BilevelProblem& problem) {
+  if (problem.sense == Sense::kUnspecified) {
+    return FieldError("sense", "is unspecified; must be SENSE_MINIMIZE or SENSE_MAXIMIZE");
+  }
+  bool any = false;
+  for (size_t c = 0; c < problem.contexts.size(); ++c) {
+    if (problem.contexts[c].weight == 0) continue;
+    any = true;
+    if (problem.contexts[c].objective.empty()) {
+      return FieldError(absl::StrCat("contexts[", c, "].objective"),
+                        "is empty; a context of positive weight needs a term");
+    }
+  }
+  if (!any) return FieldError("contexts", "have no positive weight; at least one must count");
+  return absl::OkStatus();
+}
+
+}  // namespace bilevel

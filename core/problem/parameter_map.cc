@@ -1,0 +1,130 @@
+#include "core/problem/parameter_map.h"
+
+#include <cmath>
+#include <cstdint>
+#include <utility>
+
+#include "core/base/field_error.h"
+#include "core/base/text.h"
+
+namespace bilevel {
+namespace {
+
+// Derivative of a componentwise map.
+double Slope(MapKind kind, double x) {
+  switch (kind) {
+    case MapKind::kIdentity:
+      return 1;
+    case MapKind::kSigmoid: {
+      const double e = std::exp(-std::abs(x));
+      return e / ((1 + e) * (1 + e));
+    }
+    case MapKind::kExp:
+      return std::exp(x);
+    case MapKind::kTanh: {
+      const double sech = 1 / std::cosh(x);
+      return sech * sech;
+    }
+    case MapKind::kSoftmax:
+      break;
+  }
+  return 0;
+}
+
+Vector ApplyKind(MapKind kind, const Vector& x) {
+  switch (kind) {
+    case MapKind::kIdentity:
+      return x;
+    case MapKind::kSigmoid:
+      return x.unaryExpr([](double v) {
+        const double e = std::exp(-std::abs(v));
+        return v >= 0 ? 1 / (1 + e) : e / (1 + e);
+      });
+    case MapKind::kSoftmax: {
+      const Vector e = (x.array() - x.maxCoeff()).exp();
+      return e / e.sum();
+    }
+    case MapKind::kExp:
+      return x.array().exp();
+    case MapKind::kTanh:
+      return x.unaryExpr([](double v) { return std::tanh(v); });
+  }
+  return x;
+}
+
+}  // namespace
+
+absl::StatusOr<ParameterMap> ParameterMap::Create(int num_parameters, std::vector<ParameterGroup> groups) {
+  int64_t total = 0;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (groups[i].size < 1) {
+      return FieldError(absl::StrCat("[", i, "].size"), absl::StrCat("is ", groups[i].size, "; must be >= 1"));
+    }
+    if (!std::isfinite(groups[i].scale)) {
+      return FieldError(absl::StrCat("[", i, "].scale"),
+                        absl::StrCat("is ", ToText(groups[i].scale), "; must be finite"));
+    }
+    total += groups[i].size;
+  }
+  if (!groups.empty() && total != num_parameters) {
+    return FieldError("", absl::StrCat("sizes sum to ", total, "; must sum to num_parameters = ", num_parameters));
+  }
+  ParameterMap map;
+  map.num_parameters_ = num_parameters;
+  map.groups_ = std::move(groups);
+  return map;
+}
+
+Vector ParameterMap::Apply(const Vector& x) const {
+  if (groups_.empty()) return x;
+  Vector theta(x.size());
+  Eigen::Index first = 0;
+  for (const ParameterGroup& group : groups_) {
+    theta.segment(first, group.size) = group.scale * ApplyKind(group.kind, x.segment(first, group.size));
+    first += group.size;
+  }
+  return theta;
+}
+
+Vector ParameterMap::Pullback(const Vector& x, const Vector& theta_gradient) const {
+  if (groups_.empty()) return theta_gradient;
+  Vector result(x.size());
+  Eigen::Index first = 0;
+  for (const ParameterGroup& group : groups_) {
+    const Vector gradient = theta_gradient.segment(first, group.size);
+    if (group.kind == MapKind::kSoftmax) {
+      const Vector p = ApplyKind(group.kind, x.segment(first, group.size));
+      result.segment(first, group.size) = group.scale * p.array() * (gradient.array() - p.dot(gradient));
+    } else {
+      for (int i = 0; i < group.size; ++i) {
+        result[first + i] = group.scale * Slope(group.kind, x[first + i]) * gradient[i];
+      }
+    }
+    first += group.size;
+  }
+  return result;
+}
+
+Vector ParameterMap::PullbackRadius(const Vector& x, const Vector& radius) const {
+  if (groups_.empty()) return radius;
+  Vector result(x.size());
+  Eigen::Index first = 0;
+  for (const ParameterGroup& group : groups_) {
+    const Vector r = radius.segment(first, group.size);
+    if (group.kind == MapKind::kSoftmax) {
+      // |J| = |scale| (diag(p) - p p^T) with absolute values: p_i (1 - p_i) on the diagonal, p_i p_j elsewhere.
+      const Vector p = ApplyKind(group.kind, x.segment(first, group.size));
+      const double mean = p.dot(r);
+      result.segment(first, group.size) =
+          std::abs(group.scale) * p.array() * (r.array() * (1 - 2 * p.array()) + mean).max(0.0);
+    } else {
+      for (int i = 0; i < group.size; ++i) {
+        result[first + i] = std::abs(group.scale * Slope(group.kind, x[first + i])) * r[i];
+      }
+    }
+    first += group.size;
+  }
+  return result;
+}
+
+}  // namespace bilevel

@@ -1,0 +1,48 @@
+// theta = g(x): the parameters that rewards see, from the parameters that the leader moves.
+//
+// Groups of consecutive parameters; theta has one entry for each entry of x. Rewards are linear in theta, so the
+// leader's budget shares, caps and signs live here.
+
+#ifndef BILEVEL_CORE_PROBLEM_PARAMETER_MAP_H_
+#define BILEVEL_CORE_PROBLEM_PARAMETER_MAP_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/mdp/tabular_mdp.h"
+
+namespace bilevel {
+
+enum class MapKind { kIdentity, kSigmoid, kSoftmax, kExp, kTanh };
+
+struct ParameterGroup {
+  int size = 0;  // >= 1
+  MapKind kind = MapKind::kIdentity;
+  double scale = 1;  // finite; theta = scale * map(x)
+};
+
+class ParameterMap {
+ public:
+  // Sizes must sum to num_parameters; no groups mean theta = x. A field error ("[2].size") names a broken rule.
+  static absl::StatusOr<ParameterMap> Create(int num_parameters, std::vector<ParameterGroup> groups);
+
+  int num_parameters() const { return num_parameters_; }
+
+  // theta [n]. Not finite where exp overflows.
+  Vector Apply(const Vector& x) const;
+
+  // J^T theta_gradient, J = d theta / d x at x. Cost: O(n).
+  Vector Pullback(const Vector& x, const Vector& theta_gradient) const;
+
+  // Entrywise |J|^T radius: how far Pullback moves when each theta_gradient moves by at most radius >= 0.
+  Vector PullbackRadius(const Vector& x, const Vector& radius) const;
+
+ private:
+  ParameterMap() = default;
+  int num_parameters_ = 0;
+  std::vector<ParameterGroup> groups_;
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_PROBLEM_PARAMETER_MAP_H_

@@ -1,0 +1,120 @@
+#include "core/problem/parametric_reward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "core/base/field_error.h"
+#include "core/base/text.h"
+
+namespace bilevel {
+namespace {
+
+constexpr double kUnitRoundoff = 0x1p-53;
+
+absl::Status CheckFinite(std::string_view field, const double* values, Eigen::Index count) {
+  for (Eigen::Index i = 0; i < count; ++i) {
+    if (!std::isfinite(values[i])) {
+      return FieldError(field, absl::StrCat("entry ", i, " is ", ToText(values[i]), "; must be finite"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckVector(std::string_view field, const Vector& values, Eigen::Index expected) {
+  if (values.size() != expected) {
+    return FieldError(field, absl::StrCat("has ", values.size(), " entries; must have ", expected));
+  }
+  return CheckFinite(field, values.data(), values.size());
+}
+
+}  // namespace
+
+absl::StatusOr<ParametricReward> ParametricReward::Create(Eigen::Index num_rows, int num_parameters,
+                                                          ParametricRewardSpec spec) {
+  ParametricReward reward;
+  if (spec.base.size() != 0) {
+    if (absl::Status status = CheckVector("base", spec.base, num_rows); !status.ok()) return status;
+    reward.base_ = std::move(spec.base);
+  } else {
+    reward.base_ = Vector::Zero(num_rows);
+  }
+  if (spec.features.rows() != 0 || spec.features.cols() != 0) {
+    if (spec.features.rows() != num_rows || spec.features.cols() != num_parameters) {
+      return FieldError("features", absl::StrCat("is ", spec.features.rows(), " x ", spec.features.cols(),
+                                                 "; must be num_states * num_actions x num_parameters = ", num_rows,
+                                                 " x ", num_parameters));
+    }
+    spec.features.makeCompressed();
+    absl::Status status = CheckFinite("features", spec.features.valuePtr(), spec.features.nonZeros());
+    if (!status.ok()) return status;
+    std::vector<int64_t> in_column(static_cast<size_t>(num_parameters), 0);
+    for (Eigen::Index row = 0; row < num_rows; ++row) {
+      int64_t in_row = 0;
+      for (SparseRows::InnerIterator entry(spec.features, row); entry; ++entry, ++in_row) ++in_column[entry.col()];
+      reward.max_row_features_ = std::max(reward.max_row_features_, in_row);
+    }
+    for (int64_t count : in_column) reward.max_column_features_ = std::max(reward.max_column_features_, count);
+    reward.features_ = std::move(spec.features);
+    reward.abs_features_ = reward.features_.cwiseAbs();
+  }
+  if (spec.coefficient.size() != 0 || spec.matrix.size() != 0) {
+    absl::Status status = CheckVector("quadratic.coefficient", spec.coefficient, num_rows);
+    if (!status.ok()) return status;
+    if (spec.matrix.rows() != num_parameters || spec.matrix.cols() != num_parameters) {
+      return FieldError("quadratic.matrix", absl::StrCat("is ", spec.matrix.rows(), " x ", spec.matrix.cols(),
+                                                         "; must be num_parameters x num_parameters = ", num_parameters,
+                                                         " x ", num_parameters));
+    }
+    status = CheckFinite("quadratic.matrix", spec.matrix.data(), spec.matrix.size());
+    if (!status.ok()) return status;
+    reward.coefficient_ = std::move(spec.coefficient);
+    reward.matrix_ = std::move(spec.matrix);
+  }
+  return reward;
+}
+
+Vector ParametricReward::Evaluate(const Vector& x, const Vector& theta) const {
+  Vector r = base_;
+  if (features_.nonZeros() != 0) r += features_ * theta;
+  if (has_quadratic()) r += x.dot(matrix_ * x) * coefficient_;
+  return r;
+}
+
+Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta) const {
+  Vector bound = Vector::Zero(base_.size());
+  if (features_.nonZeros() != 0) {
+    bound += (static_cast<double>(max_row_features_) + 12) * kUnitRoundoff * (abs_features_ * theta.cwiseAbs());
+  }
+  if (has_quadratic()) {
+    const double size = x.cwiseAbs().dot(matrix_.cwiseAbs() * x.cwiseAbs());
+    bound += (2 * static_cast<double>(x.size()) + 4) * kUnitRoundoff * size * coefficient_.cwiseAbs();
+  }
+  if (depends_on_parameters()) bound += 2 * kUnitRoundoff * base_.cwiseAbs();
+  return bound;
+}
+
+void ParametricReward::AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const {
+  if (features_.nonZeros() != 0) gradient.theta += features_.transpose() * weight;
+  if (has_quadratic()) {
+    gradient.x += coefficient_.dot(weight) * (matrix_ * x + matrix_.transpose() * x);
+  }
+}
+
+void ParametricReward::AddPullbackRadius(const Vector& radius, const Vector& magnitude, const Vector& x,
+                                         ParameterGradient& gradient_radius) const {
+  if (features_.nonZeros() != 0) {
+    const double steps = static_cast<double>(max_column_features_) + 16;
+    gradient_radius.theta += abs_features_.transpose() * (radius + steps * kUnitRoundoff * magnitude);
+  }
+  if (has_quadratic()) {
+    const double steps = static_cast<double>(x.size() + radius.size()) + 16;
+    const Vector abs_x = x.cwiseAbs();
+    gradient_radius.x += coefficient_.cwiseAbs().dot(radius) * (matrix_ * x + matrix_.transpose() * x).cwiseAbs() +
+                         steps * kUnitRoundoff * coefficient_.cwiseAbs().dot(magnitude + radius) *
+                             (matrix_.cwiseAbs() * abs_x + matrix_.cwiseAbs().transpose() * abs_x);
+  }
+}
+
+}  // namespace bilevel

@@ -1,0 +1,72 @@
+// r(s,a; x) = base + features * theta + coefficient * (x^T M x), theta = g(x).
+//
+// Used for the follower's reward and for the leader's. M is used as given; it need not be symmetric.
+
+#ifndef BILEVEL_CORE_PROBLEM_PARAMETRIC_REWARD_H_
+#define BILEVEL_CORE_PROBLEM_PARAMETRIC_REWARD_H_
+
+#include "Eigen/SparseCore"
+#include "absl/status/statusor.h"
+#include "core/mdp/tabular_mdp.h"
+
+namespace bilevel {
+
+using SparseRows = Eigen::SparseMatrix<double, Eigen::RowMajor, int64_t>;
+
+// d/dtheta and the explicit d/dx (through quadratic forms), before the parameter map joins them.
+struct ParameterGradient {
+  Vector theta;
+  Vector x;
+
+  explicit ParameterGradient(Eigen::Index n) : theta(Vector::Zero(n)), x(Vector::Zero(n)) {}
+  void Add(double weight, const ParameterGradient& other) {
+    theta += weight * other.theta;
+    x += weight * other.x;
+  }
+};
+
+struct ParametricRewardSpec {
+  Vector base;             // [S*A]; empty means 0
+  SparseRows features;     // [S*A, n]; empty (0 x 0) means none
+  Vector coefficient;      // [S*A]; empty means no quadratic form
+  Eigen::MatrixXd matrix;  // M [n, n]
+};
+
+class ParametricReward {
+ public:
+  // Field errors: "base", "features", "quadratic.coefficient", "quadratic.matrix"; sizes must agree, entries be finite.
+  static absl::StatusOr<ParametricReward> Create(Eigen::Index num_rows, int num_parameters, ParametricRewardSpec spec);
+
+  // r [S*A].
+  Vector Evaluate(const Vector& x, const Vector& theta) const;
+
+  // Bound on the rounding error of Evaluate when theta carries a relative error of 8 units of roundoff, [S*A].
+  Vector BoundRounding(const Vector& x, const Vector& theta) const;
+
+  // Adds J_r^T weight, weight [S*A].
+  void AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const;
+
+  // How far AddPullback moves when each weight moves by at most radius >= 0, entry by entry; rounding included for
+  // |weight| <= magnitude.
+  void AddPullbackRadius(const Vector& radius, const Vector& magnitude, const Vector& x,
+                         ParameterGradient& gradient_radius) const;
+
+  // Whether the reward moves with x at all.
+  bool depends_on_parameters() const { return features_.nonZeros() != 0 || has_quadratic(); }
+
+ private:
+  ParametricReward() = default;
+  bool has_quadratic() const { return coefficient_.size() != 0; }
+
+  Vector base_;
+  SparseRows features_;
+  SparseRows abs_features_;
+  int64_t max_row_features_ = 0;
+  int64_t max_column_features_ = 0;
+  Vector coefficient_;
+  Eigen::MatrixXd matrix_;
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_PROBLEM_PARAMETRIC_REWARD_H_

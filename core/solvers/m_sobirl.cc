@@ -1,0 +1,318 @@
+// Laid out after Yang, Gao, Yuan (2025), arXiv:2405.19697, algorithm 1. Deviations:
+// [D1] the adjoint step may also be the 1-norm iteration or a linear solve; the paper's single step is the default;
+// [D2] zeta defaults to 1 / lambda_max(A^T A), followed by power iteration, and is lowered when it must diverge;
+// [D3] the result is re-evaluated by the exact hyper-gradient, which also decides convergence.
+
+#include "core/solvers/m_sobirl.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "core/base/field_error.h"
+#include "core/base/status_macros.h"
+#include "core/base/text.h"
+#include "core/mdp/soft_bellman.h"
+#include "core/problem/context_objective.h"
+
+namespace bilevel {
+namespace {
+
+constexpr int kFirstPowerIterations = 100;
+constexpr double kObjectiveNoise = 1e-12;
+// The exact gradient is asked for when |h| meets the tolerance; if it does not agree, not again for this many steps.
+constexpr int kConvergencePatience = 10;
+constexpr double kDivergence = 1e12;
+
+// What the single loop carries for one context.
+struct Follower {
+  Vector value;       // V_k [S]
+  SoftBackup backup;  // T at V_k: Q_k and pi_k
+  Vector w;           // w_k [S]
+  std::unique_ptr<PolicySystem> system;
+  Vector singular;        // direction of the largest singular value of A
+  double lambda_max = 0;  // of A^T A, from below
+  std::optional<double> zeta;
+};
+
+class Solver {
+ public:
+  Solver(const BilevelProblem& problem, const MSobirlOptions& method, const OuterOptions& options,
+         const Interrupt& interrupt, ProgressReporter& reporter)
+      : problem_(problem), method_(method), options_(options), interrupt_(interrupt), reporter_(reporter) {}
+
+  absl::StatusOr<OuterResult> Run(const Vector& start) {
+    x_ = problem_.feasible_set.Project(start);
+    Initialise();
+    RETURN_IF_ERROR(CheckZeta());
+    best_x_ = x_;
+    int recheck = 0;
+    while (true) {
+      FollowAdjoint();
+      const Vector h = Direction();
+      h_norm_ = problem_.ProjectedGradientNorm(x_, h);
+      if (iterations_ == 0 || Better(problem_, objective_, best_objective_)) {
+        best_objective_ = objective_;
+        best_x_ = x_;
+      }
+      reporter_.MaybeReport(iterations_, [this] { return MakeProgress(); });
+      if (!std::isfinite(h_norm_) || h_norm_ > kDivergence) {
+        Stop(StopReason::kDiverged,
+             absl::StrCat("|h| = ", ToText(h_norm_), " at iteration ", iterations_, "; lower step_size or zeta"));
+        break;
+      }
+      if (h_norm_ <= options_.gradient_tolerance && iterations_ >= recheck) {
+        ASSIGN_OR_RETURN(const bool converged, ConvergedExactly());
+        if (converged) break;
+        recheck = iterations_ + kConvergencePatience;
+      }
+      if (Limited()) break;
+      last_finite_x_ = x_;
+      // x_{k+1} = Project(x_k - beta h_k)
+      x_ = problem_.feasible_set.Prox(x_ - method_.step_size * problem_.sign() * h,
+                                      method_.step_size * problem_.penalties.l1);
+      ++iterations_;
+      if (!x_.allFinite()) {
+        x_ = last_finite_x_;
+        Stop(StopReason::kDiverged, absl::StrCat("x overflowed at iteration ", iterations_, "; lower step_size"));
+        break;
+      }
+      UpdateFollowers();
+    }
+    return Conclude();
+  }
+
+ private:
+  // V_1 = T^N V_0 (V_0 = 0 unless warm), w_0 = 0 (or from the warm start).
+  void Initialise() {
+    followers_.resize(problem_.contexts.size());
+    for (size_t c = 0; c < followers_.size(); ++c) {
+      const TabularMdp& mdp = *problem_.contexts[c].mdp;
+      const int S = mdp.num_states();
+      Follower& follower = followers_[c];
+      const WarmStart& warm = options_.warm_start;
+      const bool has_value = c < warm.values.size() && warm.values[c].size() == S;
+      follower.value = has_value ? warm.values[c] : Vector::Zero(S);
+      follower.w = Vector::Zero(S);
+      follower.system = std::make_unique<PolicySystem>(mdp, SystemKind(options_.lower_level, S));
+      follower.zeta = method_.zeta;
+    }
+    UpdateFollowers();
+    if (method_.adjoint_step != MSobirlOptions::AdjointStep::kGradient) return;
+    for (Follower& follower : followers_) {
+      // Slightly uneven, so that it is orthogonal to no singular vector that matters.
+      follower.singular = Vector::LinSpaced(follower.value.size(), 1.0, 2.0).normalized();
+    }
+    for (int i = 0; i < kFirstPowerIterations && !interrupt_.Check().has_value(); ++i) {
+      for (size_t c = 0; c < followers_.size(); ++c) EstimateLambda(c);
+    }
+  }
+
+  // V <- T_x^N V, pi = softmax(Q / tau).
+  void UpdateFollowers() {
+    theta_ = problem_.map.Apply(x_);
+    for (size_t c = 0; c < followers_.size(); ++c) {
+      Follower& follower = followers_[c];
+      const RegularizedMdp mdp = problem_.Follower(c, x_, theta_);
+      for (int i = 0; i < method_.sweeps && !interrupt_.Check().has_value(); ++i) {
+        follower.value = SoftValueBackup(mdp, follower.value);
+      }
+      follower.backup = ApplySoftBellman(mdp, follower.value);
+      follower.system->SetPolicy(follower.backup.pi);
+    }
+  }
+
+  // A w, A = (I - gamma P^pi)^T, and its transpose.
+  Vector ApplyA(size_t c, const Vector& w) {
+    return w - problem_.contexts[c].discount * followers_[c].system->MultiplyTransposed(w);
+  }
+  Vector ApplyATransposed(size_t c, const Vector& v) {
+    return v - problem_.contexts[c].discount * followers_[c].system->Multiply(v);
+  }
+
+  // One power iteration for lambda_max(A^T A); the estimate never exceeds it.
+  void EstimateLambda(size_t c) {
+    Follower& follower = followers_[c];
+    const Vector image = ApplyA(c, follower.singular);
+    follower.lambda_max = image.squaredNorm();
+    const Vector next = ApplyATransposed(c, image);
+    if (const double norm = next.norm(); norm > 0 && std::isfinite(norm)) follower.singular = next / norm;
+  }
+
+  absl::Status CheckZeta() {
+    if (method_.adjoint_step != MSobirlOptions::AdjointStep::kGradient || !method_.zeta.has_value()) {
+      return absl::OkStatus();
+    }
+    for (size_t c = 0; c < followers_.size(); ++c) {
+      if (*method_.zeta >= 2 / followers_[c].lambda_max) {
+        return FieldError("zeta", absl::StrCat("is ", ToText(*method_.zeta), "; in context ", c,
+                                               " it must be below 2 / lambda_max(A^T A) = ",
+                                               ToText(2 / followers_[c].lambda_max), ", or w diverges"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  double Zeta(size_t c) {
+    Follower& follower = followers_[c];
+    EstimateLambda(c);
+    if (!follower.zeta.has_value()) return 1 / follower.lambda_max;
+    if (*follower.zeta >= 2 / follower.lambda_max) {
+      const double lowered = 1 / follower.lambda_max;
+      notes_.push_back(absl::StrCat("zeta lowered from ", ToText(*follower.zeta), " to ", ToText(lowered),
+                                    " in context ", c, " at iteration ", iterations_,
+                                    ": it had reached 2 / lambda_max(A^T A)"));
+      follower.zeta = lowered;
+    }
+    return *follower.zeta;
+  }
+
+  // Evaluates y_k and takes one step of w_k towards A_k w = b_k = U^T y_k.
+  void FollowAdjoint() {
+    objectives_.clear();
+    values_.clear();
+    for (size_t c = 0; c < followers_.size(); ++c) {
+      Follower& follower = followers_[c];
+      const Context& context = problem_.contexts[c];
+      const TabularMdp& mdp = *context.mdp;
+      const TermInput input{
+          mdp, follower.backup.pi, x_, theta_, *follower.system, options_.lower_level.adjoint_tolerance, interrupt_};
+      ContextObjective value = EvaluateContextObjective(context, input);
+      const Vector b = SumOverActions(mdp, value.y) - context.discount * mdp.PushForward(value.y);
+      switch (method_.adjoint_step) {
+        case MSobirlOptions::AdjointStep::kGradient:
+          follower.w -= Zeta(c) * ApplyATransposed(c, ApplyA(c, follower.w) - b);
+          break;
+        case MSobirlOptions::AdjointStep::kL1:
+          follower.w = b + context.discount * follower.system->MultiplyTransposed(follower.w);
+          break;
+        case MSobirlOptions::AdjointStep::kKrylov:
+          follower.system->SolveTransposed(context.discount, b, options_.lower_level.adjoint_tolerance * b.lpNorm<1>(),
+                                           interrupt_, follower.w);
+          break;
+      }
+      objectives_.push_back(value.value);
+      values_.push_back(std::move(value));
+    }
+    objective_ = problem_.Aggregate(objectives_, x_);
+  }
+
+  // h_k = df/dx + J_r^T (y_k - pi_k w_k) / tau.
+  Vector Direction() const {
+    const std::vector<double> weights = problem_.ActiveWeights(objectives_);
+    ParameterGradient total(x_.size());
+    for (size_t c = 0; c < followers_.size(); ++c) {
+      if (weights[c] == 0) continue;
+      const Context& context = problem_.contexts[c];
+      const Vector lambda =
+          (values_[c].y - followers_[c].backup.pi.cwiseProduct(RepeatForActions(*context.mdp, followers_[c].w))) /
+          context.temperature;
+      ParameterGradient gradient = values_[c].direct;
+      context.reward.AddPullback(lambda, x_, gradient);
+      total.Add(weights[c], gradient);
+    }
+    return problem_.AssembleGradient(total, x_);
+  }
+
+  Progress MakeProgress() const {
+    return {iterations_, Evaluations(), objective_, h_norm_, best_objective_, best_x_, std::nullopt};
+  }
+
+  // Every step evaluates one direction; exact evaluations come on top.
+  int Evaluations() const { return iterations_ + 1 + exact_evaluations_; }
+
+  void Stop(StopReason reason, std::string detail) { termination_ = {reason, std::move(detail)}; }
+
+  bool Limited() {
+    const std::string facts = absl::StrCat("|h| = ", ToText(h_norm_), " after ", iterations_,
+                                           " iterations; gradient_tolerance ", ToText(options_.gradient_tolerance));
+    if (const auto reason = interrupt_.Check(); reason.has_value()) {
+      Stop(*reason, facts);
+    } else if (iterations_ >= options_.max_iterations) {
+      Stop(StopReason::kIterationLimit, facts + "; raise max_iterations or step_size");
+    } else if (options_.max_evaluations.has_value() && Evaluations() + 3 > *options_.max_evaluations) {
+      Stop(StopReason::kEvaluationLimit, facts + "; raise max_evaluations");
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  HypergradientEvaluator& Evaluator() {
+    if (evaluator_ == nullptr) {
+      WarmStart warm;
+      for (const Follower& follower : followers_) warm.values.push_back(follower.value);
+      evaluator_ = std::make_unique<HypergradientEvaluator>(problem_, options_.lower_level, warm);
+    }
+    return *evaluator_;
+  }
+
+  absl::StatusOr<bool> ConvergedExactly() {
+    ++exact_evaluations_;
+    ASSIGN_OR_RETURN(const HypergradientPoint point, Evaluator().Evaluate(x_, interrupt_));
+    if (!(point.gradient_norm <= options_.gradient_tolerance)) return false;
+    Stop(StopReason::kConverged,
+         absl::StrCat("exact gradient_norm = ", ToText(point.gradient_norm), " after ", iterations_,
+                      " iterations; tolerance ", ToText(options_.gradient_tolerance)));
+    return true;
+  }
+
+  // [D3] The last iterate, unless an earlier one is clearly better.
+  absl::StatusOr<OuterResult> Conclude() {
+    OuterResult result;
+    ++exact_evaluations_;
+    ASSIGN_OR_RETURN(result.best, Evaluator().EvaluateCertified(x_, interrupt_));
+    const bool room = !options_.max_evaluations.has_value() || Evaluations() < *options_.max_evaluations;
+    if (termination_.reason != StopReason::kConverged && best_x_ != x_ && room) {
+      ++exact_evaluations_;
+      ASSIGN_OR_RETURN(HypergradientPoint other, Evaluator().EvaluateCertified(best_x_, interrupt_));
+      const double margin = kObjectiveNoise * (1 + std::abs(result.best.objective));
+      if (Better(problem_, other.objective + problem_.sign() * margin, result.best.objective)) {
+        result.best = std::move(other);
+      }
+    }
+    result.termination = std::move(termination_);
+    result.iterations = iterations_;
+    result.evaluations = Evaluations();
+    result.notes = std::move(notes_);
+    result.warm_start = Evaluator().warm_start();
+    return result;
+  }
+
+  const BilevelProblem& problem_;
+  const MSobirlOptions& method_;
+  const OuterOptions& options_;
+  const Interrupt& interrupt_;
+  ProgressReporter& reporter_;
+  std::vector<Follower> followers_;
+  std::vector<ContextObjective> values_;
+  std::vector<double> objectives_;
+  std::unique_ptr<HypergradientEvaluator> evaluator_;
+  Vector x_, theta_, best_x_, last_finite_x_;
+  double objective_ = 0, best_objective_ = 0, h_norm_ = 0;
+  int iterations_ = 0, exact_evaluations_ = 0;
+  std::vector<std::string> notes_;
+  Termination termination_;
+};
+
+}  // namespace
+
+absl::Status MSobirlOptions::Validate() const {
+  if (!(step_size > 0) || !std::isfinite(step_size)) {
+    return FieldError("step_size", absl::StrCat("is ", ToText(step_size), "; must be finite and > 0"));
+  }
+  if (sweeps < 1) return FieldError("sweeps", absl::StrCat("is ", sweeps, "; must be >= 1"));
+  if (zeta.has_value() && !(*zeta > 0 && std::isfinite(*zeta))) {
+    return FieldError("zeta", absl::StrCat("is ", ToText(*zeta), "; must be finite and > 0"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<OuterResult> SolveMSobirl(const BilevelProblem& problem, const Vector& x, const MSobirlOptions& method,
+                                         const OuterOptions& options, const Interrupt& interrupt,
+                                         ProgressReporter& reporter) {
+  return Solver(problem, method, options, interrupt, reporter).Run(x);
+}
+
+}  // namespace bilevel

@@ -1,0 +1,49 @@
+#include "core/solvers/optimize.h"
+
+#include "core/base/status_macros.h"
+
+namespace bilevel {
+namespace {
+
+struct Dispatch {
+  const BilevelProblem& problem;
+  const Vector& x;
+  const OuterOptions& options;
+  const Interrupt& interrupt;
+  ProgressReporter& reporter;
+
+  absl::StatusOr<OuterResult> operator()(const MSobirlOptions& method) const {
+    return SolveMSobirl(problem, x, method, options, interrupt, reporter);
+  }
+  absl::StatusOr<OuterResult> operator()(const ProjectedGradientOptions& method) const {
+    return SolveProjectedGradient(problem, x, method, options, interrupt, reporter);
+  }
+};
+
+}  // namespace
+
+const std::vector<MethodDescription>& DescribeMethods() {
+  static const auto& methods = *new std::vector<MethodDescription>{
+      {"m_sobirl", "Single loop: one soft sweep, one adjoint step and one step of x at a time.",
+       "Yang, Gao, Yuan (2025), arXiv:2405.19697, algorithm 1; adjoint steps L1 and KRYLOV are ours",
+       "min_k |grad phi(x_k)|^2 = O(1/k) for smooth f and r and small enough steps"},
+      {"projected_gradient", "Projected descent on the exact hyper-gradient with Barzilai-Borwein steps.",
+       "Spectral projected gradient: Birgin, Martinez, Raydan (2000)",
+       "every limit point is stationary; which one depends on the start"},
+  };
+  static_assert(std::variant_size_v<MethodOptions> == 2, "describe the new method above");
+  return methods;
+}
+
+std::string_view MethodName(const MethodOptions& method) { return DescribeMethods()[method.index()].name; }
+
+absl::StatusOr<OuterResult> Optimize(const BilevelProblem& problem, const Vector& x, const MethodOptions& method,
+                                     const OuterOptions& options, const Interrupt& interrupt,
+                                     ProgressReporter& reporter) {
+  RETURN_IF_ERROR(options.Validate());
+  RETURN_IF_ERROR(std::visit([](const auto& m) { return m.Validate(); }, method));
+  RETURN_IF_ERROR(CheckObjective(problem));
+  return std::visit(Dispatch{problem, x, options, interrupt, reporter}, method);
+}
+
+}  // namespace bilevel

@@ -1,0 +1,39 @@
+#include "core/solvers/outer_loop.h"
+
+#include <cmath>
+
+#include "core/base/field_error.h"
+#include "core/base/status_macros.h"
+#include "core/base/text.h"
+
+namespace bilevel {
+
+absl::Status OuterOptions::Validate() const {
+  if (!(gradient_tolerance >= 0) || !std::isfinite(gradient_tolerance)) {
+    return FieldError("gradient_tolerance",
+                      absl::StrCat("is ", ToText(gradient_tolerance), "; must be finite and >= 0"));
+  }
+  if (max_iterations < 0) {
+    return FieldError("max_iterations", absl::StrCat("is ", max_iterations, "; must be >= 0"));
+  }
+  if (max_evaluations.has_value() && *max_evaluations < 1) {
+    return FieldError("max_evaluations", absl::StrCat("is ", *max_evaluations, "; must be >= 1"));
+  }
+  return WithField("lower_level", lower_level.Validate());
+}
+
+void ProgressReporter::MaybeReport(int iteration, const std::function<Progress()>& make) {
+  if (!sink_) return;
+  const Clock::time_point now = Clock::now();
+  const bool due = !last_.has_value() || now - *last_ >= interval_ || (every_ > 0 && iteration % every_ == 0);
+  if (!due) return;
+  last_ = now;
+  sink_(make());
+}
+
+bool Better(const BilevelProblem& problem, double candidate, double incumbent) {
+  if (std::isnan(incumbent)) return !std::isnan(candidate);
+  return problem.sign() * candidate < problem.sign() * incumbent;
+}
+
+}  // namespace bilevel

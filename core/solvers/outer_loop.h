@@ -1,0 +1,77 @@
+// What all outer methods share: limits, progress, results, and the bookkeeping of the best point.
+
+#ifndef BILEVEL_CORE_SOLVERS_OUTER_LOOP_H_
+#define BILEVEL_CORE_SOLVERS_OUTER_LOOP_H_
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/interrupt.h"
+#include "core/hypergradient/hypergradient.h"
+
+namespace bilevel {
+
+struct OuterOptions {
+  // Affects the answer: stops when the norm of the projected gradient map <= gradient_tolerance; >= 0.
+  double gradient_tolerance = 1e-6;
+  // Affects the answer: steps of x, >= 0.
+  int max_iterations = 1000;
+  // Affects the answer: evaluations of gradient or objective, >= 1; unset means no limit. The certification of the
+  // best point counts and has its place kept free.
+  std::optional<int> max_evaluations;
+  // Inner solves.
+  LowerLevelOptions lower_level;
+  WarmStart warm_start;
+
+  absl::Status Validate() const;
+};
+
+struct Progress {
+  int iteration = 0;
+  int evaluations = 0;
+  double objective = 0;      // at the current x; for M-SoBiRL at its current policy
+  double gradient_norm = 0;  // of the projected gradient map; for M-SoBiRL of its direction h
+  double best_objective = 0;
+  Vector best_parameters;
+  std::optional<Certificate> certificate;  // for methods with exact gradients: backward errors at the current x
+};
+
+// Reports progress: at the first call, every `every` iterations when > 0, and whenever `interval` has passed.
+class ProgressReporter {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using Sink = std::function<void(const Progress&)>;
+
+  ProgressReporter() = default;  // reports nothing
+  ProgressReporter(Sink sink, int every, Clock::duration interval = std::chrono::milliseconds(500))
+      : sink_(std::move(sink)), every_(every), interval_(interval) {}
+
+  // `make` is called only when a report is due.
+  void MaybeReport(int iteration, const std::function<Progress()>& make);
+
+ private:
+  Sink sink_;
+  int every_ = 0;
+  Clock::duration interval_{};
+  std::optional<Clock::time_point> last_;
+};
+
+struct OuterResult {
+  HypergradientPoint best;  // certified
+  Termination termination;
+  int iterations = 0;
+  int evaluations = 0;
+  std::vector<std::string> notes;  // what the method did on its own account
+  WarmStart warm_start;
+};
+
+// Whether `candidate` is better than `incumbent` in the problem's sense; NaN never is.
+bool Better(const BilevelProblem& problem, double candidate, double incumbent);
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_SOLVERS_OUTER_LOOP_H_

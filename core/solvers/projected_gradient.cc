@@ -1,0 +1,170 @@
+#include "core/solvers/projected_gradient.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <limits>
+#include <utility>
+
+#include "core/base/field_error.h"
+#include "core/base/status_macros.h"
+#include "core/base/text.h"
+
+namespace bilevel {
+namespace {
+
+constexpr double kSufficientDecrease = 1e-4;
+constexpr double kBacktrack = 0.3;
+constexpr int kMaxBacktracks = 60;
+// Grippo, Lampariello, Lucidi (1986): a step is compared with the worst of the last so many objectives.
+constexpr size_t kMemory = 8;
+// Differences below this share of the objective are rounding.
+constexpr double kObjectiveNoise = 1e-13;
+
+class Solver {
+ public:
+  Solver(const BilevelProblem& problem, const ProjectedGradientOptions& method, const OuterOptions& options,
+         const Interrupt& interrupt, ProgressReporter& reporter)
+      : problem_(problem),
+        method_(method),
+        options_(options),
+        interrupt_(interrupt),
+        reporter_(reporter),
+        evaluator_(problem, options.lower_level, options.warm_start) {}
+
+  absl::StatusOr<OuterResult> Run(const Vector& start) {
+    ASSIGN_OR_RETURN(current_, evaluator_.Evaluate(problem_.feasible_set.Project(start), interrupt_));
+    best_ = current_;
+    history_ = {Signed(current_)};
+    step_ = method_.step_size.value_or(1 / std::max(current_.gradient.norm(), 1e-12));
+    while (true) {
+      reporter_.MaybeReport(iterations_, [this] { return MakeProgress(); });
+      if (Finished()) break;
+      ASSIGN_OR_RETURN(const bool moved, Step());
+      if (!moved) break;
+      ++iterations_;
+    }
+    return Conclude();
+  }
+
+ private:
+  double Signed(const HypergradientPoint& point) const { return problem_.sign() * point.objective; }
+
+  Progress MakeProgress() const {
+    return {iterations_, evaluator_.evaluations(), current_.objective, current_.gradient_norm, best_.objective,
+            best_.x,     current_.certificate};
+  }
+
+  bool BudgetLeft() const {
+    return !options_.max_evaluations.has_value() || evaluator_.evaluations() + 1 < *options_.max_evaluations;
+  }
+
+  void Stop(StopReason reason, std::string detail) { termination_ = {reason, std::move(detail)}; }
+
+  // Looks at every reason to stop before the next step.
+  bool Finished() {
+    const std::string facts = absl::StrCat("gradient_norm = ", ToText(current_.gradient_norm), " after ", iterations_,
+                                           " iterations; tolerance ", ToText(options_.gradient_tolerance));
+    if (!std::isfinite(current_.objective) || !current_.gradient.allFinite()) {
+      Stop(StopReason::kDiverged, "objective or gradient left the finite numbers; lower step_size or bound x");
+    } else if (const auto reason = interrupt_.Check(); reason.has_value()) {
+      Stop(*reason, facts);
+    } else if (current_.gradient_norm <= options_.gradient_tolerance) {
+      Stop(StopReason::kConverged, facts);
+    } else if (iterations_ >= options_.max_iterations) {
+      Stop(StopReason::kIterationLimit, facts + "; raise max_iterations");
+    } else if (!BudgetLeft()) {
+      Stop(StopReason::kEvaluationLimit, facts + "; raise max_evaluations");
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  // One accepted step, or false with the reason in termination_.
+  absl::StatusOr<bool> Step() {
+    const double reference = *std::max_element(history_.begin(), history_.end());
+    const double noise = kObjectiveNoise * (1 + std::abs(current_.objective));
+    double t = step_;
+    for (int attempt = 0; attempt < kMaxBacktracks; ++attempt, t *= kBacktrack) {
+      if (attempt > 0 && !BudgetLeft()) {
+        Stop(StopReason::kEvaluationLimit, "max_evaluations reached inside a line search");
+        return false;
+      }
+      const Vector x =
+          problem_.feasible_set.Prox(current_.x - t * problem_.sign() * current_.gradient, t * problem_.penalties.l1);
+      ASSIGN_OR_RETURN(HypergradientPoint trial, evaluator_.Evaluate(x, interrupt_));
+      if (const auto reason = interrupt_.Check(); reason.has_value()) {
+        Stop(*reason, absl::StrCat("stopped inside iteration ", iterations_ + 1));
+        return false;
+      }
+      const double decrease = (x - current_.x).squaredNorm() / t;
+      const bool finite = std::isfinite(trial.objective) && trial.gradient.allFinite();
+      if (method_.step_size.has_value() ||
+          (finite && Signed(trial) <= reference - kSufficientDecrease * decrease + noise)) {
+        Accept(std::move(trial));
+        return true;
+      }
+    }
+    Stop(StopReason::kDiverged, "no finite objective along the negative gradient");
+    return false;
+  }
+
+  void Accept(HypergradientPoint next) {
+    if (!method_.step_size.has_value()) {
+      // Barzilai and Borwein (1988), long step.
+      const Vector s = next.x - current_.x;
+      const double sy = problem_.sign() * s.dot(next.gradient - current_.gradient);
+      const double largest = 1e6 * std::max(1.0, next.x.norm()) / std::max(next.gradient.norm(), 1e-300);
+      step_ = std::min(sy > 0 ? s.squaredNorm() / sy : 4 * step_, largest);
+    }
+    current_ = std::move(next);
+    history_.push_back(Signed(current_));
+    if (history_.size() > kMemory) history_.pop_front();
+    if (Better(problem_, current_.objective, best_.objective)) best_ = current_;
+  }
+
+  absl::StatusOr<OuterResult> Conclude() {
+    // On a tie up to rounding the last point is the one with the smaller gradient.
+    const double noise = kObjectiveNoise * (1 + std::abs(best_.objective));
+    const bool last =
+        termination_.reason == StopReason::kConverged && std::abs(current_.objective - best_.objective) <= noise;
+    const Vector x = last ? current_.x : best_.x;
+    OuterResult result;
+    ASSIGN_OR_RETURN(result.best, evaluator_.EvaluateCertified(x, interrupt_));
+    result.termination = termination_;
+    result.iterations = iterations_;
+    result.evaluations = evaluator_.evaluations();
+    result.warm_start = evaluator_.warm_start();
+    return result;
+  }
+
+  const BilevelProblem& problem_;
+  const ProjectedGradientOptions& method_;
+  const OuterOptions& options_;
+  const Interrupt& interrupt_;
+  ProgressReporter& reporter_;
+  HypergradientEvaluator evaluator_;
+  HypergradientPoint current_, best_;
+  std::deque<double> history_;
+  double step_ = 0;
+  int iterations_ = 0;
+  Termination termination_;
+};
+
+}  // namespace
+
+absl::Status ProjectedGradientOptions::Validate() const {
+  if (step_size.has_value() && !(*step_size > 0 && std::isfinite(*step_size))) {
+    return FieldError("step_size", absl::StrCat("is ", ToText(*step_size), "; must be finite and > 0"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<OuterResult> SolveProjectedGradient(const BilevelProblem& problem, const Vector& x,
+                                                   const ProjectedGradientOptions& method, const OuterOptions& options,
+                                                   const Interrupt& interrupt, ProgressReporter& reporter) {
+  return Solver(problem, method, options, interrupt, reporter).Run(x);
+}
+
+}  // namespace bilevel

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# cli_test.sh BILEVEL ADDRESS: the command line against a running server.
+set -euo pipefail
+bilevel=$1
+export BILEVEL_SERVER=$2
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+failures=0
+
+fail() {
+  echo "FAILED: $*" >&2
+  failures=$((failures + 1))
+}
+
+# expect CODE PATTERN COMMAND...: exit code, and an extended regular expression in what it prints.
+expect() {
+  local code=$1 pattern=$2 actual=0
+  shift 2
+  "$@" >"$dir/out" 2>&1 || actual=$?
+  if [[ $actual != "$code" ]]; then fail "$* exited with $actual, expected $code: $(head -3 "$dir/out")"; fi
+  if ! grep -Eq -- "$pattern" "$dir/out"; then fail "$* printed no /$pattern/: $(head -3 "$dir/out")"; fi
+}
+
+"$bilevel" example two-state >"$dir/two.json"
+"$bilevel" example four-rooms >"$dir/rooms.json"
+"$bilevel" example four-rooms --print start --seed 1 >"$dir/start.json"
+"$bilevel" example policy-matching --seed 1 >"$dir/matching.json"
+"$bilevel" example policy-matching --seed 1 --print start >"$dir/matching_start.json"
+echo '[{"policy": {"values": {"list": [1, 0, 0, 0]}}}]' >"$dir/cotangents.json"
+
+expect 0 'SERVING' "$bilevel" health
+expect 0 'm.sobirl' "$bilevel" methods
+expect 0 '"message_bytes": 4194304' "$bilevel" methods --json
+
+# By hand: client/problems/two_state.h.
+expect 0 '"objective": 0\.(5[,0]|4999999)' "$bilevel" hypergradient "$dir/two.json" --json
+expect 0 '"gradient": \[-0\.(25\]|250000|249999)' "$bilevel" hypergradient "$dir/two.json" --json
+expect 0 '0\.693147 +0\.5000 +0\.5000' "$bilevel" solve "$dir/two.json"
+expect 0 'relative error +[0-9.]+e-(0[7-9]|1)' "$bilevel" check "$dir/two.json"
+expect 0 'objective +0\.567143' "$bilevel" optimize "$dir/two.json"
+expect 0 'd/d reward' "$bilevel" pullback "$dir/two.json" --cotangents "$dir/cotangents.json"
+expect 0 'about' "$bilevel" hypergradient "$dir/two.json" --validate-only
+
+# The published check values.
+expect 0 'objective +0\.288158' "$bilevel" hypergradient "$dir/rooms.json"
+expect 0 '0 +-0\.147461 +goal \(1,9\)' "$bilevel" hypergradient "$dir/rooms.json"
+expect 0 '1 +0\.723777 +goal \(11,11\)' "$bilevel" hypergradient "$dir/rooms.json"
+"$bilevel" example four_rooms --beta 1 >/dev/null 2>&1 && fail "an unknown example was accepted"
+for beta_and_value in 3:0.0132 5:-0.261623; do
+  "$bilevel" example four-rooms --beta "${beta_and_value%:*}" >"$dir/beta.json"
+  expect 0 "objective +${beta_and_value#*:}" "$bilevel" hypergradient "$dir/beta.json"
+done
+
+# Standard input, many points, an earlier output as --at, limits, methods by name.
+expect 0 'objective +0\.5' bash -c "cat '$dir/two.json' | '$bilevel' hypergradient -"
+echo '[[0], [-0.567143290409784]]' >"$dir/points.json"
+expect 0 'objective +0\.567143' "$bilevel" hypergradient "$dir/two.json" --at "$dir/points.json"
+expect 3 '"termination": "ITERATION_LIMIT"' "$bilevel" optimize "$dir/rooms.json" --at "$dir/start.json" --max-iterations 2 --json
+cp "$dir/out" "$dir/earlier.json"
+expect 3 'ITERATION_LIMIT' "$bilevel" optimize "$dir/rooms.json" --at "$dir/earlier.json" --max_iterations=1
+expect 3 'TIME_LIMIT' "$bilevel" optimize "$dir/rooms.json" --time-limit 300ms --max-iterations 100000000 --gradient-tolerance 0
+expect 3 '"method": "m.sobirl"' "$bilevel" optimize "$dir/matching.json" --at "$dir/matching_start.json" \
+  --method m-sobirl --adjoint-step l1 --step-size 1 --max-iterations 5 --json
+
+# Refusals: one line, with the field's path.
+sed 's/"discount": 0.5/"discount": 1/' "$dir/two.json" >"$dir/bad.json"
+expect 1 'INVALID_ARGUMENT: .*contexts\[0\].discount' "$bilevel" hypergradient "$dir/bad.json"
+if (($(wc -l <"$dir/out") != 1)); then fail "a refusal took more than one line"; fi
+expect 1 'UNAVAILABLE' "$bilevel" --server 127.0.0.1:1 health
+expect 2 'unknown flag --zetta' "$bilevel" optimize "$dir/two.json" --zetta 1
+expect 2 'max-iterations is "1.5"; must be a whole number' "$bilevel" optimize "$dir/two.json" --max-iterations 1.5
+expect 2 'unknown command' "$bilevel" solv
+expect 2 'cannot be read' "$bilevel" solve "$dir/none.json"
+expect 2 'expected 1 operand' "$bilevel" solve
+sed 's/"discount"/"discuont"/' "$dir/two.json" >"$dir/bad.json"
+expect 2 'contexts\[0\].discuont: Cannot find field' "$bilevel" solve "$dir/bad.json"
+printf '{\n  "num_parameters": 1\n  "sense": 1}' >"$dir/bad.json"
+expect 2 'line 3, column 3' "$bilevel" solve "$dir/bad.json"
+for command in example solve hypergradient pullback check optimize methods health; do
+  expect 0 "usage: bilevel $command" "$bilevel" "$command" --help
+done
+
+# Ctrl-C cancels and prints the best point so far. (Not in the background of a shell, which would ignore SIGINT.)
+expect 3 '"termination": "CANCELLED"' timeout --preserve-status --signal=INT 2s "$bilevel" optimize "$dir/rooms.json" --at "$dir/start.json" \
+  --max-iterations 100000000 --gradient-tolerance 0 --json
+
+exit $((failures > 0))

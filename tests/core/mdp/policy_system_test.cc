@@ -1,0 +1,112 @@
+#include "core/mdp/policy_system.h"
+
+#include <atomic>
+
+#include "core/mdp/majorant.h"
+#include "core/mdp/soft_bellman.h"
+#include "gtest/gtest.h"
+#include "tests/support/random_problem.h"
+
+namespace bilevel::testing {
+namespace {
+
+struct Sample {
+  TabularMdp mdp;
+  Vector pi;
+  Eigen::MatrixXd A;
+  double gamma;
+};
+
+Sample Draw(uint64_t seed) {
+  Rng rng(seed);
+  auto mdp = TabularMdp::Create(DrawMdp(rng, 12, 3, seed % 2 == 0, seed % 3 == 0));
+  EXPECT_TRUE(mdp.ok());
+  const double gamma = 1 - std::pow(10.0, -1 - 2 * rng.Uniform());
+  RegularizedMdp follower = FollowerOf(*mdp, DrawNormal(rng, 36), gamma, 0.3);
+  const Vector pi = ApplySoftBellman(follower, DrawNormal(rng, 12)).pi;
+  const Eigen::MatrixXd A = Eigen::MatrixXd::Identity(12, 12) - gamma * mdp->DensePolicyTransitions(pi);
+  return {*std::move(mdp), pi, A, gamma};
+}
+
+TEST(PolicySystem, DenseAndKrylovSolveBothSystemsToRounding) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    SCOPED_TRACE(seed);
+    const Sample sample = Draw(seed);
+    Rng rng(seed + 1000);
+    const Vector b = DrawNormal(rng, 12);
+    for (const auto kind : {PolicySystem::Kind::kDense, PolicySystem::Kind::kKrylov}) {
+      PolicySystem system(sample.mdp, kind);
+      system.SetPolicy(sample.pi);
+      Vector v = Vector::Zero(12), z = Vector::Zero(12);
+      const auto plain = system.Solve(sample.gamma, b, 1e-12, Interrupt(), v);
+      const auto transposed = system.SolveTransposed(sample.gamma, b, 1e-12, Interrupt(), z);
+      EXPECT_TRUE(plain.converged);
+      EXPECT_TRUE(transposed.converged);
+      const double rounding = 1e-15 * (v.lpNorm<1>() + z.lpNorm<1>());
+      EXPECT_LE((sample.A * v - b).lpNorm<Eigen::Infinity>(), 1e-12 + rounding);
+      EXPECT_LE((sample.A.transpose() * z - b).lpNorm<1>(), 1e-12 + rounding);
+      EXPECT_NEAR(plain.residual, (sample.A * v - b).lpNorm<Eigen::Infinity>(), rounding);
+    }
+  }
+}
+
+TEST(PolicySystem, AStaleFactorizationStillGivesTheAnswerOfTheNewPolicy) {
+  const Sample a = Draw(1);
+  PolicySystem system(a.mdp, PolicySystem::Kind::kDense);
+  system.SetPolicy(a.pi);
+  system.Refactor(a.gamma);
+  RegularizedMdp follower = FollowerOf(a.mdp, Vector::LinSpaced(36, -1, 1), a.gamma, 0.3);
+  const Vector other = ApplySoftBellman(follower, Vector::Zero(12)).pi;
+  system.SetPolicy(other);
+  const Eigen::MatrixXd A = Eigen::MatrixXd::Identity(12, 12) - a.gamma * a.mdp.DensePolicyTransitions(other);
+  Vector v = Vector::Zero(12);
+  system.Solve(a.gamma, Vector::Ones(12), 0, Interrupt(), v);
+  EXPECT_LT((A * v - Vector::Ones(12)).lpNorm<Eigen::Infinity>(), 1e-12);
+}
+
+TEST(PolicySystem, CancellationEndsASolve) {
+  const Sample sample = Draw(2);
+  std::atomic<bool> cancelled = true;
+  for (const auto kind : {PolicySystem::Kind::kDense, PolicySystem::Kind::kKrylov}) {
+    PolicySystem system(sample.mdp, kind);
+    system.SetPolicy(sample.pi);
+    Vector v = Vector::Zero(12);
+    EXPECT_FALSE(system.Solve(sample.gamma, Vector::Ones(12), 1e-12, Interrupt(&cancelled, std::nullopt), v).converged);
+    EXPECT_EQ(v, Vector::Zero(12));
+  }
+}
+
+TEST(Majorant, LiesAboveTheInverseForEveryPolicyBelowTheInflatedOne) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    SCOPED_TRACE(seed);
+    const Sample sample = Draw(seed);
+    Rng rng(seed + 2000);
+    const Vector g = DrawNormal(rng, 12).cwiseAbs();
+    for (const double kappa : {0.0, 1e-6, 0.01, 10.0}) {
+      // A policy with pi' <= (1 + kappa) pi: multiply by 1 +- kappa/3 and normalise.
+      Vector other = sample.pi;
+      for (double& p : other) p *= 1 + kappa / 3 * (2 * rng.Uniform() - 1) / (1 + kappa);
+      const Vector sums = SumOverActions(sample.mdp, other);
+      other = other.cwiseQuotient(RepeatForActions(sample.mdp, sums));
+      for (Eigen::Index i = 0; i < other.size(); ++i) ASSERT_LE(other[i], (1 + kappa) * sample.pi[i] * (1 + 1e-15));
+      const Eigen::MatrixXd A =
+          Eigen::MatrixXd::Identity(12, 12) - sample.gamma * sample.mdp.DensePolicyTransitions(other);
+      const Vector exact = A.partialPivLu().solve(g), exact_transposed = A.transpose().partialPivLu().solve(g);
+      for (const auto kind : {PolicySystem::Kind::kDense, PolicySystem::Kind::kKrylov}) {
+        PolicySystem system(sample.mdp, kind);
+        system.SetPolicy(sample.pi);
+        Majorant majorant(sample.mdp, system, sample.gamma, kappa, Interrupt());
+        const Vector bound = majorant.Bound(g), bound_transposed = majorant.BoundTransposed(g);
+        EXPECT_TRUE((bound.array() >= exact.array()).all()) << "kappa " << kappa;
+        EXPECT_TRUE((bound_transposed.array() >= exact_transposed.array()).all()) << "kappa " << kappa;
+        if (kappa == 0 && kind == PolicySystem::Kind::kDense) {
+          EXPECT_LT((bound - exact).norm(), 1e-6 * exact.norm());
+          EXPECT_LT((bound_transposed - exact_transposed).norm(), 1e-6 * exact_transposed.norm());
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bilevel::testing

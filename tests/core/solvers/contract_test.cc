@@ -1,0 +1,232 @@
+// What every outer method must do, whatever it is.
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "core/solvers/optimize.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/random_problem.h"
+
+namespace bilevel::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Policy matching on a small random MDP: smooth, with a target that the follower cannot reach exactly.
+ProblemNumbers Matching(uint64_t seed, Sense sense = Sense::kMinimize) {
+  Rng rng(seed);
+  ProblemNumbers numbers;
+  numbers.num_parameters = 6;
+  numbers.sense = sense;
+  numbers.penalties.squared_l2 = 1e-3;
+  ContextNumbers c;
+  c.mdp = DrawMdp(rng, 8, 3, true, true);
+  c.discount = 0.9;
+  c.temperature = 0.5;
+  c.reward.base = Vector::Zero(24);
+  c.reward.features = (Eigen::MatrixXd::NullaryExpr(24, 6, [&] { return rng.Normal() / 3; })).sparseView();
+  c.quadratic_weight = sense == Sense::kMinimize ? 1.0 / 8 : -1.0 / 8;
+  c.target = DrawNormal(rng, 24).cwiseAbs();
+  c.state_weights = Vector::Ones(8);
+  numbers.contexts.push_back(c);
+  return numbers;
+}
+
+MethodOptions Method(size_t index) {
+  if (index == 0) return MSobirlOptions{.step_size = 0.5, .adjoint_step = MSobirlOptions::AdjointStep::kGradient};
+  if (index == 1) return MSobirlOptions{.step_size = 0.5, .adjoint_step = MSobirlOptions::AdjointStep::kL1};
+  if (index == 2) return MSobirlOptions{.step_size = 0.5, .adjoint_step = MSobirlOptions::AdjointStep::kKrylov};
+  if (index == 3) return ProjectedGradientOptions{};
+  return ProjectedGradientOptions{.step_size = 0.5};
+}
+
+class MethodContract : public ::testing::TestWithParam<size_t> {
+ protected:
+  OuterResult Run(const BilevelProblem& problem, const OuterOptions& options, const Interrupt& interrupt = {},
+                  ProgressReporter reporter = {}, const Vector& start = Vector::Zero(6)) {
+    auto result = Optimize(problem, start, Method(GetParam()), options, interrupt, reporter);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return *std::move(result);
+  }
+};
+
+TEST_P(MethodContract, ReachesACertifiedStationaryPointInEitherSense) {
+  for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
+    const BilevelProblem problem = Build(Matching(1, sense));
+    const double start = HypergradientEvaluator(problem, {}).EvaluateObjective(Vector::Zero(6), {})->value;
+    const OuterResult result = Run(problem, {.gradient_tolerance = 1e-6, .max_iterations = 20000});
+    EXPECT_EQ(result.termination.reason, StopReason::kConverged) << result.termination.detail;
+    EXPECT_LE(result.best.gradient_norm, 1e-6);
+    EXPECT_TRUE(Better(problem, result.best.objective, start));
+    EXPECT_TRUE(result.best.certified);
+    EXPECT_LT(result.best.certificate.error_bound, 1e-8);
+  }
+}
+
+TEST_P(MethodContract, StaysInsideTheFeasibleSet) {
+  ProblemNumbers numbers = Matching(2);
+  BilevelProblem problem = Build(numbers);
+  problem.feasible_set =
+      *FeasibleSet::Create(6, {{3, Simplex{1}}, {3, Box{Vector::Constant(3, -0.1), Vector::Constant(3, 0.1)}}});
+  std::vector<Vector> seen;
+  ProgressReporter reporter([&](const Progress& p) { seen.push_back(p.best_parameters); }, 1);
+  const OuterResult result =
+      Run(problem, {.gradient_tolerance = 1e-7, .max_iterations = 5000}, {}, reporter, Vector::Constant(6, 5));
+  seen.push_back(result.best.x);
+  for (const Vector& x : seen) EXPECT_LT((problem.feasible_set.Project(x) - x).norm(), 1e-12);
+  EXPECT_EQ(result.termination.reason, StopReason::kConverged) << result.termination.detail;
+}
+
+TEST_P(MethodContract, OneNormPenaltyMakesParametersExactlyZero) {
+  ProblemNumbers numbers = Matching(3);
+  numbers.penalties.l1 = 10;
+  const OuterResult result = Run(Build(numbers), {.max_iterations = 5000}, {}, {}, Vector::Constant(6, 0.5));
+  EXPECT_EQ(result.best.x, Vector::Zero(6));
+}
+
+TEST_P(MethodContract, HonoursIterationAndEvaluationLimits) {
+  const BilevelProblem problem = Build(Matching(4));
+  for (const int limit : {0, 1, 7}) {
+    const OuterResult result = Run(problem, {.gradient_tolerance = 0, .max_iterations = limit});
+    EXPECT_EQ(result.iterations, limit);
+    EXPECT_EQ(result.termination.reason, StopReason::kIterationLimit);
+  }
+  for (const int limit : {5, 20}) {
+    OuterOptions options{.gradient_tolerance = 0, .max_iterations = 1000};
+    options.max_evaluations = limit;
+    const OuterResult result = Run(problem, options);
+    EXPECT_LE(result.evaluations, limit);
+    EXPECT_EQ(result.termination.reason, StopReason::kEvaluationLimit);
+  }
+}
+
+TEST_P(MethodContract, StopsOnCancellationAndTimeWithTheBestIterateAndAValidBound) {
+  const BilevelProblem problem = Build(Matching(5));
+  std::atomic<bool> cancelled = false;
+  int reports = 0;
+  ProgressReporter reporter(
+      [&](const Progress&) {
+        if (++reports == 3) cancelled = true;
+      },
+      1);
+  const OuterResult stopped =
+      Run(problem, {.gradient_tolerance = 0, .max_iterations = 1 << 30}, Interrupt(&cancelled, std::nullopt), reporter);
+  EXPECT_EQ(stopped.termination.reason, StopReason::kCancelled);
+  EXPECT_LE(stopped.iterations, 3);
+  const auto begin = std::chrono::steady_clock::now();
+  const OuterResult late = Run(problem, {.gradient_tolerance = 0, .max_iterations = 1 << 30},
+                               Interrupt(nullptr, begin + std::chrono::milliseconds(50)));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  EXPECT_EQ(late.termination.reason, StopReason::kTimeLimit);
+  for (const OuterResult& result : {stopped, late}) {
+    const auto exact = HypergradientEvaluator(problem, {}).EvaluateCertified(result.best.x, Interrupt());
+    EXPECT_LE((exact->gradient - result.best.gradient).norm(),
+              result.best.certificate.error_bound + exact->certificate.error_bound);
+  }
+}
+
+TEST_P(MethodContract, SameRequestSameBytes) {
+  const BilevelProblem problem = Build(Matching(6));
+  const OuterResult a = Run(problem, {.max_iterations = 50}), b = Run(problem, {.max_iterations = 50});
+  EXPECT_EQ(a.best.x, b.best.x);
+  EXPECT_EQ(a.best.gradient, b.best.gradient);
+  EXPECT_EQ(a.best.certificate.error_bound, b.best.certificate.error_bound);
+}
+
+TEST_P(MethodContract, NonFiniteStartEndsAsDiverged) {
+  ProblemNumbers numbers = Matching(7);
+  numbers.groups = {{6, MapKind::kExp, 1}};
+  const OuterResult result = Run(Build(numbers), {}, {}, {}, Vector::Constant(6, 1e3));
+  EXPECT_EQ(result.termination.reason, StopReason::kDiverged);
+}
+
+TEST_P(MethodContract, RefusesBadOptionsByName) {
+  const BilevelProblem problem = Build(Matching(8));
+  ProgressReporter reporter;
+  auto message = [&](const OuterOptions& options) {
+    return std::string(
+        Optimize(problem, Vector::Zero(6), Method(GetParam()), options, Interrupt(), reporter).status().message());
+  };
+  EXPECT_THAT(message({.gradient_tolerance = -1}), HasSubstr("gradient_tolerance: is -1"));
+  EXPECT_THAT(message({.gradient_tolerance = std::nan("")}), HasSubstr("gradient_tolerance: is nan"));
+  EXPECT_THAT(message({.max_iterations = -1}), HasSubstr("max_iterations: is -1"));
+  EXPECT_THAT(message({.max_evaluations = 0}), HasSubstr("max_evaluations: is 0"));
+  EXPECT_THAT(message({.lower_level = {.max_sweeps = 0}}), HasSubstr("lower_level.max_sweeps: is 0"));
+  EXPECT_THAT(message({.lower_level = {.residual_tolerance = -1}}), HasSubstr("lower_level.residual_tolerance: is -1"));
+  EXPECT_THAT(message({.lower_level = {.adjoint_tolerance = 1}}), HasSubstr("lower_level.adjoint_tolerance: is 1"));
+}
+
+std::string NameOf(const ::testing::TestParamInfo<size_t>& method) {
+  const std::string names[] = {"MSobirlGradient", "MSobirlL1", "MSobirlKrylov", "ProjectedGradient", "FixedStep"};
+  return names[method.param];
+}
+
+INSTANTIATE_TEST_SUITE_P(AllMethods, MethodContract, ::testing::Range<size_t>(0, 5), NameOf);
+
+TEST(MSobirl, RefusesBadOptionsByName) {
+  const BilevelProblem problem = Build(Matching(9));
+  ProgressReporter reporter;
+  auto message = [&](const MethodOptions& method) {
+    return std::string(Optimize(problem, Vector::Zero(6), method, {}, Interrupt(), reporter).status().message());
+  };
+  EXPECT_THAT(message(MSobirlOptions{.step_size = 0}), HasSubstr("step_size: is 0"));
+  EXPECT_THAT(message(MSobirlOptions{.sweeps = 0}), HasSubstr("sweeps: is 0"));
+  EXPECT_THAT(message(MSobirlOptions{.zeta = -1}), HasSubstr("zeta: is -1"));
+  EXPECT_THAT(message(ProjectedGradientOptions{.step_size = -2}), HasSubstr("step_size: is -2"));
+}
+
+TEST(MSobirl, RefusesAZetaThatMustDiverge) {
+  const BilevelProblem problem = Build(Matching(10));
+  ProgressReporter reporter;
+  const auto result = Optimize(problem, Vector::Zero(6), MSobirlOptions{.zeta = 2.5}, {}, Interrupt(), reporter);
+  EXPECT_THAT(std::string(result.status().message()), HasSubstr("zeta: is 2.5; in context 0 it must be below 2 / "));
+}
+
+TEST(MSobirl, LowersAZetaThatALaterPolicyMakesTooLargeAndSaysSo) {
+  // Action 0 leads everywhere, action 1 into state 0: as x makes action 1 attractive, columns of P^pi gather there and
+  // lambda_max(A^T A) grows.
+  ProblemNumbers numbers;
+  numbers.num_parameters = 1;
+  ContextNumbers c;
+  constexpr int kStates = 10;
+  c.mdp.num_states = kStates;
+  c.mdp.num_actions = 2;
+  c.mdp.offsets.push_back(0);
+  for (int s = 0; s < kStates; ++s) {
+    for (uint32_t next = 0; next < kStates; ++next) {
+      c.mdp.columns.push_back(next);
+      c.mdp.probabilities.push_back(0.1);
+    }
+    c.mdp.offsets.push_back(c.mdp.columns.size());
+    c.mdp.columns.push_back(0);
+    c.mdp.probabilities.push_back(1);
+    c.mdp.offsets.push_back(c.mdp.columns.size());
+  }
+  c.discount = 0.9;
+  c.temperature = 0.2;
+  c.reward.base = Vector::Zero(2 * kStates);
+  c.reward.features.resize(2 * kStates, 1);
+  for (int s = 0; s < kStates; ++s) c.reward.features.insert(2 * s + 1, 0) = 1;
+  c.target = Vector::Zero(2 * kStates);
+  for (int s = 0; s < kStates; ++s) c.target[2 * s + 1] = 1;
+  c.state_weights = Vector::Ones(kStates);
+  c.quadratic_weight = 1;
+  numbers.contexts.push_back(c);
+  const BilevelProblem problem = Build(numbers);
+  ProgressReporter reporter;
+  OuterOptions options{.max_iterations = 400};
+  const MSobirlOptions method{.step_size = 0.05, .zeta = 0.5};
+  const auto result = Optimize(problem, Vector::Constant(1, -1), method, options, Interrupt(), reporter);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_FALSE(result->notes.empty());
+  EXPECT_THAT(result->notes[0], HasSubstr("zeta lowered from 0.5 to "));
+  EXPECT_NE(result->termination.reason, StopReason::kDiverged);
+  EXPECT_GT(result->best.x[0], 0);
+}
+
+}  // namespace
+}  // namespace bilevel::testing

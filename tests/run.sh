@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs the tests: as shipped, under AddressSanitizer + UBSan, and core and the
+# gRPC-free layer under ThreadSanitizer. --all adds the tests labelled long and clang-tidy.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+all=false
+if [[ "${1:-}" == --all ]]; then all=true; elif (($# > 0)); then echo "usage: tests/run.sh [--all]" >&2; exit 2; fi
+
+docker/install_packages.sh docker/packages.txt tests/packages.txt
+
+echo "== format"
+git ls-files -z '*.h' '*.cc' | xargs -0 clang-format-14 --dry-run -Werror
+
+for preset in release dev tsan; do
+  echo "== $preset"
+  cmake --preset "$preset" >/dev/null
+  cmake --build --preset "$preset"
+  ctest --preset "$preset"
+done
+
+if $all; then
+  echo "== long tests"
+  ctest --test-dir .build/release --output-on-failure -L long
+  echo "== clang-tidy"
+  docker/install_packages.sh <(echo clang-tidy-14)
+  git ls-files -z '*.cc' | xargs -0 -P "$(nproc)" -n 4 clang-tidy-14 -p .build/release --quiet
+fi

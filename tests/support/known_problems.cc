@@ -1,0 +1,42 @@
+#include "tests/support/known_problems.h"
+
+namespace bilevel::testing {
+
+TabularMdpSpec Bandit(int num_actions) {
+  TabularMdpSpec spec;
+  spec.num_states = 1;
+  spec.num_actions = num_actions;
+  spec.offsets.push_back(0);
+  for (int a = 0; a < num_actions; ++a) {
+    spec.columns.push_back(0);
+    spec.probabilities.push_back(1);
+    spec.offsets.push_back(spec.columns.size());
+  }
+  return spec;
+}
+
+TabularMdpSpec Chain(int num_states) {
+  TabularMdpSpec spec;
+  spec.num_states = num_states;
+  spec.num_actions = 1;
+  spec.offsets.push_back(0);
+  spec.termination_probability = Vector::Unit(num_states, num_states - 1);
+  for (int s = 0; s + 1 < num_states; ++s) {
+    spec.columns.push_back(static_cast<uint32_t>(s) + 1);
+    spec.probabilities.push_back(1);
+    spec.offsets.push_back(spec.columns.size());
+  }
+  spec.offsets.push_back(spec.columns.size());
+  return spec;
+}
+
+TabularMdpSpec Switch() {
+  TabularMdpSpec spec;
+  spec.num_states = spec.num_actions = 2;
+  spec.offsets = {0, 1, 2, 3, 4};
+  spec.columns = {0, 1, 1, 0};
+  spec.probabilities = {1, 1, 1, 1};
+  return spec;
+}
+
+}  // namespace bilevel::testing

@@ -1,0 +1,63 @@
+// Seeded random bilevel problems, kept as numbers so that an independent reference can read them too.
+
+#ifndef BILEVEL_TESTS_SUPPORT_RANDOM_PROBLEM_H_
+#define BILEVEL_TESTS_SUPPORT_RANDOM_PROBLEM_H_
+
+#include <vector>
+
+#include "core/base/rng.h"
+#include "core/problem/bilevel_problem.h"
+
+namespace bilevel::testing {
+
+struct ContextNumbers {
+  TabularMdpSpec mdp;
+  double discount = 0.9;
+  double temperature = 0.5;
+  ParametricRewardSpec reward;
+  double weight = 1;
+  // Objective: return_weight * leader's return + quadratic_weight * separable quadratic.
+  double return_weight = 0;
+  ParametricRewardSpec leader_reward;
+  double leader_discount = 0.9;
+  Vector leader_initial;
+  double quadratic_weight = 0;
+  Vector target;
+  Vector state_weights;
+};
+
+struct ProblemNumbers {
+  int num_parameters = 0;
+  std::vector<ParameterGroup> groups;
+  std::vector<ContextNumbers> contexts;
+  Penalties penalties;
+  Sense sense = Sense::kMinimize;
+};
+
+struct RandomProblemOptions {
+  int min_states = 2, max_states = 12;
+  int max_actions = 4;
+  int max_parameters = 6;
+  int max_contexts = 2;
+  double min_discount = 0.5, max_discount = 0.999;
+  double min_temperature = 1e-3, max_temperature = 1;  // drawn log-uniformly
+  bool masks = true;
+  bool termination = true;
+};
+
+// Draws everything: supports, masks, termination, maps, rewards, both kinds of objective terms, penalties, sense.
+ProblemNumbers DrawProblem(Rng& rng, const RandomProblemOptions& options = {});
+
+// A random MDP alone; supports of 1 to S states.
+TabularMdpSpec DrawMdp(Rng& rng, int num_states, int num_actions, bool masks, bool termination);
+
+Vector DrawNormal(Rng& rng, Eigen::Index size, double scale = 1);
+
+BilevelProblem Build(const ProblemNumbers& numbers);
+
+// A problem with no parameters: one context, its reward as given.
+RegularizedMdp FollowerOf(const TabularMdp& mdp, Vector reward, double discount, double temperature);
+
+}  // namespace bilevel::testing
+
+#endif  // BILEVEL_TESTS_SUPPORT_RANDOM_PROBLEM_H_

@@ -1,0 +1,187 @@
+#include "tests/support/reference.h"
+
+#include <cmath>
+#include <limits>
+
+#include "Eigen/LU"
+
+namespace bilevel::testing {
+namespace {
+
+bool Available(const TabularMdpSpec& mdp, Eigen::Index row) {
+  return mdp.available_actions.empty() || mdp.available_actions[static_cast<size_t>(row)] != 0;
+}
+
+LongMatrix DenseTransitions(const TabularMdpSpec& mdp) {
+  LongMatrix P = LongMatrix::Zero(Eigen::Index{mdp.num_states} * mdp.num_actions, mdp.num_states);
+  for (Eigen::Index row = 0; row < P.rows(); ++row) {
+    if (!Available(mdp, row)) continue;
+    for (uint64_t k = mdp.offsets[row]; k < mdp.offsets[row + 1]; ++k) P(row, mdp.columns[k]) = mdp.probabilities[k];
+  }
+  return P;
+}
+
+// [S, S*A] matrix that sums over actions with the given weights.
+LongMatrix ActionSum(const LongVector& weights, int num_actions) {
+  LongMatrix sum = LongMatrix::Zero(weights.size() / num_actions, weights.size());
+  for (Eigen::Index row = 0; row < weights.size(); ++row) sum(row / num_actions, row) = weights[row];
+  return sum;
+}
+
+// Q, T V and the policy at V.
+void Backup(const TabularMdpSpec& mdp, const LongVector& reward, long double gamma, long double tau,
+            const LongVector& V, ReferenceSolution& solution, LongVector& backed_up) {
+  const int A = mdp.num_actions;
+  solution.q = reward + gamma * (solution.transitions * V);
+  solution.pi = LongVector::Zero(reward.size());
+  solution.log_pi = LongVector::Zero(reward.size());
+  backed_up.resize(mdp.num_states);
+  for (int s = 0; s < mdp.num_states; ++s) {
+    long double largest = -std::numeric_limits<long double>::infinity(), sum = 0;
+    for (int a = 0; a < A; ++a) {
+      if (Available(mdp, Eigen::Index{s} * A + a)) largest = std::max(largest, solution.q[Eigen::Index{s} * A + a]);
+    }
+    for (int a = 0; a < A; ++a) {
+      if (Available(mdp, Eigen::Index{s} * A + a))
+        sum += std::exp((solution.q[Eigen::Index{s} * A + a] - largest) / tau);
+    }
+    backed_up[s] = largest + tau * std::log(sum);
+    for (int a = 0; a < A; ++a) {
+      const Eigen::Index row = Eigen::Index{s} * A + a;
+      if (!Available(mdp, row)) {
+        solution.q[row] = 0;
+        continue;
+      }
+      solution.log_pi[row] = (solution.q[row] - largest) / tau - std::log(sum);
+      solution.pi[row] = std::exp(solution.log_pi[row]);
+    }
+  }
+}
+
+LongVector Theta(const ProblemNumbers& numbers, const LongVector& x, LongMatrix& jacobian) {
+  const Eigen::Index n = numbers.num_parameters;
+  LongVector theta = x;
+  jacobian = LongMatrix::Identity(n, n);
+  Eigen::Index first = 0;
+  for (const ParameterGroup& group : numbers.groups) {
+    const long double scale = group.scale;
+    long double normalizer = 0;
+    for (Eigen::Index i = first; i < first + group.size; ++i) normalizer += std::exp(x[i]);
+    for (Eigen::Index i = first; i < first + group.size; ++i) {
+      switch (group.kind) {
+        case MapKind::kIdentity:
+          theta[i] = scale * x[i];
+          jacobian(i, i) = scale;
+          break;
+        case MapKind::kSigmoid: {
+          const long double p = 1 / (1 + std::exp(-x[i]));
+          theta[i] = scale * p;
+          jacobian(i, i) = scale * p * (1 - p);
+          break;
+        }
+        case MapKind::kExp:
+          theta[i] = jacobian(i, i) = scale * std::exp(x[i]);
+          break;
+        case MapKind::kTanh:
+          theta[i] = scale * std::tanh(x[i]);
+          jacobian(i, i) = scale * (1 - std::tanh(x[i]) * std::tanh(x[i]));
+          break;
+        case MapKind::kSoftmax:
+          theta[i] = scale * std::exp(x[i]) / normalizer;
+          for (Eigen::Index j = first; j < first + group.size; ++j) {
+            const long double pi = std::exp(x[i]) / normalizer, pj = std::exp(x[j]) / normalizer;
+            jacobian(i, j) = scale * pi * ((i == j ? 1 : 0) - pj);
+          }
+          break;
+      }
+    }
+    first += group.size;
+  }
+  return theta;
+}
+
+// r(x) and dr/dx [S*A, n].
+LongVector RewardAt(const ParametricRewardSpec& reward, const LongVector& x, const LongVector& theta,
+                    const LongMatrix& jacobian, LongMatrix& derivative) {
+  LongVector r = reward.base.cast<long double>();
+  derivative = LongMatrix::Zero(r.size(), x.size());
+  const LongMatrix features = Eigen::MatrixXd(reward.features).cast<long double>();
+  r += features * theta;
+  derivative += features * jacobian;
+  if (reward.coefficient.size() != 0) {
+    const LongMatrix M = reward.matrix.cast<long double>();
+    const LongVector coefficient = reward.coefficient.cast<long double>();
+    r += x.dot(M * x) * coefficient;
+    derivative += coefficient * ((M + M.transpose()) * x).transpose();
+  }
+  return r;
+}
+
+}  // namespace
+
+ReferenceSolution SolveReference(const TabularMdpSpec& mdp, const LongVector& reward, long double discount,
+                                 long double temperature) {
+  ReferenceSolution solution;
+  solution.transitions = DenseTransitions(mdp);
+  LongVector V = LongVector::Zero(mdp.num_states), backed_up;
+  long double last = std::numeric_limits<long double>::infinity();
+  for (int i = 0; i < 10000; ++i) {
+    Backup(mdp, reward, discount, temperature, V, solution, backed_up);
+    const LongVector r = backed_up - V;
+    const long double residual = r.lpNorm<Eigen::Infinity>();
+    if (residual == 0 || (residual < 1e-12L * (1 + V.lpNorm<Eigen::Infinity>()) && residual >= 0.5L * last)) break;
+    last = residual;
+    const LongMatrix system = LongMatrix::Identity(mdp.num_states, mdp.num_states) -
+                              discount * ActionSum(solution.pi, mdp.num_actions) * solution.transitions;
+    V += system.partialPivLu().solve(r);
+  }
+  solution.value = V;
+  return solution;
+}
+
+ReferencePoint EvaluateReference(const ProblemNumbers& numbers, const Vector& x_double) {
+  const LongVector x = x_double.cast<long double>();
+  LongMatrix jacobian;
+  const LongVector theta = Theta(numbers, x, jacobian);
+  const long double sign = numbers.sense == Sense::kMaximize ? -1 : 1;
+  const long double l2 = numbers.penalties.squared_l2;
+  ReferencePoint point;
+  point.objective = sign * l2 * x.squaredNorm() / 2;
+  point.gradient = sign * l2 * x;
+  for (const ContextNumbers& c : numbers.contexts) {
+    const int A = c.mdp.num_actions, S = c.mdp.num_states;
+    const long double gamma = c.discount, tau = c.temperature, weight = c.weight;
+    LongMatrix dr;
+    const LongVector r = RewardAt(c.reward, x, theta, jacobian, dr);
+    ReferenceSolution solution = SolveReference(c.mdp, r, gamma, tau);
+    const LongMatrix& P = solution.transitions;
+    const LongMatrix average = ActionSum(solution.pi, A);
+    const LongMatrix identity = LongMatrix::Identity(S, S);
+    const LongMatrix repeat = ActionSum(LongVector::Ones(solution.pi.size()), A).transpose();
+    const LongMatrix dV = (identity - gamma * average * P).partialPivLu().solve(average * dr);
+    const LongMatrix dlog = (dr + gamma * P * dV - repeat * dV) / tau;
+    const LongMatrix dpi = solution.pi.asDiagonal() * dlog;
+    if (c.return_weight != 0) {
+      LongMatrix dc;
+      const LongVector cost = RewardAt(c.leader_reward, x, theta, jacobian, dc);
+      const long double gamma_u = c.leader_discount;
+      const auto lu = (identity - gamma_u * average * P).partialPivLu();
+      const LongVector V = lu.solve(average * cost);
+      const LongVector q = cost + gamma_u * P * V;
+      const LongMatrix slope = LongMatrix(ActionSum(q, A) * dpi) + average * dc;
+      const LongVector initial = c.leader_initial.cast<long double>();
+      point.objective += weight * c.return_weight * initial.dot(V);
+      point.gradient += weight * c.return_weight * (lu.solve(slope).transpose() * initial);
+    }
+    if (c.quadratic_weight != 0) {
+      const LongVector mu = repeat * c.state_weights.cast<long double>();
+      const LongVector gap = solution.pi - c.target.cast<long double>();
+      point.objective += weight * c.quadratic_weight * mu.dot(gap.cwiseAbs2()) / 2;
+      point.gradient += weight * c.quadratic_weight * (dpi.transpose() * mu.cwiseProduct(gap));
+    }
+    point.solutions.push_back(std::move(solution));
+  }
+  return point;
+}
+
+}  // namespace bilevel::testing
