@@ -42,6 +42,9 @@ class Interrupt {
     return std::nullopt;
   }
 
+  // The same cancellation with another point in time.
+  Interrupt WithDeadline(Clock::time_point deadline) const { return Interrupt(cancelled_, deadline); }
+
  private:
   const std::atomic<bool>* cancelled_ = nullptr;
   std::optional<Clock::time_point> deadline_;

@@ -35,8 +35,9 @@ TermInput InputOf(const Request& request, const Vector& pi) {
 }
 
 // request.system must hold pi.
-ContextGradient Differentiate(const Request& request, const Vector& pi, const Vector& start) {
-  ContextObjective objective = EvaluateContextObjective(request.context, InputOf(request, pi));
+ContextGradient Differentiate(const Request& request, const Vector& pi, const Vector& start,
+                              const ContextObjective* near = nullptr) {
+  ContextObjective objective = EvaluateContextObjective(request.context, InputOf(request, pi), near);
   Adjoint adjoint = SolveAdjoint(request.follower, pi, {.y = objective.y, .q = {}, .value = {}},
                                  request.options.adjoint_tolerance, start, request.interrupt, request.system);
   ParameterGradient gradient = objective.direct;
@@ -51,8 +52,9 @@ struct ContextRadius {
 
 ContextRadius BoundContext(const Request& request, const Vector& pi, const ContextGradient& value,
                            const FollowerError& error) {
-  ContextObjectiveRadius radius = BoundContextObjective(request.context, InputOf(request, pi), value.objective, error);
   Majorant majorant(*request.follower.mdp, request.system, request.follower.discount, error.kappa, request.interrupt);
+  ContextObjectiveRadius radius =
+      BoundContextObjective(request.context, InputOf(request, pi), value.objective, {error, majorant});
   const AdjointError adjoint = BoundAdjointError(request.follower, pi, {.y = value.objective.y, .q = {}, .value = {}},
                                                  value.adjoint, error, radius.centered_y, majorant, request.system);
   request.context.reward.AddPullbackRadius(adjoint.reward_gradient, value.adjoint.reward_gradient.cwiseAbs(), request.x,
@@ -68,6 +70,16 @@ double AssembleBound(const BilevelProblem& problem, const ParameterGradient& rad
   const Vector bound = problem.map.PullbackRadius(x, theta) + radius.x +
                        8 * kUnitRoundoff * (value.x.cwiseAbs() + problem.penalties.squared_l2 * x.cwiseAbs());
   return bound.norm() * (1 + 1e-10);
+}
+
+// Bound on the error of the aggregated objective.
+double AggregateBound(const BilevelProblem& problem, const std::vector<double>& radii) {
+  double bound = 0;
+  for (size_t c = 0; c < radii.size(); ++c) {
+    const double radius = problem.contexts[c].weight * radii[c];
+    bound = problem.aggregation == Aggregation::kWorstCase ? std::max(bound, radius) : bound + radius;
+  }
+  return bound;
 }
 
 }  // namespace
@@ -133,7 +145,7 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
       result.error = BoundFollowerError(follower, result.solution, system, interrupt);
       const RefinedFollower next = RefineFollower(follower, result.solution, result.error);
       system.SetPolicy(next.backup.pi);
-      ContextGradient further = Differentiate(request, next.backup.pi, gradient.adjoint.z);
+      ContextGradient further = Differentiate(request, next.backup.pi, gradient.adjoint.z, &gradient.objective);
       const ContextRadius radius = BoundContext(request, next.backup.pi, further, next.error);
       radii[c] = radius.gradient;
       objective_radii[c] = std::abs(further.objective.value - gradient.objective.value) + radius.objective;
@@ -154,11 +166,6 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
     total_refined.Add(weights[c], refined[c]);
     total_radius.Add(weights[c], radii[c]);
   }
-  for (size_t c = 0; c < num_contexts; ++c) {
-    const double radius = problem_.contexts[c].weight * objective_radii[c];
-    double& bound = point.certificate.objective_error_bound;
-    bound = problem_.aggregation == Aggregation::kWorstCase ? std::max(bound, radius) : bound + radius;
-  }
   point.objective = problem_.Aggregate(point.context_objectives, x);
   point.gradient = problem_.AssembleGradient(total, x);
   point.gradient_norm = problem_.ProjectedGradientNorm(x, point.gradient);
@@ -167,8 +174,9 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
     point.certificate.error_estimate = (problem_.AssembleGradient(total_refined, x) - point.gradient).norm();
     point.certificate.error_bound =
         point.certificate.error_estimate + AssembleBound(problem_, total_radius, total_refined, x);
-    point.certificate.objective_error_bound += (static_cast<double>(n + num_contexts) + 8) * kUnitRoundoff *
-                                               (std::abs(point.objective) + std::abs(problem_.PenaltyValue(x)));
+    point.certificate.objective_error_bound = AggregateBound(problem_, objective_radii) +
+                                              (static_cast<double>(n + num_contexts) + 8) * kUnitRoundoff *
+                                                  (std::abs(point.objective) + std::abs(problem_.PenaltyValue(x)));
   }
   if (!std::isfinite(point.objective) || !point.gradient.allFinite()) {
     point.termination = {StopReason::kDiverged, "objective or gradient is not finite at these parameters"};

@@ -9,6 +9,7 @@
 #ifndef BILEVEL_CORE_HYPERGRADIENT_HYPERGRADIENT_H_
 #define BILEVEL_CORE_HYPERGRADIENT_HYPERGRADIENT_H_
 
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -23,9 +24,10 @@ namespace bilevel {
 struct Certificate {
   double backward_error = 0;          // largest |V - T V|_inf over contexts
   double adjoint_backward_error = 0;  // largest |residual|_1 of an adjoint system over contexts
-  double error_estimate = 0;          // of |gradient - true gradient|_2; not a bound
-  double error_bound = 0;             // >= |gradient - true gradient|_2
-  double objective_error_bound = 0;   // >= |objective - true objective|
+  // Infinite where they were not computed.
+  double error_estimate = std::numeric_limits<double>::infinity();         // of |gradient - true gradient|_2; no bound
+  double error_bound = std::numeric_limits<double>::infinity();            // >= |gradient - true gradient|_2
+  double objective_error_bound = std::numeric_limits<double>::infinity();  // >= |objective - true objective|
 };
 
 // Where inner solves start; one entry for each context, each vector [S] or empty.
@@ -47,7 +49,7 @@ struct HypergradientPoint {
   Vector gradient;
   double gradient_norm = 0;  // of the projected gradient map at unit step
   bool certified = false;
-  Certificate certificate;  // without certification: backward errors only
+  Certificate certificate;  // without certification: backward errors alone
   Termination termination;
   std::vector<ContextPoint> contexts;
 };

@@ -36,9 +36,9 @@ class Solver {
     const int S = follower_.mdp->num_states();
     Move(start.size() == S ? start : Vector::Zero(S));
     switch (Method()) {
-      case LowerLevelMethod::kNewtonDense:
-        solution_.method = LowerLevelMethod::kNewtonDense;
-        NewtonDense();
+      case LowerLevelMethod::kNewtonDirect:
+        solution_.method = LowerLevelMethod::kNewtonDirect;
+        NewtonDirect();
         break;
       case LowerLevelMethod::kNewtonKrylov:
         solution_.method = LowerLevelMethod::kNewtonKrylov;
@@ -66,7 +66,8 @@ class Solver {
  private:
   LowerLevelMethod Method() const {
     if (options_.method != LowerLevelMethod::kAutomatic) return options_.method;
-    return system_.kind() == PolicySystem::Kind::kDense ? LowerLevelMethod::kNewtonDense : LowerLevelMethod::kAutomatic;
+    return system_.kind() == PolicySystem::Kind::kDirect ? LowerLevelMethod::kNewtonDirect
+                                                         : LowerLevelMethod::kAutomatic;
   }
 
   // Makes v the current iterate.
@@ -142,7 +143,7 @@ class Solver {
   bool NearRoundingLevel() const { return solution_.residual <= 64 * kEpsilon * std::max(Scale(), reward_scale_); }
 
   // Goes on to rounding level, where a step costs O(S^2).
-  void NewtonDense() {
+  void NewtonDirect() {
     const double gamma = follower_.discount;
     bool fresh = false, renew = !system_.HasFactorization(gamma);
     while (std::isfinite(solution_.residual) && !AtRoundingLevel() && !Stopped()) {
@@ -245,12 +246,12 @@ absl::Status LowerLevelOptions::Validate() const {
 
 PolicySystem::Kind SystemKind(const LowerLevelOptions& options, int num_states) {
   switch (options.method) {
-    case LowerLevelMethod::kNewtonDense:
-      return PolicySystem::Kind::kDense;
+    case LowerLevelMethod::kNewtonDirect:
+      return PolicySystem::Kind::kDirect;
     case LowerLevelMethod::kNewtonKrylov:
       return PolicySystem::Kind::kKrylov;
     default:
-      return num_states <= kDenseStates ? PolicySystem::Kind::kDense : PolicySystem::Kind::kKrylov;
+      return num_states <= kDirectStates ? PolicySystem::Kind::kDirect : PolicySystem::Kind::kKrylov;
   }
 }
 

@@ -7,7 +7,7 @@
 // second step on V rises monotonely to V*, by at least the factor gamma a step and quadratically in the end.
 // Geist, Scherrer, Pietquin (2019), "A Theory of Regularized Markov Decision Processes", arXiv:1901.11275.
 //
-// The dense variant keeps a factorisation over several steps (chord steps) while the residual falls fast.
+// The direct variant keeps a factorisation over several steps (chord steps) while the residual falls fast.
 
 #ifndef BILEVEL_CORE_MDP_LOWER_LEVEL_H_
 #define BILEVEL_CORE_MDP_LOWER_LEVEL_H_
@@ -21,14 +21,14 @@
 
 namespace bilevel {
 
-enum class LowerLevelMethod { kAutomatic, kSweeps, kNewtonDense, kNewtonKrylov };
+enum class LowerLevelMethod { kAutomatic, kSweeps, kNewtonDirect, kNewtonKrylov };
 
-// The automatic choice factorises densely up to this S.
-inline constexpr int kDenseStates = 300;
+// The automatic choice factorises up to this S.
+inline constexpr int kDirectStates = 300;
 
 struct LowerLevelOptions {
   // Affects the answer: stops when |V - T V|_inf <= residual_tolerance, > 0. Unset: max(1e-10 max|r|, 16 eps max|V|).
-  // Below 4 eps max|V| it is refused as unreachable. Dense factorisations go on to rounding level.
+  // Below 4 eps max|V| it is refused as unreachable. With a factorisation the solver goes on to rounding level.
   std::optional<double> residual_tolerance;
   // Affects the answer: at most this many applications of T, >= 1.
   int max_sweeps = 1'000'000;

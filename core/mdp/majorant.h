@@ -23,7 +23,9 @@ class Majorant {
   // `system` holds pi and must outlive this; kappa >= 0, may be infinite. 0 <= gamma, gamma * mdp.max_row_sum() < 1.
   Majorant(const TabularMdp& mdp, PolicySystem& system, double gamma, double kappa, const Interrupt& interrupt);
 
-  // g: [S], >= 0. Cost: one linear solve to three digits.
+  double gamma() const { return gamma_; }
+
+  // g: [S], >= 0. Cost: one linear solve to a few digits.
   Vector Bound(const Vector& g);
   // As above; the first call solves one more system.
   Vector BoundTransposed(const Vector& g);

@@ -5,9 +5,12 @@
 //
 //   |v - A^{-1} b|_inf <= |residual|_inf / (1 - gamma b),   |z - A^{-T} b|_1 <= |residual|_1 / (1 - gamma b).
 //
-// Dense kind: LU with partial pivoting and iterative refinement. The factorisation of an earlier policy serves as long
-// as refinement with it converges fast; it is renewed when it does not. Krylov kind: BiCGSTAB on the merged sparse
-// P^pi (explicit transpose), falling back on v <- b + gamma P^pi v, which always converges.
+// Products go through the merged sparse P^pi and its explicit transpose (when P^pi is mostly full: a dense matrix).
+//
+// Direct kind: LU with iterative refinement, sparse (in the given order of states) when P^pi is
+// narrowly banded, as on grids, else dense. The
+// factorisation of an earlier policy serves as long as refinement with it converges fast; it is renewed when it does
+// not. Krylov kind: BiCGSTAB, falling back on v <- b + gamma P^pi v, which always converges.
 //
 // Residuals are recomputed from their definition before a solve returns, so the reported residual is the true one.
 
@@ -16,10 +19,12 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
+#include <memory>
+#include <variant>
 #include <vector>
 
 #include "Eigen/LU"
+#include "Eigen/SparseLU"
 #include "core/base/interrupt.h"
 #include "core/mdp/tabular_mdp.h"
 
@@ -27,12 +32,12 @@ namespace bilevel {
 
 class PolicySystem {
  public:
-  enum class Kind { kDense, kKrylov };
+  enum class Kind { kDirect, kKrylov };
 
   // Work done since construction.
   struct Counters {
     int products = 0;        // with P^pi or its transpose
-    int factorizations = 0;  // dense LU
+    int factorizations = 0;  // LU, dense or sparse
   };
 
   struct Outcome {
@@ -40,8 +45,8 @@ class PolicySystem {
     bool converged = false;  // residual <= tolerance, or no further digit to be had
   };
 
-  // mdp must outlive this. Memory: dense 8 S^2 bytes for P^pi and as much for each discount; Krylov 28 bytes a stored
-  // entry of P.
+  // mdp must outlive this. Memory: 4 bytes a stored entry of P and 28 a distinct pair (s, s2); direct kind
+  // up to 8 S^2 bytes for each discount, and once for products when P^pi is mostly full.
   PolicySystem(const TabularMdp& mdp, Kind kind);
 
   Kind kind() const { return kind_; }
@@ -50,12 +55,12 @@ class PolicySystem {
   // pi: [S*A], rows summing to one (not checked).
   void SetPolicy(const Vector& pi);
 
-  // Renews the factorisation for this discount if it belongs to another policy. Dense kind only; otherwise nothing.
+  // Renews the factorisation for this discount if it belongs to another policy. Direct kind only; otherwise nothing.
   void Refactor(double gamma);
 
-  // Dense kind: whether some policy's factorisation for this discount is at hand, and its inverse applied to r.
+  // Direct kind: whether some policy's factorisation for this discount is at hand, and its inverse applied to r.
   bool HasFactorization(double gamma) const { return factorizations_.contains(gamma); }
-  Vector ApplyFactorization(double gamma, const Vector& r) const;
+  Vector ApplyFactorization(double gamma, const Vector& r);
 
   // v holds the starting point on entry ([S], may be zero) and the solution on return. Stops when the residual is at
   // most `tolerance`, or when it no longer falls. Looks at `interrupt` in every iteration.
@@ -71,6 +76,8 @@ class PolicySystem {
   int max_column_entries() const { return max_column_entries_; }
 
  private:
+  using SparseLu = Eigen::SparseLU<Eigen::SparseMatrix<double>, Eigen::NaturalOrdering<int>>;
+
   enum class Side { kPlain, kTransposed };
 
   // Merged P^pi: entries of P with the same (s, s2) share a slot. Symbolic part built once, refilled for each policy.
@@ -85,17 +92,29 @@ class PolicySystem {
     std::vector<double> transposed;        // [slots]
   };
 
+  // I - gamma P^pi as a sparse column-major matrix; the pattern is fixed.
+  struct SparseSystem {
+    Eigen::SparseMatrix<double> matrix;
+    std::vector<int> position;  // merged slot -> entry of the matrix
+    std::vector<int> diagonal;  // s -> entry of the matrix
+  };
+
   struct Factorization {
-    Eigen::PartialPivLU<Eigen::MatrixXd> lu;
+    std::variant<Eigen::PartialPivLU<Eigen::MatrixXd>, std::unique_ptr<SparseLu>> lu;
     uint64_t policy = 0;  // of which policy_ count
   };
 
   void BuildMerged();
   void FillMerged(const Vector& pi);
+  // Largest |s - s2| of a stored pair.
+  int Bandwidth() const;
+  void BuildSparseSystem();
+  void FactorizeDensely(double gamma, Factorization& factorization);
+  bool FactorizeSparsely(double gamma, Factorization& factorization);
   Vector Product(Side side, const Vector& v);
   Vector Residual(Side side, double gamma, const Vector& b, const Vector& v);
   Factorization& Factorize(double gamma);
-  Vector ApplyInverse(Side side, const Factorization& factorization, const Vector& r) const;
+  static Vector ApplyInverse(Side side, Factorization& factorization, const Vector& r);
   Outcome Refine(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
   Outcome Iterate(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
   // One BiCGSTAB run from v; returns on breakdown too.
@@ -107,8 +126,11 @@ class PolicySystem {
   int max_row_entries_ = 0;
   int max_column_entries_ = 0;
   uint64_t policy_ = 0;  // counts SetPolicy
-  Eigen::MatrixXd dense_;
+  bool use_dense_product_ = false;
+  bool use_sparse_lu_ = false;
+  Eigen::MatrixXd dense_;  // P^pi, when products use it
   Merged merged_;
+  SparseSystem sparse_;                             // when use_sparse_lu_
   std::map<double, Factorization> factorizations_;  // by discount
 };
 

@@ -50,7 +50,8 @@ LogSumExp SoftMaximum(const RegularizedMdp& follower, const Vector& q) {
   ZeroUnavailable(mdp, result.exponent);
   // Below this exp is subnormal and Eigen's is clamped; such an action has probability 0 (log pi keeps its value).
   constexpr double kUnderflow = -709;
-  result.weight = (result.exponent.array() < kUnderflow).select(0.0, result.exponent.array().exp());
+  result.weight = result.exponent.array().exp();
+  result.weight = (result.exponent.array() < kUnderflow).select(0.0, result.weight);
   ZeroUnavailable(mdp, result.weight);
   result.sum = SumOverActions(mdp, result.weight);
   result.value = largest.array() + follower.temperature * result.sum.array().log();

@@ -17,10 +17,14 @@ const ParametricReward* DirectReward(const ObjectiveTerm& term) {
 
 }  // namespace
 
-ContextObjective EvaluateContextObjective(const Context& context, const TermInput& input) {
+ContextObjective EvaluateContextObjective(const Context& context, const TermInput& input,
+                                          const ContextObjective* near) {
   ContextObjective result{0, Vector::Zero(input.pi.size()), ParameterGradient(input.x.size()), {}};
-  for (const ObjectiveTerm& term : context.objective) {
-    TermValue value = std::visit([&](const auto& measure) { return EvaluateTerm(measure, input); }, term.measure);
+  for (size_t t = 0; t < context.objective.size(); ++t) {
+    const ObjectiveTerm& term = context.objective[t];
+    const TermValue* start = near == nullptr ? nullptr : &near->terms[t];
+    TermValue value =
+        std::visit([&](const auto& measure) { return EvaluateTerm(measure, input, start); }, term.measure);
     result.value += term.weight * value.value;
     result.y += term.weight * value.y;
     if (value.direct_weight.size() != 0) {
@@ -32,7 +36,7 @@ ContextObjective EvaluateContextObjective(const Context& context, const TermInpu
 }
 
 ContextObjectiveRadius BoundContextObjective(const Context& context, const TermInput& input,
-                                             const ContextObjective& objective, const FollowerError& error) {
+                                             const ContextObjective& objective, const TermErrorInput& errors) {
   ContextObjectiveRadius result{0, Vector::Zero(input.pi.size()), ParameterGradient(input.x.size())};
   const double steps = static_cast<double>(context.objective.size()) + 8;
   for (size_t t = 0; t < context.objective.size(); ++t) {
@@ -40,7 +44,7 @@ ContextObjectiveRadius BoundContextObjective(const Context& context, const TermI
     const TermValue& value = objective.terms[t];
     const double weight = std::abs(term.weight);
     const TermRadius radius =
-        std::visit([&](const auto& measure) { return BoundTermError(measure, input, value, error); }, term.measure);
+        std::visit([&](const auto& measure) { return BoundTermError(measure, input, value, errors); }, term.measure);
     result.value += weight * (radius.value + steps * kUnitRoundoff * std::abs(value.value));
     result.centered_y += weight * radius.centered_y + (steps * kUnitRoundoff * weight) * value.y.cwiseAbs();
     if (radius.direct_weight.size() != 0) {

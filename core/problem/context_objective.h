@@ -17,7 +17,9 @@ struct ContextObjective {
   std::vector<TermValue> terms;  // one for each term
 };
 
-ContextObjective EvaluateContextObjective(const Context& context, const TermInput& input);
+// near: the same at a nearby policy, where linear solves start; may be null.
+ContextObjective EvaluateContextObjective(const Context& context, const TermInput& input,
+                                          const ContextObjective* near = nullptr);
 
 // Bounds on the distances to the same quantities at pi*, rounding included.
 struct ContextObjectiveRadius {
@@ -27,7 +29,7 @@ struct ContextObjectiveRadius {
 };
 
 ContextObjectiveRadius BoundContextObjective(const Context& context, const TermInput& input,
-                                             const ContextObjective& objective, const FollowerError& error);
+                                             const ContextObjective& objective, const TermErrorInput& errors);
 
 }  // namespace bilevel
 

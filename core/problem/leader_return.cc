@@ -1,6 +1,7 @@
 #include "core/problem/leader_return.h"
 
-#include "core/mdp/majorant.h"
+#include <optional>
+
 #include "core/mdp/soft_bellman.h"
 
 namespace bilevel {
@@ -10,7 +11,7 @@ constexpr double kUnitRoundoff = 0x1p-53;
 
 }  // namespace
 
-TermValue EvaluateTerm(const LeaderReturn& term, const TermInput& input) {
+TermValue EvaluateTerm(const LeaderReturn& term, const TermInput& input, const TermValue* near) {
   const TabularMdp& mdp = input.mdp;
   const double gamma = term.discount;
   PolicySystem& system = input.system;
@@ -18,14 +19,14 @@ TermValue EvaluateTerm(const LeaderReturn& term, const TermInput& input) {
   const Vector expected = SumOverActions(mdp, input.pi.cwiseProduct(c));
 
   TermValue result;
-  result.leader_value = Vector::Zero(mdp.num_states());
+  result.leader_value = near == nullptr ? Vector::Zero(mdp.num_states()) : near->leader_value;
   system.Solve(gamma, expected, input.tolerance * expected.lpNorm<Eigen::Infinity>(), input.interrupt,
                result.leader_value);
   const Vector q = c + gamma * mdp.ExpectNext(result.leader_value);
   result.leader_advantage = q - RepeatForActions(mdp, result.leader_value);
   result.value_residual = SumOverActions(mdp, input.pi.cwiseProduct(result.leader_advantage));
 
-  result.occupancy = Vector::Zero(mdp.num_states());
+  result.occupancy = near == nullptr ? Vector::Zero(mdp.num_states()) : near->occupancy;
   system.SolveTransposed(gamma, term.initial, input.tolerance, input.interrupt, result.occupancy);
   const Vector visits = input.pi.cwiseProduct(RepeatForActions(mdp, result.occupancy));
   result.occupancy_residual = term.initial - result.occupancy + gamma * mdp.PushForward(visits);
@@ -37,10 +38,13 @@ TermValue EvaluateTerm(const LeaderReturn& term, const TermInput& input) {
 }
 
 TermRadius BoundTermError(const LeaderReturn& term, const TermInput& input, const TermValue& value,
-                          const FollowerError& error) {
+                          const TermErrorInput& errors) {
   const TabularMdp& mdp = input.mdp;
   const double gamma = term.discount;
-  Majorant majorant(mdp, input.system, gamma, error.kappa, input.interrupt);
+  const FollowerError& error = errors.error;
+  std::optional<Majorant> own;
+  if (errors.majorant.gamma() != gamma) own.emplace(mdp, input.system, gamma, error.kappa, input.interrupt);
+  Majorant& majorant = own.has_value() ? *own : errors.majorant;
   const Vector abs_value = value.leader_value.cwiseAbs();
   const Vector abs_advantage = value.leader_advantage.cwiseAbs();
   const Vector c = term.reward.Evaluate(input.x, input.theta);

@@ -17,12 +17,12 @@ struct LeaderReturn {
   Vector initial;           // rho_u [S], >= 0, sums to 1
 };
 
-// Cost: two linear solves.
-TermValue EvaluateTerm(const LeaderReturn& term, const TermInput& input);
+// near: the term at a nearby policy, where the linear solves start; may be null. Cost: two linear solves.
+TermValue EvaluateTerm(const LeaderReturn& term, const TermInput& input, const TermValue* near);
 
 // Cost: two to three linear solves to a few digits.
 TermRadius BoundTermError(const LeaderReturn& term, const TermInput& input, const TermValue& value,
-                          const FollowerError& error);
+                          const TermErrorInput& errors);
 
 }  // namespace bilevel
 

@@ -11,7 +11,22 @@
 
 namespace bilevel {
 
-using SparseRows = Eigen::SparseMatrix<double, Eigen::RowMajor, int64_t>;
+// Eigen 3.4's SparseMatrix copies where it should move.
+class SparseRows : public Eigen::SparseMatrix<double, Eigen::RowMajor, int64_t> {
+  using Base = Eigen::SparseMatrix<double, Eigen::RowMajor, int64_t>;
+
+ public:
+  using Base::Base;
+  using Base::operator=;
+  SparseRows() = default;
+  SparseRows(const SparseRows&) = default;
+  SparseRows(SparseRows&& other) noexcept { swap(other); }
+  SparseRows& operator=(const SparseRows&) = default;
+  SparseRows& operator=(SparseRows&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+};
 
 // d/dtheta and the explicit d/dx (through quadratic forms), before the parameter map joins them.
 struct ParameterGradient {

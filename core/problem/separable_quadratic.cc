@@ -9,7 +9,7 @@ constexpr double kUnitRoundoff = 0x1p-53;
 
 }  // namespace
 
-TermValue EvaluateTerm(const SeparableQuadratic& term, const TermInput& input) {
+TermValue EvaluateTerm(const SeparableQuadratic& term, const TermInput& input, const TermValue* /*near*/) {
   const Vector mu = RepeatForActions(input.mdp, term.state_weights);
   const Vector gap = input.pi - term.target;
   TermValue result;
@@ -19,10 +19,10 @@ TermValue EvaluateTerm(const SeparableQuadratic& term, const TermInput& input) {
 }
 
 TermRadius BoundTermError(const SeparableQuadratic& term, const TermInput& input, const TermValue& value,
-                          const FollowerError& error) {
+                          const TermErrorInput& errors) {
   const TabularMdp& mdp = input.mdp;
   const Vector mu = RepeatForActions(mdp, term.state_weights);
-  const Vector& change = error.pi_radius;
+  const Vector& change = errors.error.pi_radius;
   const Vector pi_high = input.pi + change;
   const Vector gap = input.pi - term.target;
   const Vector slope = mu.cwiseProduct(gap);  // df/dpi

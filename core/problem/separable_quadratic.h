@@ -13,9 +13,9 @@ struct SeparableQuadratic {
 };
 
 // Cost: O(S*A).
-TermValue EvaluateTerm(const SeparableQuadratic& term, const TermInput& input);
+TermValue EvaluateTerm(const SeparableQuadratic& term, const TermInput& input, const TermValue* near);
 TermRadius BoundTermError(const SeparableQuadratic& term, const TermInput& input, const TermValue& value,
-                          const FollowerError& error);
+                          const TermErrorInput& errors);
 
 }  // namespace bilevel
 

@@ -5,6 +5,7 @@
 
 #include "core/base/interrupt.h"
 #include "core/mdp/follower_error.h"
+#include "core/mdp/majorant.h"
 #include "core/mdp/policy_system.h"
 #include "core/mdp/regularized_mdp.h"
 
@@ -21,6 +22,12 @@ struct TermInput {
   // side's.
   double tolerance;
   const Interrupt& interrupt;
+};
+
+// What bounds are made from.
+struct TermErrorInput {
+  const FollowerError& error;  // of pi
+  Majorant& majorant;          // for the follower's discount
 };
 
 // f, y = pi o df/dpi, and what is needed to bound their errors.

@@ -48,9 +48,10 @@ class Solver {
     RETURN_IF_ERROR(CheckZeta());
     best_x_ = x_;
     int recheck = 0;
+    Vector h;
     while (true) {
       FollowAdjoint();
-      const Vector h = Direction();
+      h = Direction();
       h_norm_ = problem_.ProjectedGradientNorm(x_, h);
       if (iterations_ == 0 || Better(problem_, objective_, best_objective_)) {
         best_objective_ = objective_;
@@ -80,7 +81,7 @@ class Solver {
       }
       UpdateFollowers();
     }
-    return Conclude();
+    return Conclude(h);
   }
 
  private:
@@ -258,17 +259,35 @@ class Solver {
     return true;
   }
 
+  // What the single loop itself knows of a point: its objective and direction at a policy that is not yet soft-optimal.
+  HypergradientPoint Rough(const Vector& x, double objective, const Vector& h) const {
+    HypergradientPoint point;
+    point.x = x;
+    point.objective = objective;
+    point.context_objectives = objectives_;
+    point.gradient = h;
+    point.gradient_norm = problem_.ProjectedGradientNorm(x, h);
+    for (const Follower& follower : followers_) {
+      point.contexts.emplace_back();
+      point.contexts.back().solution.value = follower.value;
+      point.contexts.back().solution.backup = follower.backup;
+      point.contexts.back().solution.residual = (follower.backup.value - follower.value).lpNorm<Eigen::Infinity>();
+    }
+    return point;
+  }
+
   // [D3] The last iterate, unless an earlier one is clearly better.
-  absl::StatusOr<OuterResult> Conclude() {
+  absl::StatusOr<OuterResult> Conclude(const Vector& h) {
     OuterResult result;
     ++exact_evaluations_;
-    ASSIGN_OR_RETURN(result.best, Evaluator().EvaluateCertified(x_, interrupt_));
+    ASSIGN_OR_RETURN(result.best, Certify(Rough(x_, objective_, h), Evaluator(), interrupt_));
     const bool room = !options_.max_evaluations.has_value() || Evaluations() < *options_.max_evaluations;
-    if (termination_.reason != StopReason::kConverged && best_x_ != x_ && room) {
+    if (termination_.reason != StopReason::kConverged && best_x_ != x_ && room && !interrupt_.Check().has_value()) {
       ++exact_evaluations_;
       ASSIGN_OR_RETURN(HypergradientPoint other, Evaluator().EvaluateCertified(best_x_, interrupt_));
       const double margin = kObjectiveNoise * (1 + std::abs(result.best.objective));
-      if (Better(problem_, other.objective + problem_.sign() * margin, result.best.objective)) {
+      if (!interrupt_.Check().has_value() &&
+          Better(problem_, other.objective + problem_.sign() * margin, result.best.objective)) {
         result.best = std::move(other);
       }
     }

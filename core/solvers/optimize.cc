@@ -28,7 +28,7 @@ const std::vector<MethodDescription>& DescribeMethods() {
        "Yang, Gao, Yuan (2025), arXiv:2405.19697, algorithm 1; adjoint steps L1 and KRYLOV are ours",
        "min_k |grad phi(x_k)|^2 = O(1/k) for smooth f and r and small enough steps"},
       {"projected_gradient", "Projected descent on the exact hyper-gradient with Barzilai-Borwein steps.",
-       "Spectral projected gradient: Birgin, Martinez, Raydan (2000)",
+       "Barzilai and Borwein (1988) steps, monotone backtracking",
        "every limit point is stationary; which one depends on the start"},
   };
   static_assert(std::variant_size_v<MethodOptions> == 2, "describe the new method above");

@@ -31,6 +31,24 @@ void ProgressReporter::MaybeReport(int iteration, const std::function<Progress()
   sink_(make());
 }
 
+absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, HypergradientEvaluator& evaluator,
+                                           const Interrupt& interrupt) {
+  const std::optional<StopReason> stopped = interrupt.Check();
+  if (stopped == StopReason::kCancelled) return best;
+  const Interrupt grace =
+      stopped.has_value() ? interrupt.WithDeadline(Interrupt::Clock::now() + kCertificationGrace) : interrupt;
+  ASSIGN_OR_RETURN(HypergradientPoint certified, evaluator.EvaluateCertified(best.x, grace));
+  if (!grace.Check().has_value()) return certified;
+  // Time ended inside the certification itself.
+  if (!stopped.has_value()) {
+    const Interrupt last = interrupt.WithDeadline(Interrupt::Clock::now() + kCertificationGrace);
+    ASSIGN_OR_RETURN(certified, evaluator.EvaluateCertified(best.x, last));
+    if (!last.Check().has_value()) return certified;
+  }
+  best.termination = {StopReason::kTimeLimit, "no time was left to certify this point; its error bounds are infinite"};
+  return best;
+}
+
 bool Better(const BilevelProblem& problem, double candidate, double incumbent) {
   if (std::isnan(incumbent)) return !std::isnan(candidate);
   return problem.sign() * candidate < problem.sign() * incumbent;

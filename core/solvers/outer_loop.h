@@ -37,7 +37,7 @@ struct Progress {
   double gradient_norm = 0;  // of the projected gradient map; for M-SoBiRL of its direction h
   double best_objective = 0;
   Vector best_parameters;
-  std::optional<Certificate> certificate;  // for methods with exact gradients: backward errors at the current x
+  std::optional<Certificate> certificate;  // for methods with exact gradients, at the current x: backward errors
 };
 
 // Reports progress: at the first call, every `every` iterations when > 0, and whenever `interval` has passed.
@@ -68,6 +68,13 @@ struct OuterResult {
   std::vector<std::string> notes;  // what the method did on its own account
   WarmStart warm_start;
 };
+
+// The best point with its certificates, for the end of a method that stopped for `reason`. When time is over the
+// certification gets kCertificationGrace more (the service keeps that much in reserve), and none after a cancellation;
+// if it does not finish, `best` comes back as it is, with infinite bounds.
+inline constexpr std::chrono::milliseconds kCertificationGrace{150};
+absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, HypergradientEvaluator& evaluator,
+                                           const Interrupt& interrupt);
 
 // Whether `candidate` is better than `incumbent` in the problem's sense; NaN never is.
 bool Better(const BilevelProblem& problem, double candidate, double incumbent);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
 #include <limits>
 #include <utility>
 
@@ -16,8 +15,8 @@ namespace {
 constexpr double kSufficientDecrease = 1e-4;
 constexpr double kBacktrack = 0.3;
 constexpr int kMaxBacktracks = 60;
-// Grippo, Lampariello, Lucidi (1986): a step is compared with the worst of the last so many objectives.
-constexpr size_t kMemory = 8;
+// A step moves x by at most this multiple of max(1, |x|): longer ones end on plateaus of saturated parameter maps.
+constexpr double kLongestMove = 1;
 // Differences below this share of the objective are rounding.
 constexpr double kObjectiveNoise = 1e-13;
 
@@ -35,7 +34,6 @@ class Solver {
   absl::StatusOr<OuterResult> Run(const Vector& start) {
     ASSIGN_OR_RETURN(current_, evaluator_.Evaluate(problem_.feasible_set.Project(start), interrupt_));
     best_ = current_;
-    history_ = {Signed(current_)};
     step_ = method_.step_size.value_or(1 / std::max(current_.gradient.norm(), 1e-12));
     while (true) {
       reporter_.MaybeReport(iterations_, [this] { return MakeProgress(); });
@@ -83,7 +81,6 @@ class Solver {
 
   // One accepted step, or false with the reason in termination_.
   absl::StatusOr<bool> Step() {
-    const double reference = *std::max_element(history_.begin(), history_.end());
     const double noise = kObjectiveNoise * (1 + std::abs(current_.objective));
     double t = step_;
     for (int attempt = 0; attempt < kMaxBacktracks; ++attempt, t *= kBacktrack) {
@@ -101,7 +98,7 @@ class Solver {
       const double decrease = (x - current_.x).squaredNorm() / t;
       const bool finite = std::isfinite(trial.objective) && trial.gradient.allFinite();
       if (method_.step_size.has_value() ||
-          (finite && Signed(trial) <= reference - kSufficientDecrease * decrease + noise)) {
+          (finite && Signed(trial) <= Signed(current_) - kSufficientDecrease * decrease + noise)) {
         Accept(std::move(trial));
         return true;
       }
@@ -115,12 +112,10 @@ class Solver {
       // Barzilai and Borwein (1988), long step.
       const Vector s = next.x - current_.x;
       const double sy = problem_.sign() * s.dot(next.gradient - current_.gradient);
-      const double largest = 1e6 * std::max(1.0, next.x.norm()) / std::max(next.gradient.norm(), 1e-300);
+      const double largest = kLongestMove * std::max(1.0, next.x.norm()) / std::max(next.gradient.norm(), 1e-300);
       step_ = std::min(sy > 0 ? s.squaredNorm() / sy : 4 * step_, largest);
     }
     current_ = std::move(next);
-    history_.push_back(Signed(current_));
-    if (history_.size() > kMemory) history_.pop_front();
     if (Better(problem_, current_.objective, best_.objective)) best_ = current_;
   }
 
@@ -129,9 +124,8 @@ class Solver {
     const double noise = kObjectiveNoise * (1 + std::abs(best_.objective));
     const bool last =
         termination_.reason == StopReason::kConverged && std::abs(current_.objective - best_.objective) <= noise;
-    const Vector x = last ? current_.x : best_.x;
     OuterResult result;
-    ASSIGN_OR_RETURN(result.best, evaluator_.EvaluateCertified(x, interrupt_));
+    ASSIGN_OR_RETURN(result.best, Certify(std::move(last ? current_ : best_), evaluator_, interrupt_));
     result.termination = termination_;
     result.iterations = iterations_;
     result.evaluations = evaluator_.evaluations();
@@ -146,7 +140,6 @@ class Solver {
   ProgressReporter& reporter_;
   HypergradientEvaluator evaluator_;
   HypergradientPoint current_, best_;
-  std::deque<double> history_;
   double step_ = 0;
   int iterations_ = 0;
   Termination termination_;

@@ -1,10 +1,10 @@
 // Projected (proximal) gradient descent on the exact hyper-gradient.
 //
 //   x+ = prox(x - t grad),  t by Barzilai and Borwein (1988), safeguarded by backtracking until
-//   F(x+) <= max of the last 8 F - c/t |x+ - x|^2 (+ what double precision cannot tell apart),  F = sign * objective.
+//   F(x+) <= F(x) - c/t |x+ - x|^2 (+ what double precision cannot tell apart),  F = sign * objective.
 //
-// Every limit point is stationary (Birgin, Martinez, Raydan 2000); which one depends on the start. The best point along
-// the way comes back.
+// Monotone: a non-monotone search, otherwise common with these steps, walked off good optima onto plateaus of saturated
+// parameter maps (Four-Rooms: 2 of 8 starts). Every limit point is stationary; which one depends on the start.
 
 #ifndef BILEVEL_CORE_SOLVERS_PROJECTED_GRADIENT_H_
 #define BILEVEL_CORE_SOLVERS_PROJECTED_GRADIENT_H_

@@ -29,7 +29,7 @@ Solved SolveRandom(uint64_t seed, bool masks, bool termination) {
   EXPECT_TRUE(mdp.ok());
   s.mdp = std::make_unique<TabularMdp>(*std::move(mdp));
   s.follower = FollowerOf(*s.mdp, DrawNormal(rng, 24), 0.95, 0.2);
-  s.system = std::make_unique<PolicySystem>(*s.mdp, PolicySystem::Kind::kDense);
+  s.system = std::make_unique<PolicySystem>(*s.mdp, PolicySystem::Kind::kDirect);
   s.solution = *SolveLowerLevel(s.follower, {}, {}, Interrupt(), *s.system);
   s.system->SetPolicy(s.solution.backup.pi);
   return s;
@@ -150,7 +150,7 @@ TEST(HypergradientIdentity, ThroughQEqualsThroughValueOfTheNextState) {
 TEST(HypergradientIdentity, OneActionHasNoImplicitPart) {
   auto mdp = TabularMdp::Create(Chain(4));
   RegularizedMdp follower = FollowerOf(*mdp, Vector::LinSpaced(4, 0, 1), 0.9, 0.5);
-  PolicySystem system(*mdp, PolicySystem::Kind::kDense);
+  PolicySystem system(*mdp, PolicySystem::Kind::kDirect);
   const auto solution = SolveLowerLevel(follower, {}, {}, Interrupt(), system);
   system.SetPolicy(solution->backup.pi);
   Cotangents c;
@@ -163,7 +163,7 @@ TEST(HypergradientIdentity, WithoutDiscountItIsTheCovarianceOfAContextualBandit)
   Rng rng(9);
   auto mdp = TabularMdp::Create(DrawMdp(rng, 4, 3, false, false));
   RegularizedMdp follower = FollowerOf(*mdp, DrawNormal(rng, 12), 0, 0.3);
-  PolicySystem system(*mdp, PolicySystem::Kind::kDense);
+  PolicySystem system(*mdp, PolicySystem::Kind::kDirect);
   const auto solution = SolveLowerLevel(follower, {}, {}, Interrupt(), system);
   const Vector& pi = solution->backup.pi;
   system.SetPolicy(pi);
@@ -182,7 +182,7 @@ TEST(HypergradientIdentity, BanditHasItsClosedFormAtAnyDiscount) {
   // d pi(a) / d r(b) = pi(a) (1{a=b} - pi(b)) / tau, and d V / d r(b) = pi(b) / (1 - gamma).
   auto mdp = TabularMdp::Create(Bandit(3));
   RegularizedMdp follower = FollowerOf(*mdp, Vector{{0.3, -0.2, 0.9}}, 0.9, 0.4);
-  PolicySystem system(*mdp, PolicySystem::Kind::kDense);
+  PolicySystem system(*mdp, PolicySystem::Kind::kDirect);
   const auto solution = SolveLowerLevel(follower, {}, {}, Interrupt(), system);
   const Vector& pi = solution->backup.pi;
   system.SetPolicy(pi);

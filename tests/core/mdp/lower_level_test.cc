@@ -26,7 +26,7 @@ LowerLevelSolution Solve(const RegularizedMdp& follower, const LowerLevelOptions
   return *std::move(solution);
 }
 
-const LowerLevelMethod kMethods[] = {LowerLevelMethod::kSweeps, LowerLevelMethod::kNewtonDense,
+const LowerLevelMethod kMethods[] = {LowerLevelMethod::kSweeps, LowerLevelMethod::kNewtonDirect,
                                      LowerLevelMethod::kNewtonKrylov, LowerLevelMethod::kAutomatic};
 
 TEST(SoftBellman, BanditHasItsClosedForm) {

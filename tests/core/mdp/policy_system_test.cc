@@ -34,7 +34,7 @@ TEST(PolicySystem, DenseAndKrylovSolveBothSystemsToRounding) {
     const Sample sample = Draw(seed);
     Rng rng(seed + 1000);
     const Vector b = DrawNormal(rng, 12);
-    for (const auto kind : {PolicySystem::Kind::kDense, PolicySystem::Kind::kKrylov}) {
+    for (const auto kind : {PolicySystem::Kind::kDirect, PolicySystem::Kind::kKrylov}) {
       PolicySystem system(sample.mdp, kind);
       system.SetPolicy(sample.pi);
       Vector v = Vector::Zero(12), z = Vector::Zero(12);
@@ -52,7 +52,7 @@ TEST(PolicySystem, DenseAndKrylovSolveBothSystemsToRounding) {
 
 TEST(PolicySystem, AStaleFactorizationStillGivesTheAnswerOfTheNewPolicy) {
   const Sample a = Draw(1);
-  PolicySystem system(a.mdp, PolicySystem::Kind::kDense);
+  PolicySystem system(a.mdp, PolicySystem::Kind::kDirect);
   system.SetPolicy(a.pi);
   system.Refactor(a.gamma);
   RegularizedMdp follower = FollowerOf(a.mdp, Vector::LinSpaced(36, -1, 1), a.gamma, 0.3);
@@ -67,7 +67,7 @@ TEST(PolicySystem, AStaleFactorizationStillGivesTheAnswerOfTheNewPolicy) {
 TEST(PolicySystem, CancellationEndsASolve) {
   const Sample sample = Draw(2);
   std::atomic<bool> cancelled = true;
-  for (const auto kind : {PolicySystem::Kind::kDense, PolicySystem::Kind::kKrylov}) {
+  for (const auto kind : {PolicySystem::Kind::kDirect, PolicySystem::Kind::kKrylov}) {
     PolicySystem system(sample.mdp, kind);
     system.SetPolicy(sample.pi);
     Vector v = Vector::Zero(12);
@@ -92,14 +92,14 @@ TEST(Majorant, LiesAboveTheInverseForEveryPolicyBelowTheInflatedOne) {
       const Eigen::MatrixXd A =
           Eigen::MatrixXd::Identity(12, 12) - sample.gamma * sample.mdp.DensePolicyTransitions(other);
       const Vector exact = A.partialPivLu().solve(g), exact_transposed = A.transpose().partialPivLu().solve(g);
-      for (const auto kind : {PolicySystem::Kind::kDense, PolicySystem::Kind::kKrylov}) {
+      for (const auto kind : {PolicySystem::Kind::kDirect, PolicySystem::Kind::kKrylov}) {
         PolicySystem system(sample.mdp, kind);
         system.SetPolicy(sample.pi);
         Majorant majorant(sample.mdp, system, sample.gamma, kappa, Interrupt());
         const Vector bound = majorant.Bound(g), bound_transposed = majorant.BoundTransposed(g);
         EXPECT_TRUE((bound.array() >= exact.array()).all()) << "kappa " << kappa;
         EXPECT_TRUE((bound_transposed.array() >= exact_transposed.array()).all()) << "kappa " << kappa;
-        if (kappa == 0 && kind == PolicySystem::Kind::kDense) {
+        if (kappa == 0 && kind == PolicySystem::Kind::kDirect) {
           EXPECT_LT((bound - exact).norm(), 1e-6 * exact.norm());
           EXPECT_LT((bound_transposed - exact_transposed).norm(), 1e-6 * exact_transposed.norm());
         }
