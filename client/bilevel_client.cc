@@ -1,0 +1,179 @@
+#include "client/bilevel_client.h"
+
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "bilevel/v1/solver_service.grpc.pb.h"
+#include "client/health_wire.h"
+#include "client/optimize_call.h"
+#include "client/status.h"
+
+namespace bilevel::client {
+namespace {
+
+using std::chrono::milliseconds;
+
+// What a reply may need beyond the time limit of its request: queueing and transfer.
+constexpr milliseconds kTimeLimitSlack{10'000};
+// The server takes no larger message, so no larger one needs to be kept for a retry.
+constexpr int kRetryBufferBytes = 4 << 20;
+
+absl::Status CheckDuration(milliseconds value, const char* name) {
+  if (value.count() > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(name, " is ", value.count(), " ms; must be > 0"));
+}
+
+absl::Status Check(const ClientOptions& options) {
+  for (const absl::Status& status :
+       {CheckDuration(options.deadline, "deadline"), CheckDuration(options.optimize_deadline, "optimize_deadline"),
+        CheckDuration(options.keepalive_interval, "keepalive_interval"),
+        CheckDuration(options.keepalive_timeout, "keepalive_timeout")}) {
+    if (!status.ok()) return status;
+  }
+  if (options.max_attempts < 1 || options.max_attempts > 5) {
+    return absl::InvalidArgumentError(absl::StrCat("max_attempts is ", options.max_attempts, "; must be in [1, 5]"));
+  }
+  return absl::OkStatus();
+}
+
+std::string RetryPolicy(int max_attempts) {
+  if (max_attempts == 1) return "{}";
+  return absl::StrCat(R"({"methodConfig": [{"name": [{"service": "bilevel.v1.SolverService"}], "retryPolicy": {)",
+                      R"("maxAttempts": )", max_attempts,
+                      R"(, "initialBackoff": "0.2s", "maxBackoff": "5s", "backoffMultiplier": 2,)",
+                      R"( "retryableStatusCodes": ["UNAVAILABLE"]}}]})");
+}
+
+grpc::ChannelArguments Arguments(const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(options.keepalive_interval.count()));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options.keepalive_timeout.count()));
+  // A long solve sends no data; the pings must go on all the same.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kRetryBufferBytes);
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetServiceConfigJSON(RetryPolicy(options.max_attempts));
+  return arguments;
+}
+
+milliseconds TimeLimit(const google::protobuf::Duration& limit) {
+  return std::chrono::duration_cast<milliseconds>(std::chrono::seconds(limit.seconds()) +
+                                                  std::chrono::nanoseconds(limit.nanos()));
+}
+
+// The deadline of one call: the caller's, else the default, stretched where the request's time limit is longer.
+template <typename Request>
+milliseconds Deadline(const Request& request, const CallOptions& call, milliseconds default_deadline) {
+  if (call.deadline) return *call.deadline;
+  // 10,000 days; also keeps the sum below from overflowing.
+  constexpr std::int64_t kLongestSeconds = 864'000'000;
+  if constexpr (requires { request.time_limit(); }) {
+    if (request.has_time_limit() && request.time_limit().seconds() < kLongestSeconds) {
+      return std::max(default_deadline, TimeLimit(request.time_limit()) + kTimeLimitSlack);
+    }
+  }
+  return default_deadline;
+}
+
+template <typename Response, typename Request, typename Method>
+absl::StatusOr<Response> Call(const Request& request, milliseconds deadline, Method method) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + deadline);
+  Response response;
+  const grpc::Status status = method(&context, request, &response);
+  if (!status.ok()) return FromGrpcStatus(status);
+  return response;
+}
+
+}  // namespace
+
+struct BilevelClient::Connection {
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::SolverService::Stub> solver;
+  ClientOptions options;
+};
+
+absl::StatusOr<BilevelClient> BilevelClient::Connect(const std::string& target, const ClientOptions& options) {
+  if (target.empty()) return absl::InvalidArgumentError("the target is empty; must be host:port or a gRPC name");
+  if (absl::Status status = Check(options); !status.ok()) return status;
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (options.tls_roots) {
+    grpc::SslCredentialsOptions tls;
+    tls.pem_root_certs = *options.tls_roots;
+    credentials = grpc::SslCredentials(tls);
+  }
+  return FromChannel(grpc::CreateCustomChannel(target, credentials, Arguments(options)), options);
+}
+
+absl::StatusOr<BilevelClient> BilevelClient::FromChannel(std::shared_ptr<grpc::Channel> channel,
+                                                         const ClientOptions& options) {
+  if (channel == nullptr) return absl::InvalidArgumentError("the channel is null");
+  if (absl::Status status = Check(options); !status.ok()) return status;
+  std::unique_ptr<v1::SolverService::Stub> solver = v1::SolverService::NewStub(channel);
+  return BilevelClient(std::make_shared<Connection>(Connection{std::move(channel), std::move(solver), options}));
+}
+
+absl::StatusOr<v1::ListMethodsResponse> BilevelClient::ListMethods(const CallOptions& call) const {
+  const v1::ListMethodsRequest request;
+  return Call<v1::ListMethodsResponse>(
+      request, Deadline(request, call, connection_->options.deadline),
+      [this](auto* context, const auto& in, auto* out) { return connection_->solver->ListMethods(context, in, out); });
+}
+
+absl::StatusOr<v1::SolveLowerLevelResponse> BilevelClient::SolveLowerLevel(const v1::SolveLowerLevelRequest& request,
+                                                                           const CallOptions& call) const {
+  return Call<v1::SolveLowerLevelResponse>(request, Deadline(request, call, connection_->options.deadline),
+                                           [this](auto* context, const auto& in, auto* out) {
+                                             return connection_->solver->SolveLowerLevel(context, in, out);
+                                           });
+}
+
+absl::StatusOr<v1::EvaluateHypergradientResponse> BilevelClient::EvaluateHypergradient(
+    const v1::EvaluateHypergradientRequest& request, const CallOptions& call) const {
+  return Call<v1::EvaluateHypergradientResponse>(request, Deadline(request, call, connection_->options.deadline),
+                                                 [this](auto* context, const auto& in, auto* out) {
+                                                   return connection_->solver->EvaluateHypergradient(context, in, out);
+                                                 });
+}
+
+absl::StatusOr<v1::PullbackResponse> BilevelClient::Pullback(const v1::PullbackRequest& request,
+                                                             const CallOptions& call) const {
+  return Call<v1::PullbackResponse>(
+      request, Deadline(request, call, connection_->options.deadline),
+      [this](auto* context, const auto& in, auto* out) { return connection_->solver->Pullback(context, in, out); });
+}
+
+absl::StatusOr<v1::CheckGradientResponse> BilevelClient::CheckGradient(const v1::CheckGradientRequest& request,
+                                                                       const CallOptions& call) const {
+  return Call<v1::CheckGradientResponse>(request, Deadline(request, call, connection_->options.deadline),
+                                         [this](auto* context, const auto& in, auto* out) {
+                                           return connection_->solver->CheckGradient(context, in, out);
+                                         });
+}
+
+OptimizeStream BilevelClient::Optimize(const v1::OptimizeRequest& request, const CallOptions& call) const {
+  const milliseconds deadline = Deadline(request, call, connection_->options.optimize_deadline);
+  return OptimizeStream(std::make_unique<OptimizeStream::Call>(*connection_->solver, request,
+                                                               std::chrono::system_clock::now() + deadline));
+}
+
+absl::StatusOr<Health> BilevelClient::CheckHealth(const std::string& service, const CallOptions& call) const {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + call.deadline.value_or(connection_->options.deadline));
+  const grpc::ByteBuffer request = EncodeHealthRequest(service);
+  grpc::ByteBuffer response;
+  std::promise<grpc::Status> finished;
+  grpc::GenericStub stub(connection_->channel);
+  stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response,
+                 [&finished](grpc::Status status) { finished.set_value(std::move(status)); });
+  const grpc::Status status = finished.get_future().get();
+  if (!status.ok()) return FromGrpcStatus(status);
+  return DecodeHealthResponse(response);
+}
+
+}  // namespace bilevel::client

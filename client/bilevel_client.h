@@ -1,0 +1,98 @@
+// The client library: one method for each call of bilevel.v1.SolverService, with a deadline on every call.
+//
+//   absl::StatusOr<BilevelClient> client = BilevelClient::Connect("127.0.0.1:50051");
+//   v1::EvaluateHypergradientRequest request;
+//   *request.mutable_problem() = ...;
+//   absl::StatusOr<v1::EvaluateHypergradientResponse> response = client->EvaluateHypergradient(request);
+//
+// Requests and responses are the messages of bilevel/v1/*.proto, which state shapes, units, ranges and defaults;
+// client/array.h moves numbers in and out of them. A reached limit is not an error: read `termination`.
+//
+// Errors carry the server's code and one readable line that names the field; client/status.h gets at the details.
+// UNAVAILABLE: no server, or it is stopping (already retried). DEADLINE_EXCEEDED: the deadline passed without an
+// answer.
+//
+// A BilevelClient is a cheap handle: copy it freely, use it from any number of threads.
+
+#ifndef BILEVEL_CLIENT_BILEVEL_CLIENT_H_
+#define BILEVEL_CLIENT_BILEVEL_CLIENT_H_
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "bilevel/v1/solver_service.pb.h"
+#include "client/optimize_stream.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace bilevel::client {
+
+struct ClientOptions {
+  // Deadline of a call that names none, > 0. The server stops 200 ms before it and returns what it has reached. Where
+  // the request's time_limit is longer, the deadline is time_limit + 10 s.
+  std::chrono::milliseconds deadline{60'000};
+  // The same for Optimize, > 0.
+  std::chrono::milliseconds optimize_deadline{3'600'000};
+  // While a call is open: ping after so long a silence, > 0, and give the connection up (UNAVAILABLE) when the answer
+  // takes longer than keepalive_timeout, > 0.
+  std::chrono::milliseconds keepalive_interval{30'000};
+  std::chrono::milliseconds keepalive_timeout{10'000};
+  // Attempts at a call that fails with UNAVAILABLE before its first reply, in [1, 5], with exponential backoff from
+  // 0.2 s. Nothing else is retried.
+  int max_attempts = 4;
+  // TLS: certificates of the authorities to trust, PEM; empty for the system's. Default: plaintext.
+  std::optional<std::string> tls_roots = std::nullopt;
+};
+
+struct CallOptions {
+  // > 0. Default: see ClientOptions.
+  std::optional<std::chrono::milliseconds> deadline = std::nullopt;
+};
+
+// What the standard health service says.
+enum class Health { kUnknown = 0, kServing = 1, kNotServing = 2, kServiceUnknown = 3 };
+
+class BilevelClient {
+ public:
+  // target: "host:port" or any gRPC name. Does not wait for the server: the first call does, until its deadline.
+  // INVALID_ARGUMENT when the target is empty or an option is out of range.
+  static absl::StatusOr<BilevelClient> Connect(const std::string& target, const ClientOptions& options = {});
+
+  // Over a channel of the caller's own; of the options only the deadlines are used.
+  static absl::StatusOr<BilevelClient> FromChannel(std::shared_ptr<grpc::Channel> channel,
+                                                   const ClientOptions& options = {});
+
+  absl::StatusOr<v1::ListMethodsResponse> ListMethods(const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::SolveLowerLevelResponse> SolveLowerLevel(const v1::SolveLowerLevelRequest& request,
+                                                              const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::EvaluateHypergradientResponse> EvaluateHypergradient(
+      const v1::EvaluateHypergradientRequest& request, const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::PullbackResponse> Pullback(const v1::PullbackRequest& request, const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::CheckGradientResponse> CheckGradient(const v1::CheckGradientRequest& request,
+                                                          const CallOptions& call = {}) const;
+
+  // Starts an optimisation; the stream is a range of its events (client/optimize_stream.h).
+  OptimizeStream Optimize(const v1::OptimizeRequest& request, const CallOptions& call = {}) const;
+
+  // Asks grpc.health.v1.Health about one service; empty: the whole server.
+  absl::StatusOr<Health> CheckHealth(const std::string& service = "", const CallOptions& call = {}) const;
+
+ private:
+  struct Connection;
+  explicit BilevelClient(std::shared_ptr<const Connection> connection) : connection_(std::move(connection)) {}
+
+  std::shared_ptr<const Connection> connection_;
+};
+
+}  // namespace bilevel::client
+
+#endif  // BILEVEL_CLIENT_BILEVEL_CLIENT_H_

@@ -1,0 +1,134 @@
+#include "client/cli/input.h"
+
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "client/array.h"
+
+namespace bilevel::client {
+namespace {
+
+std::string NameOf(const std::string& file) { return file == "-" ? "standard input" : file; }
+
+absl::Status Unfit(const std::string& file, const std::string& what) {
+  return absl::InvalidArgumentError(absl::StrCat(NameOf(file), ": ", what));
+}
+
+// protobuf reports a syntax error as text, an excerpt of the input, and a caret below the place, counted from the start
+// of the excerpt. Where the excerpt occurs once, that gives line and column.
+std::string SyntaxError(const std::string& json, const std::vector<std::string>& lines) {
+  const std::string excerpt = absl::StrJoin(lines.begin() + 1, lines.end() - 1, "\n");
+  const std::size_t at = json.find(excerpt);
+  if (excerpt.empty() || at == std::string::npos || json.find(excerpt, at + 1) != std::string::npos) {
+    return absl::StrCat(lines.front(),
+                        excerpt.empty() ? "" : " Near: ", absl::StrJoin(absl::StrSplit(excerpt, '\n'), " "));
+  }
+  const std::size_t place = std::min(at + lines.back().size() - 1, json.size());
+  const auto line = 1 + std::count(json.begin(), json.begin() + static_cast<std::ptrdiff_t>(place), '\n');
+  const std::size_t line_start = place == 0 ? 0 : json.rfind('\n', place - 1) + 1;
+  return absl::StrCat("line ", line, ", column ", place - line_start + 1, ": ", lines.front());
+}
+
+// "(contexts[0]) foo: Cannot find field." becomes "contexts[0].foo: Cannot find field."
+std::string FieldError(const std::string& text) {
+  const std::size_t close = text.find(')');
+  if (text.empty() || text[0] != '(' || close == std::string::npos) {
+    return std::string(absl::StripPrefix(text, ": "));
+  }
+  const std::string path = text.substr(1, close - 1);
+  const std::string rest = text.substr(close + 1);
+  if (rest.starts_with(" ")) return absl::StrCat(path, path.empty() ? "" : ".", rest.substr(1));
+  return path + rest;
+}
+
+absl::Status ParseJson(const std::string& file, const std::string& json, google::protobuf::Message& message) {
+  const auto status = google::protobuf::util::JsonStringToMessage(json, &message);
+  if (status.ok()) return absl::OkStatus();
+  const std::string text(status.message().data(), status.message().size());
+  const std::vector<std::string> lines = absl::StrSplit(text, '\n');
+  const bool syntax = lines.size() >= 3 && lines.back().find('^') != std::string::npos;
+  return Unfit(file, syntax ? SyntaxError(json, lines) : FieldError(text));
+}
+
+absl::Status AppendNumbers(const std::string& file, const google::protobuf::ListValue& list,
+                           std::vector<double>& numbers) {
+  for (int i = 0; i < list.values_size(); ++i) {
+    if (!list.values(i).has_number_value()) return Unfit(file, absl::StrCat("entry ", i, " is not a number"));
+    numbers.push_back(list.values(i).number_value());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::Array> FromRows(const std::string& file, const google::protobuf::ListValue& rows) {
+  std::vector<double> numbers;
+  const int cols = rows.values(0).list_value().values_size();
+  for (int i = 0; i < rows.values_size(); ++i) {
+    const google::protobuf::Value& row = rows.values(i);
+    if (!row.has_list_value() || row.list_value().values_size() != cols) {
+      return Unfit(file, absl::StrCat("point ", i, " is not a list of ", cols, " numbers like the first"));
+    }
+    if (absl::Status status = AppendNumbers(file, row.list_value(), numbers); !status.ok()) return status;
+  }
+  return MakeArray(numbers, {rows.values_size(), cols});
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadInput(const std::string& file) {
+  if (file == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  if (stream) text << stream.rdbuf();
+  if (!stream) return absl::NotFoundError(absl::StrCat(file, ": cannot be read"));
+  return text.str();
+}
+
+absl::StatusOr<v1::Problem> ReadProblem(const std::string& file) {
+  absl::StatusOr<std::string> json = ReadInput(file);
+  if (!json.ok()) return json.status();
+  v1::Problem problem;
+  if (absl::Status status = ParseJson(file, *json, problem); !status.ok()) return status;
+  return problem;
+}
+
+absl::StatusOr<v1::Array> ReadParameters(const std::string& file) {
+  absl::StatusOr<std::string> json = ReadInput(file);
+  if (!json.ok()) return json.status();
+  google::protobuf::Value value;
+  if (absl::Status status = ParseJson(file, *json, value); !status.ok()) return status;
+  if (value.has_struct_value()) {
+    const auto& members = value.struct_value().fields();
+    const auto found = members.find("parameters");
+    if (found == members.end()) return Unfit(file, "the object has no \"parameters\"");
+    value = google::protobuf::Value(found->second);
+  }
+  if (!value.has_list_value()) return Unfit(file, "must be a JSON list of numbers");
+  const google::protobuf::ListValue& list = value.list_value();
+  if (list.values_size() > 0 && list.values(0).has_list_value()) return FromRows(file, list);
+  std::vector<double> numbers;
+  if (absl::Status status = AppendNumbers(file, list, numbers); !status.ok()) return status;
+  return MakeArray(numbers, {list.values_size()});
+}
+
+absl::StatusOr<v1::PullbackRequest> ReadCotangents(const std::string& file) {
+  absl::StatusOr<std::string> json = ReadInput(file);
+  if (!json.ok()) return json.status();
+  const bool bare_list = absl::StripLeadingAsciiWhitespace(*json).substr(0, 1) == "[";
+  v1::PullbackRequest request;
+  const std::string object = bare_list ? absl::StrCat("{\"cotangents\": ", *json, "}") : *json;
+  if (absl::Status status = ParseJson(file, object, request); !status.ok()) return status;
+  return request;
+}
+
+}  // namespace bilevel::client

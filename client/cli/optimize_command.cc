@@ -1,0 +1,167 @@
+#include <iostream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "client/cli/command.h"
+#include "client/cli/interrupt.h"
+#include "client/cli/progress.h"
+#include "client/cli/report.h"
+#include "client/cli/requests.h"
+
+namespace bilevel::client {
+namespace {
+
+struct OptimizeFlags {
+  std::string method = "projected-gradient";
+  std::optional<double> step_size;
+  std::optional<double> gradient_tolerance;
+  std::optional<int> max_iterations;
+  std::optional<int> max_evaluations;
+  std::optional<int> sweeps;
+  std::optional<double> zeta;
+  std::string adjoint_step;
+  std::uint32_t seed = 0;
+  bool progress = false;
+  bool policies = false;
+
+  void AddTo(FlagSet& flags) {
+    flags.Add("method", &method, "NAME", "m-sobirl or projected-gradient, the default");
+    flags.Add("gradient-tolerance", &gradient_tolerance, "NUMBER", "stop when |h| is at most this; default 1e-6");
+    flags.Add("max-iterations", &max_iterations, "N", "steps of x; default 1000");
+    flags.Add("max-evaluations", &max_evaluations, "N", "evaluations; default: no limit");
+    flags.Add("step-size", &step_size, "NUMBER", "step of x; default: automatic, m-sobirl 0.1");
+    flags.Add("sweeps", &sweeps, "N", "m-sobirl: soft sweeps for each step of x; default 1");
+    flags.Add("adjoint-step", &adjoint_step, "NAME", "m-sobirl: gradient (default), l1 or krylov");
+    flags.Add("zeta", &zeta, "NUMBER", "m-sobirl: step of the adjoint; default: automatic");
+    flags.Add("seed", &seed, "N", "seed of what a method draws; default 0");
+    flags.Add("progress", &progress, "show progress even where standard error is no terminal");
+    flags.Add("policies", &policies, "with --json: the policies too");
+  }
+};
+
+absl::Status FillMSobirl(const OptimizeFlags& flags, v1::MSobirlOptions& options) {
+  if (flags.step_size) options.set_step_size(*flags.step_size);
+  if (flags.sweeps) options.set_sweeps(*flags.sweeps);
+  if (flags.zeta) options.set_zeta(*flags.zeta);
+  if (flags.adjoint_step.empty()) return absl::OkStatus();
+  v1::MSobirlOptions::AdjointStep step;
+  if (!v1::MSobirlOptions::AdjointStep_Parse("ADJOINT_STEP_" + absl::AsciiStrToUpper(flags.adjoint_step), &step)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--adjoint-step is \"", flags.adjoint_step, "\"; must be gradient, l1 or krylov"));
+  }
+  options.set_adjoint_step(step);
+  return absl::OkStatus();
+}
+
+absl::Status Fill(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
+  if (flags.gradient_tolerance) request.set_gradient_tolerance(*flags.gradient_tolerance);
+  if (flags.max_iterations) request.set_max_iterations(*flags.max_iterations);
+  if (flags.max_evaluations) request.set_max_evaluations(*flags.max_evaluations);
+  request.set_seed(flags.seed);
+  request.set_return_policies(flags.policies);
+  const std::string method = absl::StrReplaceAll(flags.method, {{"_", "-"}});
+  if (method == "m-sobirl") return FillMSobirl(flags, *request.mutable_m_sobirl());
+  if (method != "projected-gradient") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--method is \"", flags.method, "\"; must be m-sobirl or projected-gradient"));
+  }
+  if (flags.sweeps || flags.zeta || !flags.adjoint_step.empty()) {
+    return absl::InvalidArgumentError("--sweeps, --zeta and --adjoint-step belong to --method m-sobirl");
+  }
+  v1::ProjectedGradientOptions& options = *request.mutable_projected_gradient();
+  if (flags.step_size) options.set_step_size(*flags.step_size);
+  return absl::OkStatus();
+}
+
+int PrintResult(const v1::OptimizeResult& result, bool json) {
+  if (json) {
+    JsonObject object = HypergradientJson(result.best());
+    std::vector<std::string> notes;
+    for (const std::string& note : result.notes()) notes.push_back(JsonString(note));
+    AddTermination(result.termination(), object)
+        .Add("iterations", result.iterations())
+        .Add("evaluations", result.evaluations())
+        .Add("method", result.method())
+        .Add("seed", result.seed())
+        .AddValue("notes", JsonList(notes));
+    std::cout << AddRun(result.run_info(), object).Pretty();
+    return ExitCodeOf(result.termination());
+  }
+  PrintLine("method", result.method(), std::cout);
+  PrintLine("iterations",
+            absl::StrFormat("%d, %d evaluations, %.3g s", result.iterations(), result.evaluations(),
+                            result.run_info().elapsed_seconds()),
+            std::cout);
+  for (const std::string& note : result.notes()) PrintLine("note", note, std::cout);
+  PrintTermination(result.termination(), std::cout);
+  PrintHypergradient(result.best(), std::cout);
+  return ExitCodeOf(result.termination());
+}
+
+// After Ctrl-C: gRPC brings no result, so the last progress event speaks. It carries no gradient at its best point.
+int PrintCancelled(const v1::OptimizeProgress& progress, bool json) {
+  v1::Termination termination;
+  termination.set_reason(v1::Termination::REASON_CANCELLED);
+  termination.set_detail("interrupted; the best point of the last progress event, not certified");
+  if (json) {
+    JsonObject object;
+    object.Add("objective", progress.best_objective()).Add("parameters", Elements(progress.best_parameters()));
+    AddTermination(termination, object)
+        .Add("iterations", progress.iteration())
+        .Add("evaluations", progress.evaluations());
+    std::cout << object.Pretty();
+  } else {
+    PrintTermination(termination, std::cout);
+    PrintLine("iterations", absl::StrCat(progress.iteration()), std::cout);
+    PrintLine("objective", Short(progress.best_objective()), std::cout);
+    std::cout << "parameters\n" << IndentJson(JsonList(Elements(progress.best_parameters()))) << "\n";
+  }
+  return kExitNotConverged;
+}
+
+int Follow(OptimizeStream stream, ProgressLine line, bool json) {
+  const OnInterrupt cancel([&stream] { stream.Cancel(); });
+  std::optional<v1::OptimizeProgress> last;
+  for (const absl::StatusOr<v1::OptimizeEvent>& event : stream) {
+    if (event.ok() && event->has_progress()) {
+      last = event->progress();
+      line.Show(*last);
+      continue;
+    }
+    line.Finish();
+    if (!event.ok()) {
+      if (event.status().code() == absl::StatusCode::kCancelled && last) return PrintCancelled(*last, json);
+      return Fail(event.status());
+    }
+    return event->has_estimate() ? PrintEstimate(event->estimate(), json) : PrintResult(event->result(), json);
+  }
+  return kExitFailed;
+}
+
+}  // namespace
+
+int RunOptimize(GlobalOptions globals, std::span<const std::string> arguments) {
+  RequestFlags request_flags;
+  OptimizeFlags optimize_flags;
+  FlagSet flags(
+      "optimize FILE",
+      "Optimises x for the problem in FILE, from --at. Ctrl-C stops the server's work and prints the best point\n"
+      "so far.");
+  optimize_flags.AddTo(flags);
+  request_flags.AddTo(flags);
+  globals.AddTo(flags);
+  std::vector<std::string> operands;
+  if (const std::optional<int> exit = ParseOrExit(flags, arguments, 1, operands)) return *exit;
+  v1::OptimizeRequest request;
+  if (absl::Status status = Fill(optimize_flags, request); !status.ok()) return UsageError(status);
+  if (absl::Status status = request_flags.Fill(operands[0], request); !status.ok()) return UsageError(status);
+  BlockInterrupts();
+  const absl::StatusOr<BilevelClient> client = Connect(globals);
+  if (!client.ok()) return UsageError(client.status());
+  const auto when = optimize_flags.progress ? ProgressLine::When::kAlways : ProgressLine::When::kOnTerminal;
+  return Follow(client->Optimize(request), ProgressLine(when, request), globals.json);
+}
+
+}  // namespace bilevel::client

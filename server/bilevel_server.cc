@@ -1,0 +1,122 @@
+#include "server/bilevel_server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/field_error.h"
+#include "core/base/text.h"
+#include "server/solver_service.h"
+
+namespace bilevel::server {
+namespace {
+
+constexpr char kServiceName[] = "bilevel.v1.SolverService";
+// For solvers to return after they were asked to.
+constexpr std::chrono::seconds kStopLimit{5};
+// For idle connections to be closed by their clients, which may look at them only every few seconds.
+constexpr std::chrono::milliseconds kGoodbyeLimit{300};
+
+std::string Host(const std::string& listen) {
+  std::string host = listen.substr(0, listen.rfind(':'));
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  return host;
+}
+
+bool IsLoopback(const std::string& host) { return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0; }
+
+absl::Status Check(const ServerOptions& options) {
+  if (options.listen.rfind(':') == std::string::npos) {
+    return FieldError("listen", absl::StrCat("is \"", options.listen, "\"; must be host:port"));
+  }
+  if (!options.insecure && !IsLoopback(Host(options.listen))) {
+    return FieldError("listen",
+                      absl::StrCat("is ", options.listen, "; plaintext beyond loopback is refused without --insecure"));
+  }
+  const DispatcherOptions& dispatcher = options.dispatcher;
+  if (dispatcher.threads < 1) return FieldError("threads", absl::StrCat("is ", dispatcher.threads, "; must be >= 1"));
+  if (dispatcher.queue_length < 0) {
+    return FieldError("queue_length", absl::StrCat("is ", dispatcher.queue_length, "; must be >= 0"));
+  }
+  if (!(dispatcher.memory_budget > 0)) {
+    return FieldError("memory_budget", absl::StrCat("is ", ToText(dispatcher.memory_budget), "; must be > 0"));
+  }
+  const Limits& limits = dispatcher.limits;
+  if (limits.states < 1) return FieldError("max_states", absl::StrCat("is ", limits.states, "; must be >= 1"));
+  if (limits.transitions < 1) {
+    return FieldError("max_transitions", absl::StrCat("is ", limits.transitions, "; must be >= 1"));
+  }
+  if (limits.message_bytes < 1 << 10 || limits.message_bytes > (1LL << 31) - 1) {
+    return FieldError("max_message_bytes", absl::StrCat("is ", limits.message_bytes, "; must be in [2^10, 2^31)"));
+  }
+  return absl::OkStatus();
+}
+
+void ConfigureBuilder(const ServerOptions& options, grpc::ServerBuilder& builder) {
+  // Health and reflection are plugins that every later builder of the process picks up.
+  static std::once_flag plugins;
+  std::call_once(plugins, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+  const auto message_bytes = static_cast<int>(options.dispatcher.limits.message_bytes);
+  builder.SetMaxReceiveMessageSize(message_bytes);
+  builder.SetMaxSendMessageSize(message_bytes);
+  // A second server on the same port is an error, not a silent share of the traffic.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Clients may ping every 10 s, also between calls; connections whose client is gone are found within about 80 s.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+}
+
+}  // namespace
+
+int DefaultThreads() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
+
+double DefaultMemoryBudget() {
+  return 0.5 * static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+BilevelServer::BilevelServer(const ServerOptions& options)
+    : dispatcher_(options.dispatcher), service_(std::make_unique<SolverService>(dispatcher_)) {}
+
+absl::StatusOr<std::unique_ptr<BilevelServer>> BilevelServer::Start(const ServerOptions& options) {
+  if (absl::Status status = Check(options); !status.ok()) return status;
+  std::unique_ptr<BilevelServer> result(new BilevelServer(options));
+  grpc::ServerBuilder builder;
+  ConfigureBuilder(options, builder);
+  int port = 0;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(result->service_.get());
+  result->server_ = builder.BuildAndStart();
+  if (result->server_ == nullptr || port == 0) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen));
+  }
+  result->address_ = absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port);
+  result->server_->GetHealthCheckService()->SetServingStatus(kServiceName, true);
+  return result;
+}
+
+BilevelServer::~BilevelServer() { Shutdown(std::chrono::milliseconds(0)); }
+
+void BilevelServer::AnnounceStop() { server_->GetHealthCheckService()->SetServingStatus(false); }
+
+void BilevelServer::Shutdown(std::chrono::milliseconds grace) {
+  if (server_ == nullptr) return;
+  AnnounceStop();
+  dispatcher_.Drain(grace, kStopLimit);
+  server_->Shutdown(std::chrono::system_clock::now() + kGoodbyeLimit);
+  dispatcher_.Stop();
+  server_.reset();
+}
+
+}  // namespace bilevel::server

@@ -1,0 +1,65 @@
+#include "core/solvers/optimize.h"
+
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "server/calls/calls.h"
+#include "server/convert/in_field.h"
+#include "server/convert/options.h"
+#include "server/convert/problem.h"
+#include "server/convert/solution.h"
+
+namespace bilevel::server {
+namespace {
+
+void EncodeResult(const v1::OptimizeRequest& request, const BilevelProblem& problem, const MethodOptions& method,
+                  const OuterResult& outcome, v1::OptimizeResult* result) {
+  EncodeHypergradient(problem, outcome.best, {.policy = request.return_policies()}, result->mutable_best());
+  if (request.return_warm_start()) {
+    EncodeWarmStart(outcome.warm_start, result->mutable_best()->mutable_warm_start());
+  }
+  EncodeTermination(outcome.termination, result->mutable_termination());
+  result->set_iterations(outcome.iterations);
+  result->set_evaluations(outcome.evaluations);
+  const std::string_view name = MethodName(method);
+  result->set_method(name.data(), name.size());
+  result->set_seed(request.seed());
+  result->mutable_notes()->Add(outcome.notes.begin(), outcome.notes.end());
+}
+
+}  // namespace
+
+absl::Status Optimize(const v1::OptimizeRequest& request, const Run& run,
+                      const std::function<void(v1::OptimizeEvent)>& on_progress, v1::OptimizeEvent* last) {
+  ASSIGN_OR_RETURN(const MethodOptions method, DecodeMethod(request));
+  ASSIGN_OR_RETURN(OuterOptions options, DecodeOuter(request));
+  ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
+  ASSIGN_OR_RETURN(const BilevelProblem problem,
+                   InField("problem", DecodeProblem(request.problem(), Purpose::kGradient, run.limits())));
+  ASSIGN_OR_RETURN(
+      const Vector x,
+      InField("parameters", DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, problem)));
+  ASSIGN_OR_RETURN(options.warm_start, InField("warm_start", DecodeWarmStart(request.warm_start(), problem)));
+  if (request.validate_only()) {
+    run.FillEstimate(last->mutable_estimate());
+    return absl::OkStatus();
+  }
+
+  ProgressReporter reporter(
+      [&](const Progress& progress) {
+        v1::OptimizeEvent event;
+        EncodeProgress(progress, event.mutable_progress());
+        run.FillRunInfo(event.mutable_progress()->mutable_run_info());
+        on_progress(std::move(event));
+      },
+      request.progress_every());
+  const absl::StatusOr<OuterResult> outcome =
+      bilevel::Optimize(problem, x, method, options, run.MakeInterrupt(time_limit), reporter);
+  if (!outcome.ok()) return OptimizeErrorOnTheWire(request, outcome.status());
+  EncodeResult(request, problem, method, *outcome, last->mutable_result());
+  run.AddServerStop(last->mutable_result()->mutable_termination());
+  run.FillRunInfo(last->mutable_result()->mutable_run_info());
+  return absl::OkStatus();
+}
+
+}  // namespace bilevel::server

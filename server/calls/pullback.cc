@@ -1,0 +1,68 @@
+#include "core/hypergradient/pullback.h"
+
+#include "core/base/status_macros.h"
+#include "core/hypergradient/hypergradient.h"
+#include "core/mdp/follower_error.h"
+#include "server/calls/calls.h"
+#include "server/convert/in_field.h"
+#include "server/convert/options.h"
+#include "server/convert/problem.h"
+#include "server/convert/solution.h"
+
+namespace bilevel::server {
+
+absl::Status Pullback(const v1::PullbackRequest& request, const Run& run, v1::PullbackResponse* response) {
+  ASSIGN_OR_RETURN(const LowerLevelOptions options, DecodeLowerLevel(request.lower_level()));
+  ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
+  ASSIGN_OR_RETURN(const BilevelProblem problem,
+                   InField("problem", DecodeProblem(request.problem(), Purpose::kFollower, run.limits())));
+  ASSIGN_OR_RETURN(
+      const Vector x,
+      InField("parameters", DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, problem)));
+  ASSIGN_OR_RETURN(const std::vector<OutputCotangents> cotangents,
+                   InField("cotangents", DecodeCotangents(request.cotangents(), problem)));
+  ASSIGN_OR_RETURN(WarmStart warm_start, InField("warm_start", DecodeWarmStart(request.warm_start(), problem)));
+  if (request.validate_only()) {
+    run.FillEstimate(response->mutable_estimate());
+    run.FillRunInfo(response->mutable_run_info());
+    return absl::OkStatus();
+  }
+
+  const Interrupt interrupt = run.MakeInterrupt(time_limit);
+  const Vector theta = problem.map.Apply(x);
+  const SolutionArrays arrays{.policy = true, .q = true, .log_policy = request.return_log_policy()};
+  const PullbackOptions pullback{.adjoint_tolerance = options.adjoint_tolerance,
+                                 .want_transitions = request.return_transition_gradient()};
+  Termination termination;
+  for (size_t c = 0; c < problem.contexts.size(); ++c) {
+    const Context& context = problem.contexts[c];
+    const RegularizedMdp follower = problem.Follower(c, x, theta);
+    PolicySystem system(*context.mdp, SystemKind(options, context.mdp->num_states()));
+    ASSIGN_OR_RETURN(
+        const LowerLevelSolution solution,
+        InField("lower_level", bilevel::SolveLowerLevel(follower, options, warm_start.values[c], interrupt, system)));
+    const PolicySystem::Counters counters = system.counters();
+    system.SetPolicy(solution.backup.pi);
+    const FollowerError error = BoundFollowerError(follower, solution, system, interrupt);
+    termination = Worse(termination, solution.termination);
+    EncodeSolution(context, solution, error, counters, arrays, response->add_contexts());
+    if (solution.value.allFinite()) warm_start.values[c] = solution.value;
+    if (cotangents.empty()) continue;
+
+    const PullbackResult result = bilevel::Pullback(follower, solution, error, cotangents[c], pullback,
+                                                    warm_start.adjoints[c], interrupt, system);
+    if (const std::optional<StopReason> stop = interrupt.Check(); stop.has_value() && !result.adjoint.converged) {
+      termination = Worse(termination, {*stop, "stopped inside the adjoint system"});
+    }
+    const v1::Environment& environment = request.problem().contexts(static_cast<int>(c)).environment();
+    EncodePullback(context, result, environment.transitions().has_dense(), response->add_gradients());
+    if (result.adjoint.z.allFinite()) warm_start.adjoints[c] = result.adjoint.z;
+  }
+  if (request.return_warm_start()) EncodeWarmStart(warm_start, response->mutable_warm_start());
+  EncodeTermination(termination, response->mutable_termination());
+  run.AddServerStop(response->mutable_termination());
+  run.FillRunInfo(response->mutable_run_info());
+  return absl::OkStatus();
+}
+
+}  // namespace bilevel::server

@@ -1,0 +1,50 @@
+#include "core/base/status_macros.h"
+#include "core/mdp/follower_error.h"
+#include "server/calls/calls.h"
+#include "server/convert/in_field.h"
+#include "server/convert/options.h"
+#include "server/convert/problem.h"
+#include "server/convert/solution.h"
+
+namespace bilevel::server {
+
+absl::Status SolveLowerLevel(const v1::SolveLowerLevelRequest& request, const Run& run,
+                             v1::SolveLowerLevelResponse* response) {
+  ASSIGN_OR_RETURN(const LowerLevelOptions options, DecodeLowerLevel(request.lower_level()));
+  ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
+  ASSIGN_OR_RETURN(const BilevelProblem problem,
+                   InField("problem", DecodeProblem(request.problem(), Purpose::kFollower, run.limits())));
+  ASSIGN_OR_RETURN(
+      const Vector x,
+      InField("parameters", DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, problem)));
+  ASSIGN_OR_RETURN(const WarmStart start, InField("warm_start", DecodeWarmStart(request.warm_start(), problem)));
+  if (request.validate_only()) {
+    run.FillEstimate(response->mutable_estimate());
+    run.FillRunInfo(response->mutable_run_info());
+    return absl::OkStatus();
+  }
+
+  const Interrupt interrupt = run.MakeInterrupt(time_limit);
+  const Vector theta = problem.map.Apply(x);
+  const SolutionArrays arrays{.policy = true, .q = request.return_q(), .log_policy = request.return_log_policy()};
+  Termination termination;
+  for (size_t c = 0; c < problem.contexts.size(); ++c) {
+    const Context& context = problem.contexts[c];
+    const RegularizedMdp follower = problem.Follower(c, x, theta);
+    PolicySystem system(*context.mdp, SystemKind(options, context.mdp->num_states()));
+    ASSIGN_OR_RETURN(
+        const LowerLevelSolution solution,
+        InField("lower_level", bilevel::SolveLowerLevel(follower, options, start.values[c], interrupt, system)));
+    const PolicySystem::Counters counters = system.counters();
+    system.SetPolicy(solution.backup.pi);
+    const FollowerError error = BoundFollowerError(follower, solution, system, interrupt);
+    termination = Worse(termination, solution.termination);
+    EncodeSolution(context, solution, error, counters, arrays, response->add_contexts());
+  }
+  EncodeTermination(termination, response->mutable_termination());
+  run.AddServerStop(response->mutable_termination());
+  run.FillRunInfo(response->mutable_run_info());
+  return absl::OkStatus();
+}
+
+}  // namespace bilevel::server

@@ -1,0 +1,273 @@
+#include "server/convert/problem.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "core/base/field_error.h"
+#include "core/base/status_macros.h"
+#include "core/base/text.h"
+#include "server/convert/array.h"
+#include "server/convert/environment.h"
+#include "server/convert/in_field.h"
+#include "server/convert/objective.h"
+#include "server/convert/reward.h"
+
+namespace bilevel::server {
+namespace {
+
+constexpr size_t kLabelBytes = 256;
+
+std::string At(int index) { return absl::StrCat("[", index, "]"); }
+
+absl::Status UnknownEnum(std::string_view field, int value, std::string_view names) {
+  return FieldError(field, absl::StrCat("is ", value, "; must be one of ", AbslText(names)));
+}
+
+absl::StatusOr<ParameterGroup> DecodeGroup(const v1::ParameterGroup& group) {
+  ParameterGroup result{.size = group.size(), .scale = group.has_scale() ? group.scale() : 1};
+  switch (group.map()) {
+    case v1::ParameterGroup::MAP_IDENTITY:
+      result.kind = MapKind::kIdentity;
+      return result;
+    case v1::ParameterGroup::MAP_SIGMOID:
+      result.kind = MapKind::kSigmoid;
+      return result;
+    case v1::ParameterGroup::MAP_SOFTMAX:
+      result.kind = MapKind::kSoftmax;
+      return result;
+    case v1::ParameterGroup::MAP_EXP:
+      result.kind = MapKind::kExp;
+      return result;
+    case v1::ParameterGroup::MAP_TANH:
+      result.kind = MapKind::kTanh;
+      return result;
+    default:
+      return UnknownEnum("map", group.map(), "MAP_IDENTITY, MAP_SIGMOID, MAP_SOFTMAX, MAP_EXP, MAP_TANH");
+  }
+}
+
+absl::StatusOr<ParameterMap> DecodeMap(const v1::Problem& problem) {
+  std::vector<ParameterGroup> groups;
+  for (int i = 0; i < problem.parameter_groups_size(); ++i) {
+    ASSIGN_OR_RETURN(const ParameterGroup group, InField(At(i), DecodeGroup(problem.parameter_groups(i))));
+    groups.push_back(group);
+  }
+  return ParameterMap::Create(problem.num_parameters(), std::move(groups));
+}
+
+// One bound of a box: [size], or [1] for all.
+absl::StatusOr<Vector> DecodeBound(const v1::Array& array, int size) {
+  ASSIGN_OR_RETURN(const int64_t count, CountElements(array));
+  if (count != 1) return DecodeReals(array, {size}, Finite::kNotRequired);
+  ASSIGN_OR_RETURN(const Vector bound, DecodeReals(array, {1}, Finite::kNotRequired));
+  return Vector(Vector::Constant(size, bound[0]));
+}
+
+absl::StatusOr<Box> DecodeBox(const v1::Box& box, int size) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  Box result{.lower = Vector::Constant(size, -kInfinity), .upper = Vector::Constant(size, kInfinity)};
+  if (box.has_lower()) {
+    ASSIGN_OR_RETURN(result.lower, InField("lower", DecodeBound(box.lower(), size)));
+  }
+  if (box.has_upper()) {
+    ASSIGN_OR_RETURN(result.upper, InField("upper", DecodeBound(box.upper(), size)));
+  }
+  return result;
+}
+
+// Sizes first: a box without bounds is as large as it says.
+absl::Status CheckBlockSizes(const v1::Problem& problem) {
+  int64_t total = 0;
+  for (int i = 0; i < problem.feasible_set_size(); ++i) {
+    const int32_t size = problem.feasible_set(i).size();
+    if (size < 1) return FieldError(At(i) + ".size", absl::StrCat("is ", size, "; must be >= 1"));
+    total += size;
+  }
+  if (total != problem.num_parameters()) {
+    return FieldError(
+        "", absl::StrCat("sizes sum to ", total, "; must sum to num_parameters = ", problem.num_parameters()));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FeasibleSet> DecodeFeasibleSet(const v1::Problem& problem) {
+  std::vector<FeasibleBlock> blocks;
+  if (problem.feasible_set_size() != 0) RETURN_IF_ERROR(CheckBlockSizes(problem));
+  for (int i = 0; i < problem.feasible_set_size(); ++i) {
+    const v1::FeasibleBlock& block = problem.feasible_set(i);
+    blocks.push_back({.size = block.size(), .set = Unconstrained{}});
+    if (block.has_box()) {
+      ASSIGN_OR_RETURN(blocks.back().set, InField(At(i) + ".box", DecodeBox(block.box(), block.size())));
+    } else if (block.has_simplex()) {
+      blocks.back().set = Simplex{.total = block.simplex().has_total() ? block.simplex().total() : 1};
+    }
+  }
+  return FeasibleSet::Create(problem.num_parameters(), std::move(blocks));
+}
+
+absl::StatusOr<Penalties> DecodePenalties(const v1::Problem& problem) {
+  Penalties result;
+  for (int i = 0; i < problem.penalties_size(); ++i) {
+    const v1::Penalty& penalty = problem.penalties(i);
+    const double weight = penalty.has_weight() ? penalty.weight() : 1;
+    if (!(weight >= 0) || !std::isfinite(weight)) {
+      return FieldError(At(i) + ".weight", absl::StrCat("is ", ToText(weight), "; must be finite and >= 0"));
+    }
+    switch (penalty.kind()) {
+      case v1::Penalty::KIND_SQUARED_L2:
+        result.squared_l2 += weight;
+        break;
+      case v1::Penalty::KIND_L1:
+        result.l1 += weight;
+        break;
+      default:
+        return UnknownEnum(At(i) + ".kind", penalty.kind(), "KIND_SQUARED_L2, KIND_L1");
+    }
+  }
+  return result;
+}
+
+absl::StatusOr<Context> DecodeContext(const v1::Context& context, std::shared_ptr<const TabularMdp> mdp,
+                                      int num_parameters) {
+  if (!context.has_discount()) return FieldError("discount", "is absent; required, in [0, 1)");
+  if (!context.has_temperature()) return FieldError("temperature", "is absent; required, > 0");
+  if (context.label().size() > kLabelBytes) {
+    return FieldError("label", absl::StrCat("has ", context.label().size(), " bytes; must have at most ", kLabelBytes));
+  }
+  ASSIGN_OR_RETURN(ParametricReward reward, InField("reward", DecodeReward(context.reward(), *mdp, num_parameters)));
+  Context result{.mdp = std::move(mdp),
+                 .discount = context.discount(),
+                 .temperature = context.temperature(),
+                 .reward = std::move(reward),
+                 .objective = {},
+                 .weight = context.has_weight() ? context.weight() : 1,
+                 .label = context.label()};
+  RETURN_IF_ERROR(CheckContext(result));
+  result.objective.reserve(static_cast<size_t>(context.objective_size()));
+  for (int i = 0; i < context.objective_size(); ++i) {
+    absl::StatusOr<ObjectiveTerm> term =
+        DecodeObjectiveTerm(context.objective(i), *result.mdp, result.discount, num_parameters);
+    if (!term.ok()) return WithField("objective" + At(i), term.status());
+    result.objective.push_back(*std::move(term));
+  }
+  return result;
+}
+
+absl::StatusOr<std::vector<Context>> DecodeContexts(const v1::Problem& problem, const Limits& limits) {
+  if (problem.contexts_size() == 0) return FieldError("", "is empty; at least one context is required");
+  std::vector<Context> contexts;
+  contexts.reserve(static_cast<size_t>(problem.contexts_size()));
+  for (int i = 0; i < problem.contexts_size(); ++i) {
+    const v1::Context& context = problem.contexts(i);
+    if (!context.has_environment()) return FieldError(At(i) + ".environment", "is absent; required");
+    std::shared_ptr<const TabularMdp> mdp;
+    for (int j = 0; j < i && mdp == nullptr; ++j) {
+      if (SameEnvironment(problem.contexts(j).environment(), context.environment())) mdp = contexts[j].mdp;
+    }
+    if (mdp == nullptr) {
+      absl::StatusOr<TabularMdp> decoded = DecodeEnvironment(context.environment(), limits);
+      if (!decoded.ok()) return WithField(At(i) + ".environment", decoded.status());
+      mdp = std::make_shared<const TabularMdp>(*std::move(decoded));
+    }
+    absl::StatusOr<Context> decoded = DecodeContext(context, std::move(mdp), problem.num_parameters());
+    if (!decoded.ok()) return WithField(At(i), decoded.status());
+    contexts.push_back(*std::move(decoded));
+  }
+  return contexts;
+}
+
+absl::StatusOr<Sense> DecodeSense(v1::Sense sense) {
+  switch (sense) {
+    case v1::SENSE_UNSPECIFIED:
+      return Sense::kUnspecified;
+    case v1::SENSE_MINIMIZE:
+      return Sense::kMinimize;
+    case v1::SENSE_MAXIMIZE:
+      return Sense::kMaximize;
+    default:
+      return UnknownEnum("sense", sense, "SENSE_MINIMIZE, SENSE_MAXIMIZE");
+  }
+}
+
+absl::StatusOr<Aggregation> DecodeAggregation(v1::Aggregation aggregation) {
+  switch (aggregation) {
+    case v1::AGGREGATION_UNSPECIFIED:
+    case v1::AGGREGATION_WEIGHTED_SUM:
+      return Aggregation::kWeightedSum;
+    case v1::AGGREGATION_WORST_CASE:
+      return Aggregation::kWorstCase;
+    default:
+      return UnknownEnum("aggregation", aggregation, "AGGREGATION_WEIGHTED_SUM, AGGREGATION_WORST_CASE");
+  }
+}
+
+absl::Status CheckTheta(const BilevelProblem& problem, const Vector& x) {
+  const Vector theta = problem.map.Apply(x);
+  if (theta.allFinite()) return absl::OkStatus();
+  Eigen::Index at = 0;
+  while (std::isfinite(theta[at])) ++at;
+  return FieldError("", absl::StrCat("entry ", at, " is ", ToText(x[at]), ", which its parameter group maps to ",
+                                     ToText(theta[at]), "; theta must be finite"));
+}
+
+}  // namespace
+
+absl::StatusOr<BilevelProblem> DecodeProblem(const v1::Problem& problem, Purpose purpose, const Limits& limits) {
+  const int smallest = purpose == Purpose::kGradient ? 1 : 0;
+  if (problem.num_parameters() < smallest) {
+    return FieldError("num_parameters", absl::StrCat("is ", problem.num_parameters(), "; must be >= ", smallest,
+                                                     smallest == 1 ? " where a gradient is asked for" : ""));
+  }
+  ASSIGN_OR_RETURN(ParameterMap map, InField("parameter_groups", DecodeMap(problem)));
+  ASSIGN_OR_RETURN(const Penalties penalties, InField("penalties", DecodePenalties(problem)));
+  ASSIGN_OR_RETURN(FeasibleSet feasible_set, InField("feasible_set", DecodeFeasibleSet(problem)));
+  ASSIGN_OR_RETURN(const Sense sense, DecodeSense(problem.sense()));
+  ASSIGN_OR_RETURN(const Aggregation aggregation, DecodeAggregation(problem.aggregation()));
+  absl::StatusOr<std::vector<Context>> contexts = DecodeContexts(problem, limits);
+  if (!contexts.ok()) return WithField("contexts", contexts.status());
+  BilevelProblem result{.num_parameters = problem.num_parameters(),
+                        .map = std::move(map),
+                        .contexts = *std::move(contexts),
+                        .penalties = penalties,
+                        .feasible_set = std::move(feasible_set),
+                        .sense = sense,
+                        .aggregation = aggregation};
+  if (purpose == Purpose::kGradient) RETURN_IF_ERROR(CheckObjective(result));
+  return result;
+}
+
+absl::StatusOr<Vector> DecodeParameters(const v1::Array* parameters, const BilevelProblem& problem) {
+  Vector x = Vector::Zero(problem.num_parameters);
+  if (parameters != nullptr) {
+    ASSIGN_OR_RETURN(x, DecodeReals(*parameters, {problem.num_parameters}));
+  }
+  RETURN_IF_ERROR(CheckTheta(problem, x));
+  return x;
+}
+
+absl::StatusOr<std::vector<Vector>> DecodePoints(const v1::Array* parameters, const BilevelProblem& problem) {
+  std::vector<Vector> points;
+  if (parameters == nullptr || parameters->shape_size() != 2) {
+    ASSIGN_OR_RETURN(Vector x, DecodeParameters(parameters, problem));
+    points.push_back(std::move(x));
+    return points;
+  }
+  const int64_t k = parameters->shape(0), n = problem.num_parameters;
+  if (k < 1) return FieldError("shape", absl::StrCat("has ", k, " points; must be [n] or [k, n] with k >= 1"));
+  ASSIGN_OR_RETURN(const Vector all, DecodeReals(*parameters, {k, n}));
+  for (int64_t i = 0; i < k; ++i) {
+    points.emplace_back(all.segment(i * n, n));
+    RETURN_IF_ERROR(InField(absl::StrCat("[", i, "]"), CheckTheta(problem, points.back())));
+  }
+  return points;
+}
+
+int64_t CountPoints(const v1::Array& parameters) {
+  return parameters.shape_size() == 2 ? std::max(parameters.shape(0), 1) : 1;
+}
+
+}  // namespace bilevel::server

@@ -1,0 +1,165 @@
+#include "server/cost_estimate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/field_error.h"
+#include "core/base/status_macros.h"
+#include "core/mdp/lower_level.h"
+#include "server/convert/environment.h"
+#include "server/convert/in_field.h"
+#include "server/convert/problem.h"
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
+
+namespace bilevel::server {
+namespace {
+
+// Measured on one 2020s core, to a factor of a few.
+constexpr double kSecondsForFactorFlop = 0.1e-9;
+constexpr double kSecondsForEntry = 2e-9;
+constexpr double kSecondsForRow = 30e-9;
+constexpr double kFactorizations = 6;  // of one evaluation from a cold start
+constexpr double kProducts = 400;      // with P^pi of one evaluation with Krylov methods
+
+// Sums over contexts.
+struct ProblemSize {
+  double n = 0;
+  double contexts = 0;
+  double states = 0;
+  double rows = 0;
+  double entries = 0;
+  double system_bytes = 0;
+  double evaluation_seconds = 0;  // one certified evaluation of all contexts
+};
+
+bool IsDense(v1::LowerLevelMethod method, double states) {
+  if (method == v1::LOWER_LEVEL_METHOD_NEWTON_DIRECT) return true;
+  if (method == v1::LOWER_LEVEL_METHOD_NEWTON_KRYLOV) return false;
+  return states <= kDirectStates;
+}
+
+double DistinctDiscounts(const v1::Context& context) {
+  std::set<double> discounts = {context.discount()};
+  for (const v1::ObjectiveTerm& term : context.objective()) {
+    if (term.leader_return().has_discount()) discounts.insert(term.leader_return().discount());
+  }
+  return static_cast<double>(discounts.size());
+}
+
+void AddContext(const v1::Context& context, const EnvironmentSize& size, const v1::LowerLevelOptions& options,
+                ProblemSize& total) {
+  const auto S = static_cast<double>(size.states), rows = static_cast<double>(size.rows());
+  const auto entries = static_cast<double>(size.entries);
+  total.contexts += 1;
+  total.states += S;
+  total.rows += rows;
+  total.entries += entries;
+  const double sweep = kSecondsForEntry * entries + kSecondsForRow * rows;
+  if (IsDense(options.method(), S)) {
+    total.system_bytes += 8 * S * S * (3 + DistinctDiscounts(context));
+    total.evaluation_seconds += kFactorizations * kSecondsForFactorFlop * S * S * S * 2 / 3;
+  } else {
+    total.system_bytes += 28 * entries + 24 * S;
+    total.evaluation_seconds += kProducts * kSecondsForEntry * entries;
+  }
+  // A policy is evaluated in a handful of sweeps by Newton's method, in 1 / (1 - gamma) times that many otherwise.
+  const double horizon = 1 / std::max(1 - context.discount(), 1e-6);
+  total.evaluation_seconds += sweep * (options.method() == v1::LOWER_LEVEL_METHOD_SWEEPS ? 25 * horizon : 40);
+}
+
+absl::StatusOr<ProblemSize> Measure(const v1::Problem& problem, const v1::LowerLevelOptions& options,
+                                    const Limits& limits) {
+  ProblemSize total;
+  total.n = problem.num_parameters();
+  for (int c = 0; c < problem.contexts_size(); ++c) {
+    const v1::Context& context = problem.contexts(c);
+    if (!context.has_environment()) continue;  // refused when decoded
+    absl::StatusOr<EnvironmentSize> size = MeasureEnvironment(context.environment(), limits);
+    if (!size.ok()) return WithField(absl::StrCat("problem.contexts[", c, "].environment"), size.status());
+    AddContext(context, *size, options, total);
+  }
+  return total;
+}
+
+// points: x that are held at once.
+double Bytes(const ProblemSize& size, double message_bytes, double points, double response_bytes) {
+  constexpr double kRest = 1 << 20;
+  return kRest + 4 * message_bytes + 12 * size.entries + size.system_bytes + 8 * (40 * size.rows + 20 * size.states) +
+         8 * size.n * (20 + 6 * size.contexts + points) + 2 * response_bytes;
+}
+
+// The answer to validate_only and termination texts are small; everything that grows is in `bytes`.
+absl::Status CheckResponse(double bytes, const Limits& limits) {
+  constexpr double kRest = 64 << 10;
+  if (bytes + kRest <= static_cast<double>(limits.message_bytes)) return absl::OkStatus();
+  return MakeRefusal(
+      absl::StatusCode::kResourceExhausted,
+      {.reason = reasons::kResponseTooLarge,
+       .subject = "message_bytes",
+       .description = absl::StrCat(
+           "the response would have about ", bytes, " bytes and max_message_bytes is ", limits.message_bytes,
+           "; ask for fewer points or contexts, or leave out policies, q, log_policy, warm starts and "
+           "transition gradients"),
+       .retry_delay = std::nullopt});
+}
+
+template <typename Request>
+absl::StatusOr<Cost> Finish(const Request& request, const ProblemSize& size, double evaluations, double points,
+                            double response_bytes, const Limits& limits) {
+  RETURN_IF_ERROR(CheckResponse(response_bytes, limits));
+  Cost cost{.bytes = Bytes(size, static_cast<double>(request.ByteSizeLong()), points, response_bytes),
+            .seconds = evaluations * size.evaluation_seconds,
+            .response_bytes = response_bytes};
+  if (request.has_time_limit()) {
+    const double limit = static_cast<double>(request.time_limit().seconds()) + 1e-9 * request.time_limit().nanos();
+    if (limit > 0) cost.seconds = std::min(cost.seconds, limit);
+  }
+  return cost;
+}
+
+double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
+  return 16 * size.n + 8 * size.states + (policies ? 8 * size.rows : 0) + (warm_start ? 16 * size.states : 0);
+}
+
+}  // namespace
+
+absl::StatusOr<Cost> EstimateCost(const v1::SolveLowerLevelRequest& request, const Limits& limits) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+  const double arrays = 1.0 + (request.return_q() ? 1 : 0) + (request.return_log_policy() ? 1 : 0);
+  return Finish(request, size, 1, 1, 8 * size.states + 8 * size.rows * arrays, limits);
+}
+
+absl::StatusOr<Cost> EstimateCost(const v1::EvaluateHypergradientRequest& request, const Limits& limits) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+  const auto points = static_cast<double>(CountPoints(request.parameters()));
+  const double one = PointBytes(size, request.return_policies(), request.return_warm_start());
+  return Finish(request, size, points, 2 * points, points * one, limits);
+}
+
+absl::StatusOr<Cost> EstimateCost(const v1::PullbackRequest& request, const Limits& limits) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+  const double arrays = 2.0 + (request.return_log_policy() ? 1 : 0) + (request.cotangents_size() != 0 ? 1 : 0);
+  const bool transitions = request.return_transition_gradient() && request.cotangents_size() != 0;
+  const double response = 8 * size.states + 8 * size.rows * arrays + (transitions ? 8 * size.entries : 0) +
+                          (request.return_warm_start() ? 16 * size.states : 0);
+  return Finish(request, size, 1, 1, response, limits);
+}
+
+absl::StatusOr<Cost> EstimateCost(const v1::CheckGradientRequest& request, const Limits& limits) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+  const double directions = request.directions() > 0 ? request.directions() : size.n;
+  return Finish(request, size, 1 + 2 * directions, 3, PointBytes(size, false, false) + 16 * directions, limits);
+}
+
+absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limits& limits) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+  double evaluations = request.has_max_iterations() ? request.max_iterations() : 1000;
+  if (request.has_max_evaluations()) evaluations = std::min(evaluations, 1.0 * request.max_evaluations());
+  return Finish(request, size, 1 + std::max(evaluations, 0.0), 30,
+                PointBytes(size, request.return_policies(), request.return_warm_start()), limits);
+}
+
+}  // namespace bilevel::server

@@ -1,0 +1,35 @@
+// What a request will cost, from its sizes alone, before memory is taken: the basis of admission and of validate_only.
+//
+// bytes bounds the peak from above by a small factor: the message itself, the decoded problem, one linear system for
+// each context (dense: P^pi, a factorisation for each distinct discount and working copies, each 8 S^2; Krylov:
+// 28 bytes an entry), some 40 vectors of [S*A], 20 of [n]. seconds is an order of magnitude.
+
+#ifndef BILEVEL_SERVER_COST_ESTIMATE_H_
+#define BILEVEL_SERVER_COST_ESTIMATE_H_
+
+#include "absl/status/statusor.h"
+#include "bilevel/v1/solver_service.pb.h"
+#include "server/limits.h"
+
+namespace bilevel::server {
+
+// Requests estimated below this run in the short lane.
+inline constexpr double kShortSeconds = 0.05;
+
+struct Cost {
+  double bytes = 0;
+  double seconds = 0;
+  double response_bytes = 0;
+};
+
+// INVALID_ARGUMENT when sizes contradict each other, RESOURCE_EXHAUSTED when a limit is exceeded, the response's
+// (RESPONSE_TOO_LARGE) included. Reads no array elements: cheap enough for a thread that must not wait.
+absl::StatusOr<Cost> EstimateCost(const v1::SolveLowerLevelRequest& request, const Limits& limits);
+absl::StatusOr<Cost> EstimateCost(const v1::EvaluateHypergradientRequest& request, const Limits& limits);
+absl::StatusOr<Cost> EstimateCost(const v1::PullbackRequest& request, const Limits& limits);
+absl::StatusOr<Cost> EstimateCost(const v1::CheckGradientRequest& request, const Limits& limits);
+absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limits& limits);
+
+}  // namespace bilevel::server
+
+#endif  // BILEVEL_SERVER_COST_ESTIMATE_H_

@@ -1,0 +1,62 @@
+#include "server/dispatcher.h"
+
+#include <exception>
+#include <new>
+
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
+
+namespace bilevel::server {
+namespace {
+
+// Allocation may fail although the estimate fitted: that call ends, not the server.
+absl::Status RunGuarded(const Dispatcher::Work& work, const Run& run) {
+  try {
+    return work(run);
+  } catch (const std::bad_alloc&) {
+    return MakeRefusal(
+        absl::StatusCode::kResourceExhausted,
+        {.reason = reasons::kOutOfMemory,
+         .subject = "memory",
+         .description = "the server ran out of memory; retry later or start it with a smaller --memory_budget",
+         .retry_delay = std::chrono::milliseconds(1000)});
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());
+  }
+}
+
+}  // namespace
+
+Dispatcher::Dispatcher(const DispatcherOptions& options)
+    : options_(options),
+      budget_(options.memory_budget),
+      pool_({.long_threads = options.threads, .short_threads = 1, .queue_length = options.queue_length}) {}
+
+absl::Status Dispatcher::Enqueue(const Cost& cost, bool interactive, bool validate_only,
+                                 std::shared_ptr<const CallState> call, Work work, Done done) {
+  const Lane lane = validate_only || (interactive && cost.seconds < kShortSeconds) ? Lane::kShort : Lane::kLong;
+  std::shared_ptr<MemoryBudget::Reservation> reservation;
+  if (validate_only) {
+    RETURN_IF_ERROR(budget_.CheckFits(cost.bytes));
+  } else {
+    ASSIGN_OR_RETURN(MemoryBudget::Reservation reserved, budget_.Reserve(cost.bytes));
+    reservation = std::make_shared<MemoryBudget::Reservation>(std::move(reserved));
+  }
+  return pool_.TrySubmit(lane, [this, cost, call = std::move(call), reservation = std::move(reservation),
+                                work = std::move(work), done = std::move(done)](Clock::duration queued) mutable {
+    const absl::Status status = call->abandoned() ? absl::CancelledError("the caller is gone")
+                                                  : RunGuarded(work, Run(call, queued, cost, options_.limits));
+    reservation.reset();
+    call.reset();
+    done(status);
+  });
+}
+
+void Dispatcher::Drain(Clock::duration grace, Clock::duration limit) {
+  pool_.Close();
+  if (calls_.WaitUntilIdle(grace)) return;
+  calls_.StopAll();
+  calls_.WaitUntilIdle(limit);
+}
+
+}  // namespace bilevel::server

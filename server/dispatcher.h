@@ -1,0 +1,73 @@
+// Admission: estimate, reserve memory, choose a lane, run on a worker. gRPC-free; its callers bring the wire.
+
+#ifndef BILEVEL_SERVER_DISPATCHER_H_
+#define BILEVEL_SERVER_DISPATCHER_H_
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "core/base/status_macros.h"
+#include "server/calls/run.h"
+#include "server/cost_estimate.h"
+#include "server/jobs/call_state.h"
+#include "server/jobs/memory_budget.h"
+#include "server/jobs/worker_pool.h"
+#include "server/limits.h"
+
+namespace bilevel::server {
+
+struct DispatcherOptions {
+  Limits limits;
+  int threads = 1;                 // long workers, >= 1
+  int queue_length = 64;           // requests that may wait in each lane, >= 0
+  double memory_budget = 1 << 30;  // bytes
+};
+
+class Dispatcher {
+ public:
+  using Clock = CallState::Clock;
+  // Does the work of a call; its result goes to `done`.
+  using Work = std::function<absl::Status(const Run&)>;
+  // Ends the call; after it nothing of the call is touched. Memory has been given back by then.
+  using Done = std::function<void(const absl::Status&)>;
+
+  explicit Dispatcher(const DispatcherOptions& options);
+
+  const DispatcherOptions& options() const { return options_; }
+
+  std::shared_ptr<CallState> OpenCall(std::optional<Clock::time_point> deadline) { return calls_.Open(deadline); }
+
+  // Admits the request and sees to it that `work` and then `done` run on a worker; never blocks. An error means that
+  // it was refused and that neither will run. Abandoned calls end without `work`.
+  template <typename Request>
+  absl::Status Submit(const Request& request, bool interactive, std::shared_ptr<const CallState> call, Work work,
+                      Done done) {
+    ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, options_.limits));
+    return Enqueue(cost, interactive, request.validate_only(), std::move(call), std::move(work), std::move(done));
+  }
+
+  // The graceful end: refuses new calls; waits up to `grace` for those in progress; asks the rest to stop
+  // early and waits for them up to `limit`.
+  void Drain(Clock::duration grace, Clock::duration limit);
+
+  // Returns when all admitted calls have ended.
+  void Stop() { pool_.Stop(); }
+
+ private:
+  // interactive: may use the short lane when the estimate is short.
+  absl::Status Enqueue(const Cost& cost, bool interactive, bool validate_only, std::shared_ptr<const CallState> call,
+                       Work work, Done done);
+
+  const DispatcherOptions options_;
+  MemoryBudget budget_;
+  CallRegistry calls_;
+  WorkerPool pool_;
+};
+
+}  // namespace bilevel::server
+
+#endif  // BILEVEL_SERVER_DISPATCHER_H_

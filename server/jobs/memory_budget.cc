@@ -1,0 +1,59 @@
+#include "server/jobs/memory_budget.h"
+
+#include <chrono>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
+
+namespace bilevel::server {
+namespace {
+
+constexpr std::chrono::milliseconds kRetryDelay{1000};
+constexpr double kMebibyte = 1 << 20;
+
+std::string Mebibytes(double bytes) { return absl::StrCat(bytes / kMebibyte, " MiB"); }
+
+}  // namespace
+
+absl::Status MemoryBudget::CheckFits(double bytes) const {
+  if (bytes <= limit_) return absl::OkStatus();
+  return MakeRefusal(
+      absl::StatusCode::kResourceExhausted,
+      {.reason = reasons::kMemoryBudgetExceeded,
+       .subject = "memory_budget",
+       .description = absl::StrCat("the request needs an estimated ", Mebibytes(bytes), " and memory_budget is ",
+                                   Mebibytes(limit_),
+                                   "; send fewer contexts or points, choose LOWER_LEVEL_METHOD_NEWTON_KRYLOV or "
+                                   "LOWER_LEVEL_METHOD_SWEEPS, or start the server with a larger --memory_budget"),
+       .retry_delay = std::nullopt});
+}
+
+absl::StatusOr<MemoryBudget::Reservation> MemoryBudget::Reserve(double bytes) {
+  if (absl::Status status = CheckFits(bytes); !status.ok()) return status;
+  const std::lock_guard lock(mutex_);
+  if (used_ + bytes > limit_) {
+    return MakeRefusal(
+        absl::StatusCode::kResourceExhausted,
+        {.reason = reasons::kMemoryBusy,
+         .subject = "memory_budget",
+         .description = absl::StrCat("the request needs an estimated ", Mebibytes(bytes), "; other requests hold ",
+                                     Mebibytes(used_), " of ", Mebibytes(limit_), "; retry later"),
+         .retry_delay = kRetryDelay});
+  }
+  used_ += bytes;
+  return Reservation(this, bytes);
+}
+
+double MemoryBudget::used() const {
+  const std::lock_guard lock(mutex_);
+  return used_;
+}
+
+void MemoryBudget::Release(double bytes) {
+  const std::lock_guard lock(mutex_);
+  used_ -= bytes;
+}
+
+}  // namespace bilevel::server

@@ -1,0 +1,101 @@
+#include "server/jobs/worker_pool.h"
+
+#include <string>
+#include <utility>
+
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
+
+namespace bilevel::server {
+namespace {
+
+constexpr std::chrono::milliseconds kRetryDelay{1000};
+
+absl::Status QueueFull(int waiting, int limit) {
+  return MakeRefusal(absl::StatusCode::kResourceExhausted,
+                     {.reason = reasons::kQueueFull,
+                      .subject = "queue_length",
+                      .description = std::to_string(waiting) + " requests wait and queue_length is " +
+                                     std::to_string(limit) + "; retry later or start the server with more threads",
+                      .retry_delay = kRetryDelay});
+}
+
+}  // namespace
+
+WorkerPool::WorkerPool(const WorkerPoolOptions& options) : options_(options) {
+  for (int i = 0; i < options.long_threads; ++i) threads_.emplace_back([this] { Work(Lane::kLong); });
+  for (int i = 0; i < options.short_threads; ++i) threads_.emplace_back([this] { Work(Lane::kShort); });
+}
+
+WorkerPool::~WorkerPool() { Stop(); }
+
+absl::Status WorkerPool::TrySubmit(Lane lane, Task task) {
+  bool wake_short = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) {
+      return MakeRefusal(absl::StatusCode::kUnavailable,
+                         {.reason = reasons::kServerStopping,
+                          .subject = "",
+                          .description = "the server is stopping; retry elsewhere or later",
+                          .retry_delay = kRetryDelay});
+    }
+    // Idle threads are about to take as many tasks off the queue; those do not count as waiting.
+    const int idle = lane == Lane::kLong ? idle_long_ : idle_short_;
+    const int waiting = static_cast<int>(queue(lane).size());
+    if (waiting - idle >= options_.queue_length) return QueueFull(waiting, options_.queue_length);
+    queue(lane).push_back({std::move(task), Clock::now()});
+    wake_short = lane == Lane::kShort && waiting < idle_short_;
+  }
+  if (wake_short) {
+    short_work_.notify_one();
+  } else {
+    long_work_.notify_one();
+  }
+  return absl::OkStatus();
+}
+
+void WorkerPool::Close() {
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  long_work_.notify_all();
+  short_work_.notify_all();
+}
+
+void WorkerPool::Stop() {
+  Close();
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
+}
+
+std::deque<WorkerPool::Waiting>* WorkerPool::Next(Lane lane) {
+  if (lane == Lane::kLong && !queue(Lane::kLong).empty()) return &queue(Lane::kLong);
+  return queue(Lane::kShort).empty() ? nullptr : &queue(Lane::kShort);
+}
+
+void WorkerPool::Work(Lane lane) {
+  std::condition_variable& work = lane == Lane::kLong ? long_work_ : short_work_;
+  int& idle = lane == Lane::kLong ? idle_long_ : idle_short_;
+  std::unique_lock lock(mutex_);
+  while (true) {
+    std::deque<Waiting>* next = Next(lane);
+    if (next == nullptr) {
+      if (closed_) return;
+      ++idle;
+      work.wait(lock);
+      --idle;
+      continue;
+    }
+    Waiting taken = std::move(next->front());
+    next->pop_front();
+    lock.unlock();
+    taken.task(Clock::now() - taken.since);
+    taken.task = nullptr;  // what it holds is released outside the lock
+    lock.lock();
+  }
+}
+
+}  // namespace bilevel::server

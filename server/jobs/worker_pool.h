@@ -1,0 +1,76 @@
+// Threads that solve, apart from the threads that talk.
+//
+// Two lanes, each a first-in first-out queue: long tasks run on `long_threads` workers; short tasks have threads of
+// their own, so one huge solve never makes a small one wait. A long worker without long tasks helps with short ones.
+
+#ifndef BILEVEL_SERVER_JOBS_WORKER_POOL_H_
+#define BILEVEL_SERVER_JOBS_WORKER_POOL_H_
+
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace bilevel::server {
+
+enum class Lane { kLong, kShort };
+
+struct WorkerPoolOptions {
+  int long_threads = 1;   // >= 1
+  int short_threads = 1;  // >= 1
+  int queue_length = 64;  // tasks that may wait in each lane, >= 0: with 0 a task is taken only by an idle thread
+};
+
+class WorkerPool {
+ public:
+  using Clock = std::chrono::steady_clock;
+  // Told how long it waited. Must not throw.
+  using Task = std::function<void(Clock::duration queued)>;
+
+  explicit WorkerPool(const WorkerPoolOptions& options);
+  // Stops.
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  // Takes the task, which then runs exactly once, or refuses it: RESOURCE_EXHAUSTED (QUEUE_FULL) when the lane's queue
+  // is full, UNAVAILABLE (SERVER_STOPPING) after Close. Never blocks.
+  absl::Status TrySubmit(Lane lane, Task task);
+
+  // Refuses new tasks from now on; those already taken still run.
+  void Close();
+
+  // Close, then returns when all tasks have run and the threads have ended. Not from a task.
+  void Stop();
+
+ private:
+  struct Waiting {
+    Task task;
+    Clock::time_point since;
+  };
+
+  std::deque<Waiting>& queue(Lane lane) { return queues_[static_cast<size_t>(lane)]; }
+  void Work(Lane lane);
+  // The queue that a worker of this lane should serve next; null when both are empty. Needs mutex_.
+  std::deque<Waiting>* Next(Lane lane);
+
+  const WorkerPoolOptions options_;
+  std::mutex mutex_;
+  std::condition_variable long_work_;
+  std::condition_variable short_work_;
+  std::array<std::deque<Waiting>, 2> queues_;
+  int idle_long_ = 0;
+  int idle_short_ = 0;
+  bool closed_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace bilevel::server
+
+#endif  // BILEVEL_SERVER_JOBS_WORKER_POOL_H_

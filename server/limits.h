@@ -1,0 +1,21 @@
+// What this server accepts. Defaults and flags are in server/flags.cc; ListMethods reports them.
+
+#ifndef BILEVEL_SERVER_LIMITS_H_
+#define BILEVEL_SERVER_LIMITS_H_
+
+#include <cstdint>
+
+namespace bilevel::server {
+
+struct Limits {
+  // Largest S.
+  int states = 10'000'000;
+  // Largest number of stored transition probabilities in one request.
+  int64_t transitions = 1'000'000'000;
+  // Largest message, bytes, either way; gRPC's default for clients.
+  int64_t message_bytes = 4 << 20;
+};
+
+}  // namespace bilevel::server
+
+#endif  // BILEVEL_SERVER_LIMITS_H_

@@ -1,0 +1,379 @@
+#include "server/solver_service.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "client/array.h"
+#include "client/problems/four_rooms.h"
+#include "client/problems/policy_matching.h"
+#include "client/problems/two_state.h"
+#include "server/reasons.h"
+#include "tests/server/loopback.h"
+
+namespace bilevel::server {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+double Number(const v1::Array& array, size_t at = 0) { return client::ToVector(array).value().at(at); }
+
+// Runs for hours unless somebody stops it.
+v1::OptimizeRequest EndlessRequest() {
+  v1::OptimizeRequest request;
+  client::SeededProblem seeded = client::PolicyMatching(1);
+  *request.mutable_problem() = seeded.problem;
+  *request.mutable_parameters() = client::MakeArray(seeded.start);
+  request.mutable_m_sobirl()->set_step_size(1e-9);
+  request.set_max_iterations(2'000'000'000);
+  return request;
+}
+
+// An Optimize call that has begun to run.
+class RunningOptimize {
+ public:
+  explicit RunningOptimize(v1::SolverService::Stub& stub, const v1::OptimizeRequest& request = EndlessRequest())
+      : reader_(stub.Optimize(&context_, request)) {
+    EXPECT_TRUE(reader_->Read(&event_));
+  }
+  ~RunningOptimize() {
+    context_.TryCancel();
+    Finish();
+  }
+  void Cancel() { context_.TryCancel(); }
+  grpc::Status Finish() {
+    if (finished_) return grpc::Status::OK;
+    finished_ = true;
+    while (reader_->Read(&event_)) {
+    }
+    return reader_->Finish();
+  }
+  const v1::OptimizeEvent& event() const { return event_; }
+
+ private:
+  grpc::ClientContext context_;
+  v1::OptimizeEvent event_;
+  std::unique_ptr<grpc::ClientReader<v1::OptimizeEvent>> reader_;
+  bool finished_ = false;
+};
+
+grpc::Status Evaluate(Loopback& loopback, const v1::EvaluateHypergradientRequest& request,
+                      v1::EvaluateHypergradientResponse* response, milliseconds deadline = seconds(20)) {
+  grpc::ClientContext context;
+  SetDeadline(context, deadline);
+  return loopback.stub().EvaluateHypergradient(&context, request, response);
+}
+
+bool WaitFor(const std::function<bool()>& condition, milliseconds limit = seconds(5)) {
+  const auto end = Clock::now() + limit;
+  while (!condition()) {
+    if (Clock::now() > end) return false;
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  return true;
+}
+
+TEST(SolverService, TwoStatesAreAsByHand) {
+  Loopback loopback;
+  v1::EvaluateHypergradientRequest request;
+  *request.mutable_problem() = client::TwoState();
+  request.set_return_policies(true);
+  request.set_return_warm_start(true);
+  v1::EvaluateHypergradientResponse response;
+  const grpc::Status status = Evaluate(loopback, request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(response.points_size(), 1);
+  const v1::Hypergradient& point = response.points(0);
+  EXPECT_NEAR(point.objective(), 0.5, 1e-12);
+  EXPECT_NEAR(Number(point.gradient()), -0.25, 1e-12);
+  EXPECT_LT(point.certificate().error_bound(), 1e-9);
+  EXPECT_EQ(point.termination().reason(), v1::Termination::REASON_CONVERGED);
+  EXPECT_NEAR(Number(point.contexts(0).value()), std::log(2.0), 1e-12);
+  EXPECT_NEAR(Number(point.contexts(0).policy()), 0.5, 1e-12);
+  EXPECT_EQ(point.contexts(0).label(), "two states");
+  EXPECT_EQ(point.warm_start().contexts_size(), 1);
+  const v1::RunInfo& info = response.run_info();
+  EXPECT_GT(info.elapsed_seconds(), 0);
+  EXPECT_FALSE(info.server_version().empty());
+  EXPECT_FALSE(info.host().empty());
+  EXPECT_GT(info.start_time().seconds(), 1'600'000'000);
+}
+
+TEST(SolverService, FourRoomsIsAsPublished) {
+  Loopback loopback;
+  v1::EvaluateHypergradientRequest request;
+  *request.mutable_problem() = client::FourRooms();
+  v1::EvaluateHypergradientResponse response;
+  ASSERT_TRUE(Evaluate(loopback, request, &response).ok());
+  EXPECT_NEAR(response.points(0).objective(), 0.288158, 1e-6);
+}
+
+TEST(SolverService, ManyPointsComeBackInOrderWithoutPoliciesUnlessAskedFor) {
+  Loopback loopback;
+  v1::EvaluateHypergradientRequest request;
+  *request.mutable_problem() = client::TwoState();
+  *request.mutable_parameters() = client::MakeArray(std::vector<double>{0, 1, -1}, {3, 1});
+  v1::EvaluateHypergradientResponse response;
+  ASSERT_TRUE(Evaluate(loopback, request, &response).ok());
+  ASSERT_EQ(response.points_size(), 3);
+  for (int i = 0; i < 3; ++i) {
+    const double x = i == 0 ? 0 : (i == 1 ? 1 : -1);
+    EXPECT_EQ(Number(response.points(i).parameters()), x);
+    EXPECT_NEAR(response.points(i).objective(), (1 - x) / (1 + std::exp(-x)), 1e-12);
+    EXPECT_FALSE(response.points(i).contexts(0).has_policy());
+    EXPECT_FALSE(response.points(i).has_warm_start());
+  }
+}
+
+TEST(SolverService, PullbackOfTheValueIsTheOccupancyAndComesBackInTheFormOfTheRequest) {
+  Loopback loopback;
+  v1::PullbackRequest request;
+  *request.mutable_problem() = client::TwoState();
+  // F = V(0): dF/dr is the follower's discounted occupancy, of mass 1 / (1 - discount) = 2.
+  *request.add_cotangents()->mutable_value() = client::MakeArray(std::vector<double>{1, 0}, {2});
+  request.set_return_transition_gradient(true);
+  grpc::ClientContext context;
+  v1::PullbackResponse response;
+  const grpc::Status status = loopback.stub().Pullback(&context, request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  const std::vector<double> reward = client::ToVector(response.gradients(0).reward()).value();
+  EXPECT_NEAR(reward[0] + reward[1] + reward[2] + reward[3], 2, 1e-12);
+  EXPECT_NEAR(reward[0], 0.75, 1e-12);
+  const v1::Array& transitions = response.gradients(0).transitions();
+  EXPECT_EQ(std::vector<int>(transitions.shape().begin(), transitions.shape().end()), std::vector<int>({2, 2, 2}));
+  EXPECT_NEAR(Number(transitions, 0), 0.5 * 0.75 * std::log(2.0), 1e-12) << "discount * occupancy * V";
+  EXPECT_TRUE(response.contexts(0).has_q());
+}
+
+TEST(SolverService, PullbackWithoutCotangentsIsTheForwardPass) {
+  Loopback loopback;
+  v1::PullbackRequest request;
+  *request.mutable_problem() = client::TwoState();
+  request.set_return_warm_start(true);
+  grpc::ClientContext context;
+  v1::PullbackResponse response;
+  ASSERT_TRUE(loopback.stub().Pullback(&context, request, &response).ok());
+  EXPECT_EQ(response.gradients_size(), 0);
+  EXPECT_NEAR(Number(response.contexts(0).value()), std::log(2.0), 1e-12);
+  EXPECT_EQ(response.warm_start().contexts(0).value().raw().size(), 16u);
+}
+
+TEST(SolverService, CheckGradientAgrees) {
+  Loopback loopback;
+  v1::CheckGradientRequest request;
+  *request.mutable_problem() = client::PolicyMatching(2).problem;
+  request.set_directions(5);
+  request.set_seed(7);
+  grpc::ClientContext context;
+  v1::CheckGradientResponse response;
+  ASSERT_TRUE(loopback.stub().CheckGradient(&context, request, &response).ok());
+  EXPECT_LT(response.relative_error_l2(), 1e-6);
+  EXPECT_EQ(client::ToVector(response.numeric())->size(), 5u);
+  EXPECT_EQ(response.seed(), 7u);
+  EXPECT_EQ(response.termination().reason(), v1::Termination::REASON_CONVERGED);
+}
+
+TEST(SolverService, OptimizeFindsTheOptimumAndEndsWithTheResult) {
+  Loopback loopback;
+  v1::OptimizeRequest request;
+  *request.mutable_problem() = client::TwoState();
+  request.mutable_projected_gradient();
+  request.set_gradient_tolerance(1e-9);
+  request.set_progress_every(1);
+  request.set_return_policies(true);
+  request.set_return_warm_start(true);
+  RunningOptimize run(loopback.stub(), request);
+  EXPECT_TRUE(run.event().has_progress());
+  const grpc::Status status = run.Finish();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_TRUE(run.event().has_result()) << "the last event is the result";
+  const v1::OptimizeResult& result = run.event().result();
+  EXPECT_NEAR(result.best().objective(), client::kTwoStateOptimum, 1e-9);
+  EXPECT_NEAR(Number(result.best().parameters()), -client::kTwoStateOptimum, 1e-6);
+  EXPECT_EQ(result.termination().reason(), v1::Termination::REASON_CONVERGED);
+  EXPECT_EQ(result.method(), "projected_gradient");
+  EXPECT_TRUE(result.best().contexts(0).has_policy());
+  EXPECT_TRUE(result.best().has_warm_start());
+}
+
+TEST(SolverService, ListMethodsNamesMethodsAndLimits) {
+  Loopback loopback;
+  grpc::ClientContext context;
+  v1::ListMethodsResponse response;
+  ASSERT_TRUE(loopback.stub().ListMethods(&context, {}, &response).ok());
+  EXPECT_EQ(response.methods_size(), 2);
+  EXPECT_EQ(response.limits().message_bytes(), 4 << 20);
+  EXPECT_EQ(response.limits().threads(), 2);
+  EXPECT_FALSE(response.server_version().empty());
+}
+
+TEST(SolverService, ValidateOnlyAnswersWithAnEstimateAlone) {
+  Loopback loopback;
+  v1::EvaluateHypergradientRequest request;
+  *request.mutable_problem() = client::FourRooms();
+  request.set_validate_only(true);
+  v1::EvaluateHypergradientResponse response;
+  ASSERT_TRUE(Evaluate(loopback, request, &response).ok());
+  EXPECT_EQ(response.points_size(), 0);
+  EXPECT_GT(response.estimate().bytes(), 8.0 * 104 * 104);
+  EXPECT_LT(response.estimate().bytes(), 64e6);
+  EXPECT_GT(response.estimate().seconds(), 1e-5);
+  EXPECT_LT(response.estimate().seconds(), kShortSeconds) << "Four-Rooms belongs in the short lane";
+
+  v1::OptimizeRequest optimize = EndlessRequest();
+  optimize.set_validate_only(true);
+  RunningOptimize run(loopback.stub(), optimize);
+  EXPECT_TRUE(run.event().has_estimate());
+}
+
+TEST(SolverService, SameRequestSameBytesAtAnyNumberOfThreads) {
+  v1::EvaluateHypergradientRequest evaluate;
+  *evaluate.mutable_problem() = client::FourRooms();
+  evaluate.set_return_policies(true);
+  evaluate.set_return_warm_start(true);
+  v1::OptimizeRequest optimize = EndlessRequest();
+  optimize.mutable_m_sobirl()->set_step_size(0.1);
+  optimize.set_max_iterations(50);
+  std::string first;
+  for (const int threads : {1, 4}) {
+    Loopback loopback(LoopbackOptions(threads));
+    std::vector<std::string> answers(4);
+    std::vector<std::thread> clients;
+    for (std::string& answer : answers) {
+      clients.emplace_back([&] {
+        v1::EvaluateHypergradientResponse response;
+        EXPECT_TRUE(Evaluate(loopback, evaluate, &response).ok());
+        response.clear_run_info();
+        RunningOptimize run(loopback.stub(), optimize);
+        EXPECT_TRUE(run.Finish().ok());
+        v1::OptimizeResult result = run.event().result();
+        result.clear_run_info();
+        answer = response.SerializeAsString() + result.SerializeAsString();
+      });
+    }
+    for (std::thread& client : clients) client.join();
+    if (first.empty()) first = answers[0];
+    for (const std::string& answer : answers) EXPECT_EQ(answer, first) << threads << " threads";
+  }
+}
+
+TEST(SolverService, ACancelledOptimizeFreesItsWorkerWithin100Milliseconds) {
+  Loopback loopback(LoopbackOptions(1));
+  RunningOptimize first(loopback.stub());
+  first.Cancel();
+  const auto cancelled = Clock::now();
+  RunningOptimize second(loopback.stub());  // needs the only long worker
+  EXPECT_LT(Clock::now() - cancelled, milliseconds(100));
+  EXPECT_EQ(first.Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST(SolverService, ADeadlineIsMetWithTheBestPointSoFar) {
+  Loopback loopback;
+  grpc::ClientContext context;
+  SetDeadline(context, milliseconds(500));
+  const auto reader = loopback.stub().Optimize(&context, EndlessRequest());
+  v1::OptimizeEvent event;
+  while (reader->Read(&event)) {
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  ASSERT_TRUE(event.has_result());
+  EXPECT_EQ(event.result().termination().reason(), v1::Termination::REASON_TIME_LIMIT);
+  EXPECT_TRUE(event.result().best().has_gradient());
+}
+
+TEST(SolverService, TheTimeLimitOfTheRequestCountsToo) {
+  Loopback loopback;
+  v1::OptimizeRequest request = EndlessRequest();
+  request.mutable_time_limit()->set_nanos(50'000'000);
+  const auto begin = Clock::now();
+  RunningOptimize run(loopback.stub(), request);
+  ASSERT_TRUE(run.Finish().ok());
+  EXPECT_LT(Clock::now() - begin, milliseconds(500));
+  EXPECT_EQ(run.event().result().termination().reason(), v1::Termination::REASON_TIME_LIMIT);
+}
+
+TEST(SolverService, PointsBeyondTheTimeLimitDoNotComeBack) {
+  Loopback loopback;
+  v1::EvaluateHypergradientRequest request;
+  *request.mutable_problem() = client::FourRooms();
+  *request.mutable_parameters() = client::MakeArray(std::vector<double>(105 * 500), {500, 105});
+  request.mutable_time_limit()->set_nanos(30'000'000);
+  v1::EvaluateHypergradientResponse response;
+  const grpc::Status status = Evaluate(loopback, request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_GE(response.points_size(), 1);
+  EXPECT_LT(response.points_size(), 500);
+  EXPECT_EQ(response.termination().reason(), v1::Termination::REASON_TIME_LIMIT);
+}
+
+TEST(SolverService, ShortCallsAreServedWhileAllLongWorkersAreBusy) {
+  Loopback loopback(LoopbackOptions(1));
+  RunningOptimize busy(loopback.stub());
+  v1::EvaluateHypergradientRequest request;
+  *request.mutable_problem() = client::TwoState();
+  v1::EvaluateHypergradientResponse response;
+  EXPECT_TRUE(Evaluate(loopback, request, &response, seconds(2)).ok());
+}
+
+TEST(SolverService, AFullQueueRefusesWithRetryInfo) {
+  ServerOptions options = LoopbackOptions(1);
+  options.dispatcher.queue_length = 1;
+  Loopback loopback(options);
+  RunningOptimize running(loopback.stub());
+  grpc::ClientContext waiting_context;
+  const auto waiting = loopback.stub().Optimize(&waiting_context, EndlessRequest());
+  grpc::Status status;
+  // The call that waits may arrive after the one that is to be refused; a refused one is tried again.
+  EXPECT_TRUE(WaitFor([&] {
+    grpc::ClientContext context;
+    SetDeadline(context, milliseconds(300));
+    const auto reader = loopback.stub().Optimize(&context, EndlessRequest());
+    v1::OptimizeEvent event;
+    while (reader->Read(&event)) {
+    }
+    status = reader->Finish();
+    return status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
+  }));
+  const ErrorDetails details = DetailsOf(status);
+  EXPECT_EQ(details.info.reason(), reasons::kQueueFull);
+  EXPECT_TRUE(details.has_retry);
+  EXPECT_EQ(details.quota.violations(0).subject(), "queue_length");
+  waiting_context.TryCancel();
+  running.Cancel();
+}
+
+TEST(SolverService, MemoryHeldByOthersRefusesForNow) {
+  v1::OptimizeRequest request = EndlessRequest();
+  ServerOptions options = LoopbackOptions(2);
+  options.dispatcher.memory_budget = 1.5 * EstimateCost(request, {}).value().bytes;
+  Loopback loopback(options);
+  RunningOptimize running(loopback.stub());
+  grpc::ClientContext context;
+  v1::OptimizeEvent event;
+  const auto reader = loopback.stub().Optimize(&context, request);
+  EXPECT_FALSE(reader->Read(&event));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(DetailsOf(status).info.reason(), reasons::kMemoryBusy);
+  EXPECT_EQ(DetailsOf(status).quota.violations(0).subject(), "memory_budget");
+  EXPECT_TRUE(DetailsOf(status).has_retry);
+}
+
+TEST(SolverService, AMessageAboveTheLimitIsRefused) {
+  Loopback loopback;
+  v1::EvaluateHypergradientRequest request;
+  *request.mutable_problem() = client::TwoState();
+  request.mutable_parameters()->set_raw(std::string(5 << 20, 0));
+  v1::EvaluateHypergradientResponse response;
+  EXPECT_EQ(Evaluate(loopback, request, &response).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+}  // namespace
+}  // namespace bilevel::server

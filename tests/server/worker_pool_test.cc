@@ -1,0 +1,143 @@
+#include "server/jobs/worker_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <vector>
+
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
+
+namespace bilevel::server {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A task that runs until it is let go.
+class Gate {
+ public:
+  WorkerPool::Task Task() {
+    return [this](WorkerPool::Clock::duration) {
+      started_.set_value();
+      open_.get_future().wait();
+    };
+  }
+  void WaitUntilStarted() { started_.get_future().wait(); }
+  void Open() { open_.set_value(); }
+
+ private:
+  std::promise<void> started_;
+  std::promise<void> open_;
+};
+
+TEST(WorkerPool, TasksOfOneLaneStartInTheOrderTheyCame) {
+  std::vector<int> order;
+  {
+    WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 100});
+    for (int i = 0; i < 50; ++i) {
+      ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [&order, i](auto) { order.push_back(i); }).ok());
+    }
+  }
+  ASSERT_EQ(order.size(), 50u);
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(order[i], i);
+}
+
+TEST(WorkerPool, ShortTasksDoNotWaitForLongOnes) {
+  WorkerPool pool({.long_threads = 2, .short_threads = 1, .queue_length = 10});
+  Gate gates[2];
+  for (Gate& gate : gates) ASSERT_TRUE(pool.TrySubmit(Lane::kLong, gate.Task()).ok());
+  for (Gate& gate : gates) gate.WaitUntilStarted();
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
+  std::promise<void> done;
+  ASSERT_TRUE(pool.TrySubmit(Lane::kShort, [&done](auto) { done.set_value(); }).ok());
+  EXPECT_EQ(done.get_future().wait_for(std::chrono::seconds(5)), std::future_status::ready);
+  for (Gate& gate : gates) gate.Open();
+}
+
+TEST(WorkerPool, IdleLongWorkersHelpWithShortTasks) {
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 10});
+  Gate first, second;
+  ASSERT_TRUE(pool.TrySubmit(Lane::kShort, first.Task()).ok());
+  ASSERT_TRUE(pool.TrySubmit(Lane::kShort, second.Task()).ok());
+  first.WaitUntilStarted();
+  second.WaitUntilStarted();
+  first.Open();
+  second.Open();
+}
+
+TEST(WorkerPool, AFullQueueRefusesAndSaysWhenToRetry) {
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 2});
+  Gate gate;
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, gate.Task()).ok());
+  gate.WaitUntilStarted();
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
+  const absl::Status status = pool.TrySubmit(Lane::kLong, [](auto) { FAIL() << "was refused"; });
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  const auto refusal = GetRefusal(status);
+  ASSERT_TRUE(refusal.has_value());
+  EXPECT_EQ(refusal->reason, reasons::kQueueFull);
+  EXPECT_TRUE(refusal->retry_delay.has_value());
+  EXPECT_TRUE(pool.TrySubmit(Lane::kShort, [](auto) {}).ok()) << "the short lane has a queue of its own";
+  gate.Open();
+}
+
+TEST(WorkerPool, WithoutAQueueOnlyIdleThreadsTakeTasks) {
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 0});
+  Gate gate;
+  // The thread needs a moment before it is idle.
+  while (!pool.TrySubmit(Lane::kLong, gate.Task()).ok()) std::this_thread::sleep_for(milliseconds(1));
+  gate.WaitUntilStarted();
+  EXPECT_FALSE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
+  gate.Open();
+}
+
+TEST(WorkerPool, TasksLearnHowLongTheyWaited) {
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 10});
+  Gate gate;
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, gate.Task()).ok());
+  gate.WaitUntilStarted();
+  std::promise<WorkerPool::Clock::duration> waited;
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [&waited](auto queued) { waited.set_value(queued); }).ok());
+  std::this_thread::sleep_for(milliseconds(20));
+  gate.Open();
+  EXPECT_GE(waited.get_future().get(), milliseconds(20));
+}
+
+TEST(WorkerPool, WhatWasTakenRunsBeforeStopReturnsAndNothingIsTakenAfter) {
+  std::atomic<int> ran = 0;
+  WorkerPool pool({.long_threads = 2, .short_threads = 1, .queue_length = 1000});
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_TRUE(pool.TrySubmit(i % 2 == 0 ? Lane::kLong : Lane::kShort, [&ran](auto) { ++ran; }).ok());
+  }
+  pool.Stop();
+  EXPECT_EQ(ran, 200);
+  const absl::Status status = pool.TrySubmit(Lane::kShort, [](auto) {});
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(GetRefusal(status)->reason, reasons::kServerStopping);
+}
+
+TEST(WorkerPool, ManyThreadsMaySubmitAtOnce) {
+  std::atomic<int> ran = 0;
+  std::atomic<int> taken = 0;
+  {
+    WorkerPool pool({.long_threads = 3, .short_threads = 2, .queue_length = 8});
+    std::vector<std::thread> submitters;
+    for (int t = 0; t < 4; ++t) {
+      submitters.emplace_back([&, t] {
+        for (int i = 0; i < 500; ++i) {
+          const Lane lane = (i + t) % 2 == 0 ? Lane::kLong : Lane::kShort;
+          if (pool.TrySubmit(lane, [&ran](auto) { ++ran; }).ok()) ++taken;
+        }
+      });
+    }
+    for (std::thread& submitter : submitters) submitter.join();
+  }
+  EXPECT_EQ(ran, taken);
+  EXPECT_GT(taken, 0);
+}
+
+}  // namespace
+}  // namespace bilevel::server
