@@ -18,6 +18,8 @@
 namespace bilevel::server {
 namespace {
 
+constexpr int kFrameBytes = 1 << 20;
+constexpr int kReadBytes = 128 << 10;
 constexpr char kServiceName[] = "bilevel.v1.SolverService";
 // For solvers to return after they were asked to.
 constexpr std::chrono::seconds kStopLimit{5};
@@ -69,6 +71,10 @@ void ConfigureBuilder(const ServerOptions& options, grpc::ServerBuilder& builder
   const auto message_bytes = static_cast<int>(options.dispatcher.limits.message_bytes);
   builder.SetMaxReceiveMessageSize(message_bytes);
   builder.SetMaxSendMessageSize(message_bytes);
+  // A request may be sent at once: otherwise a client waits for a window update after the first 64 KiB.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, message_bytes);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytes);
+  builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kReadBytes);
   // A second server on the same port is an error, not a silent share of the traffic.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Clients may ping every 10 s, also between calls; connections whose client is gone are found within about 80 s.

@@ -10,15 +10,12 @@
 #include "core/solvers/optimize.h"
 #include "gtest/gtest.h"
 #include "tests/problems/decoded.h"
+#include "tests/support/sanitized.h"
 
 namespace bilevel::testing {
 namespace {
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr int kDraws = 1;
-#else
-constexpr int kDraws = 20;
-#endif
+constexpr int kDraws = kSanitized ? 1 : 20;
 
 BilevelProblem FourRooms(double temperature, double beta, bool two_goals = true) {
   return Decoded(client::FourRooms({.temperature = temperature, .beta = beta, .two_goals = two_goals}));

@@ -13,15 +13,12 @@
 #include "core/solvers/m_sobirl.h"
 #include "gtest/gtest.h"
 #include "tests/problems/decoded.h"
+#include "tests/support/sanitized.h"
 
 namespace bilevel::testing {
 namespace {
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr int kSeeds = 1;
-#else
-constexpr int kSeeds = 10;
-#endif
+constexpr int kSeeds = kSanitized ? 1 : 10;
 constexpr int kSteps = 3000;
 
 double ExactGradientNorm(const BilevelProblem& problem, const Vector& x) {
@@ -60,13 +57,13 @@ TEST(PolicyMatching, MSobirlReachesAStationaryPointWithOneSweepAndOneAdjointStep
 
 TEST(PolicyMatching, ASmallZetaFollowsMoreSlowly) {
   // The slowest mode of w shrinks by 1 - zeta sigma_min(A)^2 a step. With zeta = 0.3 most seeds are below 1e-4 after
-  // 3000 steps, seed 6 is at 2.4e-4, and all are below after 6000.
+  // 3000 steps, seed 6 is at 2.4e-4, and at 1.9e-6 after 6000.
   int below = 0;
   for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
     below += EndOfMSobirl(seed, MSobirlOptions::AdjointStep::kGradient, 0.3) <= 1e-4;
-    EXPECT_LE(EndOfMSobirl(seed, MSobirlOptions::AdjointStep::kGradient, 0.3, 2 * kSteps), 1e-5) << "seed " << seed;
   }
   EXPECT_GE(below, kSeeds * 9 / 10);
+  EXPECT_LE(EndOfMSobirl(6, MSobirlOptions::AdjointStep::kGradient, 0.3, 2 * kSteps), 1e-5);
   std::printf("zeta 0.3: %d of %d seeds below 1e-4 after %d steps\n", below, kSeeds, kSteps);
 }
 

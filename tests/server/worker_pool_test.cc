@@ -15,7 +15,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// A task that runs until it is let go.
+// A task that runs until it is let go. Outlives the pool: declare it first.
 class Gate {
  public:
   WorkerPool::Task Task() {
@@ -45,8 +45,8 @@ TEST(WorkerPool, TasksOfOneLaneStartInTheOrderTheyCame) {
 }
 
 TEST(WorkerPool, ShortTasksDoNotWaitForLongOnes) {
-  WorkerPool pool({.long_threads = 2, .short_threads = 1, .queue_length = 10});
   Gate gates[2];
+  WorkerPool pool({.long_threads = 2, .short_threads = 1, .queue_length = 10});
   for (Gate& gate : gates) ASSERT_TRUE(pool.TrySubmit(Lane::kLong, gate.Task()).ok());
   for (Gate& gate : gates) gate.WaitUntilStarted();
   ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
@@ -57,8 +57,8 @@ TEST(WorkerPool, ShortTasksDoNotWaitForLongOnes) {
 }
 
 TEST(WorkerPool, IdleLongWorkersHelpWithShortTasks) {
-  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 10});
   Gate first, second;
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 10});
   ASSERT_TRUE(pool.TrySubmit(Lane::kShort, first.Task()).ok());
   ASSERT_TRUE(pool.TrySubmit(Lane::kShort, second.Task()).ok());
   first.WaitUntilStarted();
@@ -68,8 +68,8 @@ TEST(WorkerPool, IdleLongWorkersHelpWithShortTasks) {
 }
 
 TEST(WorkerPool, AFullQueueRefusesAndSaysWhenToRetry) {
-  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 2});
   Gate gate;
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 2});
   ASSERT_TRUE(pool.TrySubmit(Lane::kLong, gate.Task()).ok());
   gate.WaitUntilStarted();
   ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
@@ -85,8 +85,8 @@ TEST(WorkerPool, AFullQueueRefusesAndSaysWhenToRetry) {
 }
 
 TEST(WorkerPool, WithoutAQueueOnlyIdleThreadsTakeTasks) {
-  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 0});
   Gate gate;
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 0});
   // The thread needs a moment before it is idle.
   while (!pool.TrySubmit(Lane::kLong, gate.Task()).ok()) std::this_thread::sleep_for(milliseconds(1));
   gate.WaitUntilStarted();
@@ -95,11 +95,11 @@ TEST(WorkerPool, WithoutAQueueOnlyIdleThreadsTakeTasks) {
 }
 
 TEST(WorkerPool, TasksLearnHowLongTheyWaited) {
-  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 10});
+  std::promise<WorkerPool::Clock::duration> waited;
   Gate gate;
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 10});
   ASSERT_TRUE(pool.TrySubmit(Lane::kLong, gate.Task()).ok());
   gate.WaitUntilStarted();
-  std::promise<WorkerPool::Clock::duration> waited;
   ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [&waited](auto queued) { waited.set_value(queued); }).ok());
   std::this_thread::sleep_for(milliseconds(20));
   gate.Open();

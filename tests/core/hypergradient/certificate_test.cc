@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/random_problem.h"
 #include "tests/support/reference.h"
+#include "tests/support/sanitized.h"
 
 namespace bilevel::testing {
 namespace {
@@ -70,7 +71,9 @@ void CheckBounds(const LowerLevelOptions& options, int problems, const char* nam
               Median(ratios), Median(relative), *std::max_element(relative.begin(), relative.end()));
 }
 
-TEST(Certificate, BoundIsNeverBelowTheTrueErrorAtDefaultTolerances) { CheckBounds({}, 1000, "default"); }
+TEST(Certificate, BoundIsNeverBelowTheTrueErrorAtDefaultTolerances) {
+  CheckBounds({}, kSanitized ? 100 : 1000, "default");
+}
 
 TEST(Certificate, BoundIsNeverBelowTheTrueErrorWhenSolvedLoosely) {
   for (const double tolerance : {1e-2, 1e-4, 1e-6, 1e-9}) {
@@ -78,14 +81,14 @@ TEST(Certificate, BoundIsNeverBelowTheTrueErrorWhenSolvedLoosely) {
     options.method = LowerLevelMethod::kSweeps;
     options.residual_tolerance = tolerance;
     options.adjoint_tolerance = std::min(0.1, tolerance);
-    CheckBounds(options, 200, "sweeps");
+    CheckBounds(options, kSanitized ? 20 : 200, "sweeps");
   }
 }
 
 TEST(Certificate, BoundIsNeverBelowTheTrueErrorWithKrylovSolves) {
   LowerLevelOptions options;
   options.method = LowerLevelMethod::kNewtonKrylov;
-  CheckBounds(options, 200, "krylov");
+  CheckBounds(options, kSanitized ? 20 : 200, "krylov");
 }
 
 }  // namespace
