@@ -34,19 +34,25 @@ void ZeroUnavailable(const TabularMdp& mdp, Vector& weight) {
   }
 }
 
-// exp((q - rowmax)/tau), 0 where unavailable, and tau log of its row sums plus rowmax.
+// With exponent = (q - rowmax)/tau, 0 where unavailable:
 struct LogSumExp {
-  Vector exponent;  // (q - rowmax)/tau [S*A]
-  Vector weight;    // exp(exponent) [S*A]
-  Vector sum;       // [S]
-  Vector value;     // [S]
+  Vector exponent;  // [S*A]
+  Vector weight;    // exp(exponent), 0 where unavailable [S*A]
+  Vector sum;       // of weight over actions [S]
+  Vector value;     // rowmax + tau log(sum) [S]
 };
 
 LogSumExp SoftMaximum(const RegularizedMdp& follower, const Vector& q) {
   const TabularMdp& mdp = *follower.mdp;
+  const Eigen::Index S = mdp.num_states(), A = mdp.num_actions();
   const Vector largest = RowMax(mdp, q);
   LogSumExp result;
-  result.exponent = (q - RepeatForActions(mdp, largest)) / follower.temperature;
+  result.exponent.resize(S * A);
+  for (Eigen::Index s = 0; s < S; ++s) {
+    for (Eigen::Index row = s * A; row < (s + 1) * A; ++row) {
+      result.exponent[row] = (q[row] - largest[s]) / follower.temperature;
+    }
+  }
   ZeroUnavailable(mdp, result.exponent);
   // Below this exp is subnormal and Eigen's is clamped; such an action has probability 0 (log pi keeps its value).
   constexpr double kUnderflow = -709;
@@ -59,7 +65,8 @@ LogSumExp SoftMaximum(const RegularizedMdp& follower, const Vector& q) {
 }
 
 Vector ActionValues(const RegularizedMdp& follower, const Vector& v) {
-  Vector q = follower.reward + follower.discount * follower.mdp->ExpectNext(v);
+  Vector q = follower.mdp->ExpectNext(v);
+  q = follower.reward + follower.discount * q;
   ZeroUnavailable(*follower.mdp, q);
   return q;
 }
@@ -81,12 +88,20 @@ Vector RepeatForActions(const TabularMdp& mdp, const Vector& v) {
 
 SoftBackup ApplySoftBellman(const RegularizedMdp& follower, const Vector& v) {
   const TabularMdp& mdp = *follower.mdp;
+  const Eigen::Index S = mdp.num_states(), A = mdp.num_actions();
   SoftBackup backup;
   backup.q = ActionValues(follower, v);
   LogSumExp soft = SoftMaximum(follower, backup.q);
+  const Vector log_sum = soft.sum.array().log();
   backup.value = std::move(soft.value);
-  backup.pi = soft.weight.array() / RepeatForActions(mdp, soft.sum).array();
-  backup.log_pi = soft.exponent.array() - RepeatForActions(mdp, soft.sum.array().log()).array();
+  backup.pi = std::move(soft.weight);
+  backup.log_pi = std::move(soft.exponent);
+  for (Eigen::Index s = 0; s < S; ++s) {
+    for (Eigen::Index row = s * A; row < (s + 1) * A; ++row) {
+      backup.pi[row] /= soft.sum[s];
+      backup.log_pi[row] -= log_sum[s];
+    }
+  }
   ZeroUnavailable(mdp, backup.log_pi);
   return backup;
 }
