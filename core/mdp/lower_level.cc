@@ -244,6 +244,14 @@ absl::Status LowerLevelOptions::Validate() const {
   return absl::OkStatus();
 }
 
+absl::Status CheckMethod(const LowerLevelOptions& options, int num_states) {
+  if (options.method == LowerLevelMethod::kNewtonDirect && num_states > kMaxDirectStates) {
+    return FieldError("method", absl::StrCat("is direct and a context has ", num_states,
+                                             " states; factorisations are limited to ", kMaxDirectStates));
+  }
+  return absl::OkStatus();
+}
+
 PolicySystem::Kind SystemKind(const LowerLevelOptions& options, int num_states) {
   switch (options.method) {
     case LowerLevelMethod::kNewtonDirect:
@@ -259,6 +267,7 @@ absl::StatusOr<LowerLevelSolution> SolveLowerLevel(const RegularizedMdp& followe
                                                    const Vector& start, const Interrupt& interrupt,
                                                    PolicySystem& system) {
   RETURN_IF_ERROR(options.Validate());
+  RETURN_IF_ERROR(CheckMethod(options, follower.mdp->num_states()));
   return Solver(follower, options, interrupt, system).Run(start);
 }
 

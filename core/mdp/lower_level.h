@@ -25,6 +25,8 @@ enum class LowerLevelMethod { kAutomatic, kSweeps, kNewtonDirect, kNewtonKrylov 
 
 // The automatic choice factorises up to this S.
 inline constexpr int kDirectStates = 300;
+// kNewtonDirect is refused above this S: one dense factorisation takes seconds and cannot be interrupted.
+inline constexpr int kMaxDirectStates = 2000;
 
 struct LowerLevelOptions {
   // Affects the answer: stops when |V - T V|_inf <= residual_tolerance, > 0. Unset: max(1e-10 max|r|, 16 eps max|V|).
@@ -40,6 +42,9 @@ struct LowerLevelOptions {
   // A field error names the option out of range.
   absl::Status Validate() const;
 };
+
+// A field error for `method` where it does not suit S.
+absl::Status CheckMethod(const LowerLevelOptions& options, int num_states);
 
 // The kind of linear solver that goes with the options for S states.
 PolicySystem::Kind SystemKind(const LowerLevelOptions& options, int num_states);

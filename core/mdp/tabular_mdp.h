@@ -10,7 +10,6 @@
 #define BILEVEL_CORE_MDP_TABULAR_MDP_H_
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "Eigen/Core"
@@ -76,9 +75,6 @@ class TabularMdp {
       for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) visit(row, k, columns_[k], probabilities_[k]);
     }
   }
-
-  // Probabilities in storage order, 0 in unavailable rows.
-  std::span<const double> probabilities() const { return probabilities_; }
 
  private:
   TabularMdp() = default;

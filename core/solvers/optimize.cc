@@ -1,5 +1,6 @@
 #include "core/solvers/optimize.h"
 
+#include "core/base/field_error.h"
 #include "core/base/status_macros.h"
 
 namespace bilevel {
@@ -43,6 +44,10 @@ absl::StatusOr<OuterResult> Optimize(const BilevelProblem& problem, const Vector
   RETURN_IF_ERROR(options.Validate());
   RETURN_IF_ERROR(std::visit([](const auto& m) { return m.Validate(); }, method));
   RETURN_IF_ERROR(CheckObjective(problem));
+  for (const Context& context : problem.contexts) {
+    const absl::Status status = CheckMethod(options.lower_level, context.mdp->num_states());
+    if (!status.ok()) return WithField("lower_level", status);
+  }
   return std::visit(Dispatch{problem, x, options, interrupt, reporter}, method);
 }
 

@@ -149,6 +149,16 @@ TEST(LowerLevel, UnreachableToleranceIsRefusedByName) {
   }
 }
 
+TEST(LowerLevel, DirectMethodIsRefusedForTooManyStates) {
+  const TabularMdp mdp = Make(Chain(kMaxDirectStates + 1));
+  const LowerLevelOptions options{.method = LowerLevelMethod::kNewtonDirect};
+  PolicySystem system(mdp, PolicySystem::Kind::kKrylov);
+  const auto solution =
+      SolveLowerLevel(FollowerOf(mdp, Vector::Zero(mdp.num_rows()), 0.9, 1), options, {}, Interrupt(), system);
+  EXPECT_THAT(std::string(solution.status().message()),
+              ::testing::HasSubstr("method: is direct and a context has 2001"));
+}
+
 TEST(LowerLevel, LimitsAreOutcomesWithAHonestBound) {
   Rng rng(6);
   const TabularMdpSpec spec = DrawMdp(rng, 10, 3, false, false);
