@@ -5,8 +5,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace bilevel {
 
@@ -25,6 +27,27 @@ struct Termination {
   std::string detail;
 };
 
+// Called from inside long computations, in their thread, about once in `interval`: signs of life.
+class Pulse {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Pulse(std::function<void()> beat, Clock::duration interval)
+      : beat_(std::move(beat)), interval_(interval), next_(Clock::now() + interval) {}
+
+  void MaybeBeat() {
+    const Clock::time_point now = Clock::now();
+    if (now < next_) return;
+    next_ = now + interval_;
+    beat_();
+  }
+
+ private:
+  std::function<void()> beat_;
+  Clock::duration interval_;
+  Clock::time_point next_;
+};
+
 // Copyable view of a cancellation flag (may be null; must outlive the computation) and a point in time.
 class Interrupt {
  public:
@@ -35,19 +58,32 @@ class Interrupt {
   Interrupt(const std::atomic<bool>* cancelled, std::optional<Clock::time_point> deadline)
       : cancelled_(cancelled), deadline_(deadline) {}
 
-  // The reason to stop now, if any. About 30 ns.
+  // The reason to stop now, if any. About 30 ns for each of deadline and pulse.
   std::optional<StopReason> Check() const {
+    if (pulse_ != nullptr) pulse_->MaybeBeat();
     if (cancelled_ != nullptr && cancelled_->load(std::memory_order_relaxed)) return StopReason::kCancelled;
     if (deadline_.has_value() && Clock::now() >= *deadline_) return StopReason::kTimeLimit;
     return std::nullopt;
   }
 
   // The same cancellation with another point in time.
-  Interrupt WithDeadline(Clock::time_point deadline) const { return Interrupt(cancelled_, deadline); }
+  Interrupt WithDeadline(Clock::time_point deadline) const {
+    Interrupt result = *this;
+    result.deadline_ = deadline;
+    return result;
+  }
+
+  // The same with a pulse, which must outlive the computation.
+  Interrupt WithPulse(Pulse& pulse) const {
+    Interrupt result = *this;
+    result.pulse_ = &pulse;
+    return result;
+  }
 
  private:
   const std::atomic<bool>* cancelled_ = nullptr;
   std::optional<Clock::time_point> deadline_;
+  Pulse* pulse_ = nullptr;
 };
 
 }  // namespace bilevel

@@ -10,7 +10,7 @@ struct Dispatch {
   const BilevelProblem& problem;
   const Vector& x;
   const OuterOptions& options;
-  const Interrupt& interrupt;
+  Interrupt interrupt;
   ProgressReporter& reporter;
 
   absl::StatusOr<OuterResult> operator()(const MSobirlOptions& method) const {
@@ -48,7 +48,8 @@ absl::StatusOr<OuterResult> Optimize(const BilevelProblem& problem, const Vector
     const absl::Status status = CheckMethod(options.lower_level, context.mdp->num_states());
     if (!status.ok()) return WithField("lower_level", status);
   }
-  return std::visit(Dispatch{problem, x, options, interrupt, reporter}, method);
+  Pulse pulse([&reporter] { reporter.MaybeRepeat(); }, reporter.interval());
+  return std::visit(Dispatch{problem, x, options, interrupt.WithPulse(pulse), reporter}, method);
 }
 
 }  // namespace bilevel

@@ -28,7 +28,15 @@ void ProgressReporter::MaybeReport(int iteration, const std::function<Progress()
   const bool due = !last_.has_value() || now - *last_ >= interval_ || (every_ > 0 && iteration % every_ == 0);
   if (!due) return;
   last_ = now;
-  sink_(make());
+  progress_ = make();
+  sink_(progress_);
+}
+
+void ProgressReporter::MaybeRepeat() {
+  const Clock::time_point now = Clock::now();
+  if (!sink_ || !last_.has_value() || now - *last_ < interval_) return;
+  last_ = now;
+  sink_(progress_);
 }
 
 absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, HypergradientEvaluator& evaluator,

@@ -40,7 +40,8 @@ struct Progress {
   std::optional<Certificate> certificate;  // for methods with exact gradients, at the current x: backward errors
 };
 
-// Reports progress: at the first call, every `every` iterations when > 0, and whenever `interval` has passed.
+// Reports progress: at the first call, every `every` iterations when > 0, and whenever `interval` has passed; inside an
+// iteration that takes longer, the last report again.
 class ProgressReporter {
  public:
   using Clock = std::chrono::steady_clock;
@@ -53,11 +54,17 @@ class ProgressReporter {
   // `make` is called only when a report is due.
   void MaybeReport(int iteration, const std::function<Progress()>& make);
 
+  // The last report once more, if there was one and `interval` has passed.
+  void MaybeRepeat();
+
+  Clock::duration interval() const { return interval_; }
+
  private:
   Sink sink_;
   int every_ = 0;
   Clock::duration interval_{};
   std::optional<Clock::time_point> last_;
+  Progress progress_;  // as last reported
 };
 
 struct OuterResult {

@@ -129,6 +129,23 @@ TEST_P(MethodContract, StopsOnCancellationAndTimeWithTheBestIterateAndAValidBoun
   }
 }
 
+TEST_P(MethodContract, RepeatsItsLastReportInsideLongIterations) {
+  // 0.2 ms between signs of life is short beside a reported iteration here, so reports repeat within iterations.
+  Rng rng(11);
+  ProblemNumbers numbers = Matching(11);
+  ContextNumbers& c = numbers.contexts[0];
+  c.mdp = DrawMdp(rng, 150, 3, false, false);
+  c.reward.base = Vector::Zero(450);
+  c.reward.features = Eigen::MatrixXd::NullaryExpr(450, 6, [&] { return rng.Normal() / 3; }).sparseView();
+  c.target = DrawNormal(rng, 450).cwiseAbs();
+  c.state_weights = Vector::Ones(150);
+  int reports = 0;
+  ProgressReporter reporter([&](const Progress&) { ++reports; }, 0, std::chrono::microseconds(200));
+  const OuterResult result = Run(Build(numbers), {.gradient_tolerance = 0, .max_iterations = 1}, {}, reporter);
+  EXPECT_EQ(result.iterations, 1);
+  EXPECT_GT(reports, 2);  // iterations 0 and 1 report once each
+}
+
 TEST_P(MethodContract, SameRequestSameBytes) {
   const BilevelProblem problem = Build(Matching(6));
   const OuterResult a = Run(problem, {.max_iterations = 50}), b = Run(problem, {.max_iterations = 50});
