@@ -63,7 +63,7 @@ class Indenter {
   void NewLine(int depth) {
     out_ += '\n';
     line_ = out_.size();
-    out_.append(static_cast<std::size_t>(2 * depth), ' ');
+    out_.append(2 * static_cast<std::size_t>(depth), ' ');
   }
 
   void FillList(std::size_t end) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -72,7 +73,7 @@ std::string MoveRow(int row, const std::vector<double>& policy, const FourRoomsC
       text += "##";
       continue;
     }
-    const auto moves = policy.begin() + state * kActions;
+    const auto moves = policy.begin() + std::ptrdiff_t{state} * kActions;
     text += Mark({row, col}, {&goal, 1});
     text += FourRoomsCell{row, col} == goal ? '*' : kArrows[std::max_element(moves, moves + kActions) - moves];
   }

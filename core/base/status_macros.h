@@ -19,9 +19,12 @@
 #define ASSIGN_OR_RETURN(declaration, expression) \
   BILEVEL_ASSIGN_OR_RETURN(BILEVEL_CONCAT(status_or_, __LINE__), declaration, expression)
 
+// `declaration` cannot stand in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define BILEVEL_ASSIGN_OR_RETURN(temporary, declaration, expression) \
   auto temporary = (expression);                                     \
   if (!temporary.ok()) return std::move(temporary).status();         \
   declaration = std::move(temporary).value()
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif  // BILEVEL_CORE_BASE_STATUS_MACROS_H_

@@ -69,13 +69,14 @@ double AssembleBound(const BilevelProblem& problem, const ParameterGradient& rad
   const Vector theta = radius.theta + steps * kUnitRoundoff * value.theta.cwiseAbs();
   const Vector bound = problem.map.PullbackRadius(x, theta) + radius.x +
                        8 * kUnitRoundoff * (value.x.cwiseAbs() + problem.penalties.squared_l2 * x.cwiseAbs());
-  return bound.norm() * (1 + 1e-10);
+  return bound.stableNorm() * (1 + 1e-10);
 }
 
 // Bound on the error of the aggregated objective.
 double AggregateBound(const BilevelProblem& problem, const std::vector<double>& radii) {
   double bound = 0;
   for (size_t c = 0; c < radii.size(); ++c) {
+    if (problem.contexts[c].weight == 0) continue;
     const double radius = problem.contexts[c].weight * radii[c];
     bound = problem.aggregation == Aggregation::kWorstCase ? std::max(bound, radius) : bound + radius;
   }

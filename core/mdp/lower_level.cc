@@ -151,7 +151,6 @@ class Solver {
         system_.SetPolicy(solution_.backup.pi);
         system_.Refactor(gamma);
         fresh = true;
-        renew = false;
       }
       LowerLevelSolution before = solution_;
       const Vector step_before = step_;
@@ -160,7 +159,7 @@ class Solver {
       if (!fresh && !falls) {
         const int sweeps = solution_.sweeps;
         const bool near = before.residual <= 64 * kEpsilon * std::max(Scale(), reward_scale_);
-        if (solution_.residual >= before.residual) {
+        if (!(solution_.residual < before.residual)) {
           solution_ = std::move(before);
           solution_.sweeps = sweeps;
           step_ = step_before;

@@ -63,7 +63,7 @@ class Solver {
              absl::StrCat("|h| = ", ToText(h_norm_), " at iteration ", iterations_, "; lower step_size or zeta"));
         break;
       }
-      if (h_norm_ <= options_.gradient_tolerance && iterations_ >= recheck) {
+      if (h_norm_ <= options_.gradient_tolerance && iterations_ >= recheck && HasRoomFor(2)) {
         ASSIGN_OR_RETURN(const bool converged, ConvergedExactly());
         if (converged) break;
         recheck = iterations_ + kConvergencePatience;
@@ -223,6 +223,10 @@ class Solver {
   // Every step evaluates one direction; exact evaluations come on top.
   int Evaluations() const { return iterations_ + 1 + exact_evaluations_; }
 
+  bool HasRoomFor(int evaluations) const {
+    return !options_.max_evaluations.has_value() || Evaluations() + evaluations <= *options_.max_evaluations;
+  }
+
   void Stop(StopReason reason, std::string detail) { termination_ = {reason, std::move(detail)}; }
 
   bool Limited() {
@@ -232,7 +236,7 @@ class Solver {
       Stop(*reason, facts);
     } else if (iterations_ >= options_.max_iterations) {
       Stop(StopReason::kIterationLimit, facts + "; raise max_iterations or step_size");
-    } else if (options_.max_evaluations.has_value() && Evaluations() + 3 > *options_.max_evaluations) {
+    } else if (!HasRoomFor(2)) {
       Stop(StopReason::kEvaluationLimit, facts + "; raise max_evaluations");
     } else {
       return false;
@@ -281,8 +285,8 @@ class Solver {
     OuterResult result;
     ++exact_evaluations_;
     ASSIGN_OR_RETURN(result.best, Certify(Rough(x_, objective_, h), Evaluator(), interrupt_));
-    const bool room = !options_.max_evaluations.has_value() || Evaluations() < *options_.max_evaluations;
-    if (termination_.reason != StopReason::kConverged && best_x_ != x_ && room && !interrupt_.Check().has_value()) {
+    if (termination_.reason != StopReason::kConverged && best_x_ != x_ && HasRoomFor(1) &&
+        !interrupt_.Check().has_value()) {
       ++exact_evaluations_;
       ASSIGN_OR_RETURN(HypergradientPoint other, Evaluator().EvaluateCertified(best_x_, interrupt_));
       const double margin = kObjectiveNoise * (1 + std::abs(result.best.objective));
@@ -291,7 +295,7 @@ class Solver {
         result.best = std::move(other);
       }
     }
-    result.termination = std::move(termination_);
+    result.termination = ConvergedAfterAll(result.best, options_, std::move(termination_));
     result.iterations = iterations_;
     result.evaluations = Evaluations();
     result.notes = std::move(notes_);

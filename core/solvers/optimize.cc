@@ -21,6 +21,19 @@ struct Dispatch {
   }
 };
 
+// One evaluation is all that is allowed.
+absl::StatusOr<OuterResult> CertifyStart(const BilevelProblem& problem, const Vector& x, const OuterOptions& options,
+                                         const Interrupt& interrupt) {
+  HypergradientEvaluator evaluator(problem, options.lower_level, options.warm_start);
+  OuterResult result;
+  ASSIGN_OR_RETURN(result.best, evaluator.EvaluateCertified(problem.feasible_set.Project(x), interrupt));
+  result.termination = ConvergedAfterAll(
+      result.best, options, {StopReason::kEvaluationLimit, "the start was evaluated; raise max_evaluations"});
+  result.evaluations = evaluator.evaluations();
+  result.warm_start = evaluator.warm_start();
+  return result;
+}
+
 }  // namespace
 
 const std::vector<MethodDescription>& DescribeMethods() {
@@ -48,6 +61,7 @@ absl::StatusOr<OuterResult> Optimize(const BilevelProblem& problem, const Vector
     const absl::Status status = CheckMethod(options.lower_level, context.mdp->num_states());
     if (!status.ok()) return WithField("lower_level", status);
   }
+  if (options.max_evaluations == 1) return CertifyStart(problem, x, options, interrupt);
   Pulse pulse([&reporter] { reporter.MaybeRepeat(); }, reporter.interval());
   return std::visit(Dispatch{problem, x, options, interrupt.WithPulse(pulse), reporter}, method);
 }

@@ -57,6 +57,14 @@ absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, Hypergradien
   return best;
 }
 
+Termination ConvergedAfterAll(const HypergradientPoint& best, const OuterOptions& options, Termination termination) {
+  const bool limit =
+      termination.reason == StopReason::kIterationLimit || termination.reason == StopReason::kEvaluationLimit;
+  if (!limit || !best.certified || !(best.gradient_norm <= options.gradient_tolerance)) return termination;
+  return {StopReason::kConverged, absl::StrCat("gradient_norm = ", ToText(best.gradient_norm), "; tolerance ",
+                                               ToText(options.gradient_tolerance))};
+}
+
 bool Better(const BilevelProblem& problem, double candidate, double incumbent) {
   if (std::isnan(incumbent)) return !std::isnan(candidate);
   return problem.sign() * candidate < problem.sign() * incumbent;

@@ -21,7 +21,7 @@ struct OuterOptions {
   // Affects the answer: steps of x, >= 0.
   int max_iterations = 1000;
   // Affects the answer: evaluations of gradient or objective, >= 1; unset means no limit. The certification of the
-  // best point counts and has its place kept free.
+  // best point counts and has its place kept free; 1 certifies the start.
   std::optional<int> max_evaluations;
   // Inner solves.
   LowerLevelOptions lower_level;
@@ -82,6 +82,10 @@ struct OuterResult {
 inline constexpr std::chrono::milliseconds kCertificationGrace{150};
 absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, HypergradientEvaluator& evaluator,
                                            const Interrupt& interrupt);
+
+// What the certified best point says of why the method stopped: CONVERGED when it meets the tolerance although a limit
+// came first.
+Termination ConvergedAfterAll(const HypergradientPoint& best, const OuterOptions& options, Termination termination);
 
 // Whether `candidate` is better than `incumbent` in the problem's sense; NaN never is.
 bool Better(const BilevelProblem& problem, double candidate, double incumbent);

@@ -126,7 +126,7 @@ class Solver {
         termination_.reason == StopReason::kConverged && std::abs(current_.objective - best_.objective) <= noise;
     OuterResult result;
     ASSIGN_OR_RETURN(result.best, Certify(std::move(last ? current_ : best_), evaluator_, interrupt_));
-    result.termination = termination_;
+    result.termination = ConvergedAfterAll(result.best, options_, std::move(termination_));
     result.iterations = iterations_;
     result.evaluations = evaluator_.evaluations();
     result.warm_start = evaluator_.warm_start();

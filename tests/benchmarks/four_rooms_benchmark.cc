@@ -62,16 +62,14 @@ Medians Measure(const v1::Problem& message, client::BilevelClient& client) {
   HypergradientEvaluator first(problem, {});
   const HypergradientPoint start = Must(first.EvaluateCertified(x, Interrupt()));
   WarmStart warm = first.warm_start();
-  const Eigen::MatrixXd A =
-      Eigen::MatrixXd::Identity(104, 104) -
-      problem.contexts[0].discount *
-          problem.contexts[0].mdp->DensePolicyTransitions(start.contexts[0].solution.backup.pi);
+  const Eigen::MatrixXd A = Eigen::MatrixXd::Identity(104, 104) -
+                            problem.contexts[0].discount *
+                                problem.contexts[0].mdp->DensePolicyTransitions(start.contexts[0].solution.backup.pi);
 
   v1::EvaluateHypergradientRequest request;
   *request.mutable_problem() = message;
   request.set_return_warm_start(true);
-  *request.mutable_warm_start() =
-      Must(client.EvaluateHypergradient(request)).points(0).warm_start();
+  *request.mutable_warm_start() = Must(client.EvaluateHypergradient(request)).points(0).warm_start();
 
   std::vector<double> lu, core, loopback, empty, run;
   int factorizations = 0;

@@ -142,6 +142,25 @@ ProblemNumbers DrawProblem(Rng& rng, const RandomProblemOptions& options) {
   return numbers;
 }
 
+ProblemNumbers DrawMatching(uint64_t seed, Sense sense) {
+  Rng rng(seed);
+  ProblemNumbers numbers;
+  numbers.num_parameters = 6;
+  numbers.sense = sense;
+  numbers.penalties.squared_l2 = 1e-3;
+  ContextNumbers c;
+  c.mdp = DrawMdp(rng, 8, 3, true, true);
+  c.discount = 0.9;
+  c.temperature = 0.5;
+  c.reward.base = Vector::Zero(24);
+  c.reward.features = (Eigen::MatrixXd::NullaryExpr(24, 6, [&] { return rng.Normal() / 3; })).sparseView();
+  c.quadratic_weight = sense == Sense::kMinimize ? 1.0 / 8 : -1.0 / 8;
+  c.target = DrawNormal(rng, 24).cwiseAbs();
+  c.state_weights = Vector::Ones(8);
+  numbers.contexts.push_back(c);
+  return numbers;
+}
+
 BilevelProblem Build(const ProblemNumbers& numbers) {
   BilevelProblem problem{.num_parameters = numbers.num_parameters,
                          .map = Must(ParameterMap::Create(numbers.num_parameters, numbers.groups)),

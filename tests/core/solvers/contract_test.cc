@@ -16,26 +16,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Policy matching on a small random MDP: smooth, with a target that the follower cannot reach exactly.
-ProblemNumbers Matching(uint64_t seed, Sense sense = Sense::kMinimize) {
-  Rng rng(seed);
-  ProblemNumbers numbers;
-  numbers.num_parameters = 6;
-  numbers.sense = sense;
-  numbers.penalties.squared_l2 = 1e-3;
-  ContextNumbers c;
-  c.mdp = DrawMdp(rng, 8, 3, true, true);
-  c.discount = 0.9;
-  c.temperature = 0.5;
-  c.reward.base = Vector::Zero(24);
-  c.reward.features = (Eigen::MatrixXd::NullaryExpr(24, 6, [&] { return rng.Normal() / 3; })).sparseView();
-  c.quadratic_weight = sense == Sense::kMinimize ? 1.0 / 8 : -1.0 / 8;
-  c.target = DrawNormal(rng, 24).cwiseAbs();
-  c.state_weights = Vector::Ones(8);
-  numbers.contexts.push_back(c);
-  return numbers;
-}
-
 MethodOptions Method(size_t index) {
   if (index == 0) return MSobirlOptions{.step_size = 0.5, .adjoint_step = MSobirlOptions::AdjointStep::kGradient};
   if (index == 1) return MSobirlOptions{.step_size = 0.5, .adjoint_step = MSobirlOptions::AdjointStep::kL1};
@@ -56,7 +36,7 @@ class MethodContract : public ::testing::TestWithParam<size_t> {
 
 TEST_P(MethodContract, ReachesACertifiedStationaryPointInEitherSense) {
   for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
-    const BilevelProblem problem = Build(Matching(1, sense));
+    const BilevelProblem problem = Build(DrawMatching(1, sense));
     const double start = HypergradientEvaluator(problem, {}).EvaluateObjective(Vector::Zero(6), {})->value;
     const OuterResult result = Run(problem, {.gradient_tolerance = 1e-6, .max_iterations = 20000});
     EXPECT_EQ(result.termination.reason, StopReason::kConverged) << result.termination.detail;
@@ -68,7 +48,7 @@ TEST_P(MethodContract, ReachesACertifiedStationaryPointInEitherSense) {
 }
 
 TEST_P(MethodContract, StaysInsideTheFeasibleSet) {
-  ProblemNumbers numbers = Matching(2);
+  ProblemNumbers numbers = DrawMatching(2);
   BilevelProblem problem = Build(numbers);
   problem.feasible_set =
       *FeasibleSet::Create(6, {{3, Simplex{1}}, {3, Box{Vector::Constant(3, -0.1), Vector::Constant(3, 0.1)}}});
@@ -82,14 +62,14 @@ TEST_P(MethodContract, StaysInsideTheFeasibleSet) {
 }
 
 TEST_P(MethodContract, OneNormPenaltyMakesParametersExactlyZero) {
-  ProblemNumbers numbers = Matching(3);
+  ProblemNumbers numbers = DrawMatching(3);
   numbers.penalties.l1 = 10;
   const OuterResult result = Run(Build(numbers), {.max_iterations = 5000}, {}, {}, Vector::Constant(6, 0.5));
   EXPECT_EQ(result.best.x, Vector::Zero(6));
 }
 
 TEST_P(MethodContract, HonoursIterationAndEvaluationLimits) {
-  const BilevelProblem problem = Build(Matching(4));
+  const BilevelProblem problem = Build(DrawMatching(4));
   for (const int limit : {0, 1, 7}) {
     const OuterResult result = Run(problem, {.gradient_tolerance = 0, .max_iterations = limit});
     EXPECT_EQ(result.iterations, limit);
@@ -105,7 +85,7 @@ TEST_P(MethodContract, HonoursIterationAndEvaluationLimits) {
 }
 
 TEST_P(MethodContract, StopsOnCancellationAndTimeWithTheBestIterateAndAValidBound) {
-  const BilevelProblem problem = Build(Matching(5));
+  const BilevelProblem problem = Build(DrawMatching(5));
   std::atomic<bool> cancelled = false;
   int reports = 0;
   ProgressReporter reporter(
@@ -132,7 +112,7 @@ TEST_P(MethodContract, StopsOnCancellationAndTimeWithTheBestIterateAndAValidBoun
 TEST_P(MethodContract, RepeatsItsLastReportInsideLongIterations) {
   // 0.2 ms between signs of life is short beside a reported iteration here, so reports repeat within iterations.
   Rng rng(11);
-  ProblemNumbers numbers = Matching(11);
+  ProblemNumbers numbers = DrawMatching(11);
   ContextNumbers& c = numbers.contexts[0];
   c.mdp = DrawMdp(rng, 150, 3, false, false);
   c.reward.base = Vector::Zero(450);
@@ -147,7 +127,7 @@ TEST_P(MethodContract, RepeatsItsLastReportInsideLongIterations) {
 }
 
 TEST_P(MethodContract, SameRequestSameBytes) {
-  const BilevelProblem problem = Build(Matching(6));
+  const BilevelProblem problem = Build(DrawMatching(6));
   const OuterResult a = Run(problem, {.max_iterations = 50}), b = Run(problem, {.max_iterations = 50});
   EXPECT_EQ(a.best.x, b.best.x);
   EXPECT_EQ(a.best.gradient, b.best.gradient);
@@ -155,14 +135,14 @@ TEST_P(MethodContract, SameRequestSameBytes) {
 }
 
 TEST_P(MethodContract, NonFiniteStartEndsAsDiverged) {
-  ProblemNumbers numbers = Matching(7);
+  ProblemNumbers numbers = DrawMatching(7);
   numbers.groups = {{6, MapKind::kExp, 1}};
   const OuterResult result = Run(Build(numbers), {}, {}, {}, Vector::Constant(6, 1e3));
   EXPECT_EQ(result.termination.reason, StopReason::kDiverged);
 }
 
 TEST_P(MethodContract, RefusesBadOptionsByName) {
-  const BilevelProblem problem = Build(Matching(8));
+  const BilevelProblem problem = Build(DrawMatching(8));
   ProgressReporter reporter;
   auto message = [&](const OuterOptions& options) {
     return std::string(
@@ -185,7 +165,7 @@ std::string NameOf(const ::testing::TestParamInfo<size_t>& method) {
 INSTANTIATE_TEST_SUITE_P(AllMethods, MethodContract, ::testing::Range<size_t>(0, 5), NameOf);
 
 TEST(MSobirl, RefusesBadOptionsByName) {
-  const BilevelProblem problem = Build(Matching(9));
+  const BilevelProblem problem = Build(DrawMatching(9));
   ProgressReporter reporter;
   auto message = [&](const MethodOptions& method) {
     return std::string(Optimize(problem, Vector::Zero(6), method, {}, Interrupt(), reporter).status().message());
@@ -197,7 +177,7 @@ TEST(MSobirl, RefusesBadOptionsByName) {
 }
 
 TEST(MSobirl, RefusesAZetaThatMustDiverge) {
-  const BilevelProblem problem = Build(Matching(10));
+  const BilevelProblem problem = Build(DrawMatching(10));
   ProgressReporter reporter;
   const auto result = Optimize(problem, Vector::Zero(6), MSobirlOptions{.zeta = 2.5}, {}, Interrupt(), reporter);
   EXPECT_THAT(std::string(result.status().message()), HasSubstr("zeta: is 2.5; in context 0 it must be below 2 / "));

@@ -1,0 +1,158 @@
+// Propagation of first-order errors: no Newton step in between to hide what a bound leaves out.
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "core/hypergradient/hypergradient.h"
+#include "core/hypergradient/pullback.h"
+#include "core/mdp/follower_error.h"
+#include "core/problem/context_objective.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/random_problem.h"
+#include "tests/support/reference.h"
+#include "tests/support/sanitized.h"
+
+namespace bilevel::testing {
+namespace {
+
+constexpr uint64_t kCount = kSanitized ? 100 : 3000;
+const RandomProblemOptions kSmall{.min_states = 1,
+                                  .max_states = 3,
+                                  .max_actions = 2,
+                                  .max_parameters = 2,
+                                  .max_contexts = 1,
+                                  .max_discount = 0.95,
+                                  .min_temperature = 0.1};
+
+bool Below(const Vector& error, const Vector& bound) {
+  return (error.array() <= bound.array() * (1 + 1e-9) + 1e-9).all();
+}
+
+LowerLevelSolution At(const RegularizedMdp& follower, const Vector& v) {
+  LowerLevelSolution s;
+  s.value = v;
+  s.backup = ApplySoftBellman(follower, v);
+  s.residual = (s.backup.value - v).lpNorm<Eigen::Infinity>();
+  return s;
+}
+
+TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
+  for (uint64_t seed = 1; seed <= kCount; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    const BilevelProblem problem = Build(DrawProblem(rng, kSmall));
+    const Context& context = problem.contexts[0];
+    const Vector x = DrawNormal(rng, problem.num_parameters), theta = problem.map.Apply(x);
+    const RegularizedMdp follower = problem.Follower(0, x, theta);
+    const int S = context.mdp->num_states();
+    PolicySystem system(*context.mdp, PolicySystem::Kind::kDirect);
+    auto evaluate = [&](const Vector& pi, double tolerance, const Vector& start, const ContextObjective* near) {
+      system.SetPolicy(pi);
+      const TermInput input{*context.mdp, pi, x, theta, system, tolerance, Interrupt()};
+      ContextObjective objective = EvaluateContextObjective(context, input, near);
+      Adjoint adjoint =
+          SolveAdjoint(follower, pi, {.y = objective.y, .q = {}, .value = {}}, tolerance, start, Interrupt(), system);
+      return std::pair(std::move(objective), std::move(adjoint));
+    };
+    const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, Interrupt(), system);
+    const auto [f, a] = evaluate(exact.backup.pi, 1e-15, {}, nullptr);
+    // Inexact starts under a loose tolerance leave residuals that the bounds must count too.
+    const bool loose = seed % 2 == 0;
+    ContextObjective near = f;
+    for (TermValue& term : near.terms) {
+      if (term.occupancy.size() == 0) continue;
+      term.leader_value += 1e-3 * DrawNormal(rng, S);
+      term.occupancy += 1e-3 * DrawNormal(rng, S).cwiseAbs();
+    }
+    const double size = follower.temperature * (seed % 5 < 2 ? 30 : seed % 5 == 2 ? 0.3 : seed % 5 == 3 ? 1e-3 : 0);
+    const LowerLevelSolution solution = At(follower, exact.value + size * DrawNormal(rng, S));
+    system.SetPolicy(solution.backup.pi);
+    const FollowerError error = BoundFollowerError(follower, solution, system, Interrupt());
+    const auto [g, b] = evaluate(solution.backup.pi, loose ? 0.1 : 1e-15,
+                                 loose ? Vector(a.z + 1e-3 * DrawNormal(rng, S)) : Vector(), loose ? &near : nullptr);
+    const TermInput input{*context.mdp, solution.backup.pi, x, theta, system, 1e-15, Interrupt()};
+    Majorant majorant(*context.mdp, system, follower.discount, error.kappa, Interrupt());
+    const ContextObjectiveRadius radius = BoundContextObjective(context, input, g, {error, majorant});
+    EXPECT_LE(std::abs(f.value - g.value), radius.value * (1 + 1e-9) + 1e-9);
+    EXPECT_TRUE(
+        Below((CenterCotangent(*context.mdp, exact.backup.pi, f.y) - b.centered_y).cwiseAbs(), radius.centered_y));
+    EXPECT_TRUE(Below((f.direct.theta - g.direct.theta).cwiseAbs(), radius.direct.theta));
+    EXPECT_TRUE(Below((f.direct.x - g.direct.x).cwiseAbs(), radius.direct.x));
+    const AdjointError bound = BoundAdjointError(follower, solution.backup.pi, {.y = g.y, .q = {}, .value = {}}, b,
+                                                 error, radius.centered_y, majorant, system);
+    EXPECT_TRUE(Below((a.z - b.z).cwiseAbs(), bound.z));
+    EXPECT_TRUE(Below((a.reward_gradient - b.reward_gradient).cwiseAbs(), bound.reward_gradient));
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Propagation, PullbackBoundsCoverFirstOrderErrors) {
+  for (uint64_t seed = 1; seed <= kCount; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    const int S = 1 + static_cast<int>(rng.Below(3));
+    const TabularMdp mdp = *TabularMdp::Create(DrawMdp(rng, S, 2, false, seed % 3 == 0));
+    const RegularizedMdp follower = FollowerOf(mdp, DrawNormal(rng, 2 * S), 0.9 * rng.Uniform(), 0.1 + rng.Uniform());
+    OutputCotangents g;
+    if (seed % 4 != 1) g.policy = DrawNormal(rng, 2 * S);
+    if (seed % 4 == 2) g.q = DrawNormal(rng, 2 * S);
+    if (seed % 4 != 3) g.value = DrawNormal(rng, S);
+    PolicySystem system(mdp, PolicySystem::Kind::kDirect);
+    auto pull = [&](const LowerLevelSolution& solution, double size) {
+      system.SetPolicy(solution.backup.pi);
+      FollowerError error = BoundFollowerError(follower, solution, system, Interrupt());
+      if (size > 0) {
+        // The same bracket around V itself: the refined answer is V again and the bounds must carry everything.
+        error.value_radius += error.value_shift.cwiseAbs();
+        error.value_shift.setZero();
+      }
+      return Pullback(follower, solution, error, g, {.adjoint_tolerance = 1e-15, .want_transitions = true}, {},
+                      Interrupt(), system);
+    };
+    const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, Interrupt(), system);
+    const double size = follower.temperature * (seed % 2 == 0 ? 0.3 : 1e-3);
+    const PullbackResult a = pull(exact, 0), b = pull(At(follower, exact.value + size * DrawNormal(rng, S)), size);
+    EXPECT_LE((a.reward - b.reward).norm(), b.reward_error_bound + 1e-9);
+    EXPECT_LE((a.transitions - b.transitions).norm(), b.transitions_error_bound + 1e-9);
+    EXPECT_LE(std::abs(a.discount - b.discount), b.discount_error_bound + 1e-9);
+    EXPECT_LE(std::abs(a.temperature - b.temperature), b.temperature_error_bound + 1e-9);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Propagation, ASkewedPolicyNeedsEveryTermOfTheCentredRadius) {
+  // State 0: action 0 ends the episode, the rare action 1 leads to state 1, where all ends. Only V(1) is off.
+  TabularMdpSpec spec;
+  spec.num_states = 2;
+  spec.num_actions = 2;
+  spec.offsets = {0, 0, 1, 1, 1};
+  spec.columns = {1};
+  spec.probabilities = {1};
+  spec.termination_probability = Vector{{1.0, 0.0, 1.0, 1.0}};
+  const TabularMdp mdp = *TabularMdp::Create(spec);
+  const RegularizedMdp follower = FollowerOf(mdp, Vector{{3.0, 0.0, 0.0, 0.0}}, 0.5, 1);
+  PolicySystem system(mdp, PolicySystem::Kind::kDirect);
+  const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, Interrupt(), system);
+  const OutputCotangents g{.policy = Vector{{1.0, -1.0, 0.0, 0.0}}, .q = {}, .value = {}};
+  auto pull = [&](const LowerLevelSolution& solution) {
+    system.SetPolicy(solution.backup.pi);
+    FollowerError error = BoundFollowerError(follower, solution, system, Interrupt());
+    error.value_radius += error.value_shift.cwiseAbs();
+    error.value_shift.setZero();
+    return Pullback(follower, solution, error, g, {.want_transitions = true}, {}, Interrupt(), system);
+  };
+  for (const double size : {1e-3, -1e-3, 0.1, -0.1}) {
+    const PullbackResult a = pull(exact), b = pull(At(follower, exact.value + size * Vector::Unit(2, 1)));
+    EXPECT_LE((a.reward - b.reward).norm(), b.reward_error_bound);
+    EXPECT_LE((a.transitions - b.transitions).norm(), b.transitions_error_bound);
+    EXPECT_LE(std::abs(a.discount - b.discount), b.discount_error_bound);
+    EXPECT_LE(std::abs(a.temperature - b.temperature), b.temperature_error_bound);
+    EXPECT_LT(b.reward_error_bound, 3 * (a.reward - b.reward).norm());
+  }
+}
+
+}  // namespace
+}  // namespace bilevel::testing
