@@ -52,7 +52,6 @@ void Move(Rng& rng, Vector& x) {
 
 struct Medians {
   double lu, core, loopback, empty, run;
-  int factorizations;
 };
 
 Medians Measure(const v1::Problem& message, client::BilevelClient& client) {
@@ -72,7 +71,6 @@ Medians Measure(const v1::Problem& message, client::BilevelClient& client) {
   *request.mutable_warm_start() = Must(client.EvaluateHypergradient(request)).points(0).warm_start();
 
   std::vector<double> lu, core, loopback, empty, run;
-  int factorizations = 0;
   for (int round = 0; round < kRounds; ++round) {
     Move(rng, x);
     auto begin = Clock::now();
@@ -82,10 +80,9 @@ Medians Measure(const v1::Problem& message, client::BilevelClient& client) {
 
     begin = Clock::now();
     HypergradientEvaluator evaluator(problem, {}, warm);
-    const HypergradientPoint point = Must(evaluator.EvaluateCertified(x, Interrupt()));
+    Must(evaluator.EvaluateCertified(x, Interrupt()));
     core.push_back(Microseconds(begin));
     warm = evaluator.warm_start();
-    for (const ContextPoint& context : point.contexts) factorizations += context.counters.factorizations;
 
     begin = Clock::now();
     *request.mutable_parameters() = client::MakeArray(std::vector<double>(x.begin(), x.end()));
@@ -98,21 +95,21 @@ Medians Measure(const v1::Problem& message, client::BilevelClient& client) {
     Must(client.CheckHealth(""));
     empty.push_back(Microseconds(begin));
   }
-  return {Median(lu), Median(core), Median(loopback), Median(empty), Median(run), factorizations / kRounds};
+  return {Median(lu), Median(core), Median(loopback), Median(empty), Median(run)};
 }
 
 int Main(const char* address) {
   mallopt(M_TRIM_THRESHOLD, 32 << 20);  // as bilevel_server does
   mallopt(M_MMAP_THRESHOLD, 4 << 20);
   auto client = client::BilevelClient::Connect(address);
-  std::printf("%11s %9s %9s %9s %11s %9s %13s %20s\n", "temperature", "LU us", "core us", "core/LU", "loopback us",
-              "empty us", "in server us", "(loopback-core)/empty");
+  std::printf("%11s %8s %8s %8s %11s %8s %13s %22s %21s\n", "temperature", "LU us", "core us", "core/LU", "loopback us",
+              "empty us", "in server us", "(loopback-8 LU)/empty", "(loopback-core)/empty");
   for (const double temperature : {0.001, 0.003, 0.005}) {
     const Medians m = Measure(client::FourRooms({.temperature = temperature, .beta = 1}), *client);
-    std::printf("%11g %9.1f %9.1f %9.2f %11.1f %9.1f %13.1f %20.2f\n", temperature, m.lu, m.core, m.core / m.lu,
-                m.loopback, m.empty, m.run, (m.loopback - m.core) / m.empty);
+    std::printf("%11g %8.1f %8.1f %8.2f %11.1f %8.1f %13.1f %22.2f %21.2f\n", temperature, m.lu, m.core, m.core / m.lu,
+                m.loopback, m.empty, m.run, (m.loopback - 8 * m.lu) / m.empty, (m.loopback - m.core) / m.empty);
   }
-  std::puts("targets: core/LU at most 8, (loopback-core)/empty at most 2");
+  std::puts("targets: core at most 8 LU; loopback at most 8 LU and 2 empty calls");
   return 0;
 }
 
