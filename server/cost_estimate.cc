@@ -32,6 +32,8 @@ struct ProblemSize {
   double rows = 0;
   double entries = 0;
   double system_bytes = 0;
+  double term_bytes = 0;
+  double text_bytes = 0;          // labels, terminations, certificates in a response
   double evaluation_seconds = 0;  // one certified evaluation of all contexts
 };
 
@@ -65,6 +67,11 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
     total.system_bytes += 28 * entries + 24 * S;
     total.evaluation_seconds += kProducts * kSecondsForEntry * entries;
   }
+  // Each term keeps vectors of its own, decoded and in every evaluation, however few bytes say so on the wire.
+  const double terms = context.objective_size();
+  total.term_bytes += 8 * terms * (12 * rows + 6 * S);
+  total.evaluation_seconds += terms * 12 * kSecondsForEntry * rows;
+  total.text_bytes += 800 + 2 * static_cast<double>(context.label().size());
   // A policy is evaluated in a handful of sweeps by Newton's method, in 1 / (1 - gamma) times that many otherwise.
   const double horizon = 1 / std::max(1 - context.discount(), 1e-6);
   total.evaluation_seconds += sweep * (options.method() == v1::LOWER_LEVEL_METHOD_SWEEPS ? 25 * horizon : 40);
@@ -79,6 +86,11 @@ absl::StatusOr<ProblemSize> Measure(const v1::Problem& problem, const v1::LowerL
     if (!context.has_environment()) continue;  // refused when decoded
     absl::StatusOr<EnvironmentSize> size = MeasureEnvironment(context.environment(), limits);
     if (!size.ok()) return WithField(absl::StrCat("problem.contexts[", c, "].environment"), size.status());
+    if (options.method() == v1::LOWER_LEVEL_METHOD_NEWTON_DIRECT && size->states > kMaxDirectStates) {
+      return FieldError("lower_level.method",
+                        absl::StrCat("is LOWER_LEVEL_METHOD_NEWTON_DIRECT and context ", c, " has ", size->states,
+                                     " states; factorisations are limited to ", kMaxDirectStates));
+    }
     AddContext(context, *size, options, total);
   }
   return total;
@@ -86,8 +98,9 @@ absl::StatusOr<ProblemSize> Measure(const v1::Problem& problem, const v1::LowerL
 
 // points: x that are held at once.
 double Bytes(const ProblemSize& size, double message_bytes, double points, double response_bytes) {
-  constexpr double kRest = 1 << 20;
-  return kRest + 4 * message_bytes + 12 * size.entries + size.system_bytes + 8 * (40 * size.rows + 20 * size.states) +
+  constexpr double kRest = 1 << 20, kContext = 16 << 10;
+  return kRest + 4 * message_bytes + 12 * size.entries + size.system_bytes + size.term_bytes +
+         kContext * size.contexts + 8 * (40 * size.rows + 20 * size.states) +
          8 * size.n * (20 + 6 * size.contexts + points) + 2 * response_bytes;
 }
 
@@ -113,15 +126,12 @@ absl::StatusOr<Cost> Finish(const Request& request, const ProblemSize& size, dou
   Cost cost{.bytes = Bytes(size, static_cast<double>(request.ByteSizeLong()), points, response_bytes),
             .seconds = evaluations * size.evaluation_seconds,
             .response_bytes = response_bytes};
-  if (request.has_time_limit()) {
-    const double limit = static_cast<double>(request.time_limit().seconds()) + 1e-9 * request.time_limit().nanos();
-    if (limit > 0) cost.seconds = std::min(cost.seconds, limit);
-  }
   return cost;
 }
 
 double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
-  return 16 * size.n + 8 * size.states + (policies ? 8 * size.rows : 0) + (warm_start ? 16 * size.states : 0);
+  return 600 + 16 * size.n + size.text_bytes + 8 * size.states + (policies ? 8 * size.rows : 0) +
+         (warm_start ? 16 * size.states : 0);
 }
 
 }  // namespace
@@ -150,7 +160,8 @@ absl::StatusOr<Cost> EstimateCost(const v1::PullbackRequest& request, const Limi
 
 absl::StatusOr<Cost> EstimateCost(const v1::CheckGradientRequest& request, const Limits& limits) {
   ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
-  const double directions = request.directions() > 0 ? request.directions() : size.n;
+  // More are refused when the request is decoded.
+  const double directions = request.directions() > 0 ? std::min(request.directions(), 10'000) : size.n;
   return Finish(request, size, 1 + 2 * directions, 3, PointBytes(size, false, false) + 16 * directions, limits);
 }
 

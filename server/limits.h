@@ -10,7 +10,7 @@ namespace bilevel::server {
 struct Limits {
   // Largest S.
   int states = 10'000'000;
-  // Largest number of stored transition probabilities in one request.
+  // Largest number of stored transition probabilities in one environment.
   int64_t transitions = 1'000'000'000;
   // Largest message, bytes, either way; gRPC's default for clients.
   int64_t message_bytes = 4 << 20;

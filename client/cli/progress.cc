@@ -49,9 +49,10 @@ void ProgressLine::Show(const v1::OptimizeProgress& progress) {
   const std::optional<double> left = SecondsLeft(progress, rate);
   std::string line = absl::StrFormat("iteration %d  objective %.8g  |h| %.3g", progress.iteration(),
                                      progress.objective(), progress.gradient_norm());
-  // A proven bound is never zero: rounding counts.
-  if (progress.certificate().error_bound() > 0)
-    line += absl::StrFormat("  error <= %.2g", progress.certificate().error_bound());
+  // Bounds on the gradient are not computed on the way; the backward error is free.
+  if (progress.has_certificate()) {
+    line += absl::StrFormat("  backward error %.2g", progress.certificate().backward_error());
+  }
   line += absl::StrFormat("  %.3g it/s", rate);
   if (left) line += absl::StrFormat("  at most %.0f s left", *left);
   // On a terminal: back to the start of the line, and clear what the line before leaves.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
 #include <utility>
 
 #include "core/base/status_macros.h"
@@ -83,10 +85,25 @@ double AggregateBound(const BilevelProblem& problem, const std::vector<double>& 
   return bound;
 }
 
+// What is left of a point at which a follower's values overflowed: nothing is known of the objective.
+HypergradientPoint Diverged(HypergradientPoint point) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  point.objective = point.gradient_norm = kNan;
+  point.gradient = Vector::Constant(point.x.size(), kNan);
+  point.certificate.backward_error = point.certificate.adjoint_backward_error = std::numeric_limits<double>::infinity();
+  return point;
+}
+
 }  // namespace
 
 const Termination& Worse(const Termination& a, const Termination& b) {
-  return a.reason == StopReason::kConverged ? b : a;
+  auto rank = [](StopReason reason) {
+    constexpr StopReason kWorstFirst[] = {StopReason::kDiverged,       StopReason::kCancelled,
+                                          StopReason::kTimeLimit,      StopReason::kEvaluationLimit,
+                                          StopReason::kIterationLimit, StopReason::kConverged};
+    return std::find(std::begin(kWorstFirst), std::end(kWorstFirst), reason) - std::begin(kWorstFirst);
+  };
+  return rank(b.reason) < rank(a.reason) ? b : a;
 }
 
 HypergradientEvaluator::HypergradientEvaluator(const BilevelProblem& problem, const LowerLevelOptions& options,
@@ -130,6 +147,12 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
     ContextPoint& result = point.contexts.back();
     ASSIGN_OR_RETURN(result.solution, SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
     point.termination = Worse(point.termination, result.solution.termination);
+    if (!std::isfinite(result.solution.residual)) {
+      if (context.weight != 0) return Diverged(std::move(point));
+      point.context_objectives.push_back(std::numeric_limits<double>::quiet_NaN());
+      continue;
+    }
+    options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
     system.SetPolicy(result.solution.backup.pi);
 
     const Request request{context, follower, x, theta, options_, interrupt, system};
@@ -153,7 +176,7 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
       refined[c] = std::move(further.gradient);
     }
     gradients[c] = std::move(gradient.gradient);
-    if (result.solution.value.allFinite()) warm_start_.values[c] = result.solution.value;
+    warm_start_.values[c] = result.solution.value;
     if (gradient.adjoint.z.allFinite()) warm_start_.adjoints[c] = gradient.adjoint.z;
     result.counters.products = system.counters().products - before.products;
     result.counters.factorizations = system.counters().factorizations - before.factorizations;
@@ -172,9 +195,10 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
   point.gradient_norm = problem_.ProjectedGradientNorm(x, point.gradient);
   if (certify) {
     point.certified = true;
-    point.certificate.error_estimate = (problem_.AssembleGradient(total_refined, x) - point.gradient).norm();
-    point.certificate.error_bound =
-        point.certificate.error_estimate + AssembleBound(problem_, total_radius, total_refined, x);
+    const double distance = (problem_.AssembleGradient(total_refined, x) - point.gradient).norm();
+    // When interrupted, the further point is not a Newton step further: no estimate, but the bound holds.
+    if (!interrupt.Check().has_value()) point.certificate.error_estimate = distance;
+    point.certificate.error_bound = distance + AssembleBound(problem_, total_radius, total_refined, x);
     point.certificate.objective_error_bound = AggregateBound(problem_, objective_radii) +
                                               (static_cast<double>(n + num_contexts) + 8) * kUnitRoundoff *
                                                   (std::abs(point.objective) + std::abs(problem_.PenaltyValue(x)));
@@ -197,7 +221,11 @@ absl::StatusOr<HypergradientEvaluator::ObjectiveValue> HypergradientEvaluator::E
     ASSIGN_OR_RETURN(const LowerLevelSolution solution,
                      SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
     result.termination = Worse(result.termination, solution.termination);
-    if (solution.value.allFinite()) warm_start_.values[c] = solution.value;
+    if (!std::isfinite(solution.residual)) {
+      objectives.push_back(std::numeric_limits<double>::quiet_NaN());
+      continue;
+    }
+    warm_start_.values[c] = solution.value;
     system.SetPolicy(solution.backup.pi);
     const Request request{problem_.contexts[c], follower, x, theta, options_, interrupt, system};
     objectives.push_back(EvaluateContextObjective(problem_.contexts[c], InputOf(request, solution.backup.pi)).value);

@@ -91,7 +91,8 @@ class HypergradientEvaluator {
   int evaluations_ = 0;
 };
 
-// The worse of two terminations: any reason beats CONVERGED, the first such one stays.
+// The worse of two terminations: DIVERGED, CANCELLED, TIME, EVALUATION, ITERATION limits, CONVERGED; on a tie the
+// first.
 const Termination& Worse(const Termination& a, const Termination& b);
 
 }  // namespace bilevel

@@ -29,7 +29,9 @@ class Solver {
   Solver(const RegularizedMdp& follower, const LowerLevelOptions& options, const Interrupt& interrupt,
          PolicySystem& system)
       : follower_(follower), options_(options), interrupt_(interrupt), system_(system) {
-    reward_scale_ = follower.reward.size() == 0 ? 0.0 : follower.reward.lpNorm<Eigen::Infinity>();
+    for (Eigen::Index row = 0; row < follower.reward.size(); ++row) {
+      if (follower.mdp->available(row)) reward_scale_ = std::max(reward_scale_, std::abs(follower.reward[row]));
+    }
   }
 
   absl::StatusOr<LowerLevelSolution> Run(const Vector& start) {
@@ -76,13 +78,15 @@ class Solver {
     solution_.backup = ApplySoftBellman(follower_, solution_.value);
     ++solution_.sweeps;
     step_ = solution_.backup.value - solution_.value;
-    solution_.residual = step_.lpNorm<Eigen::Infinity>();
+    solution_.residual = step_.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
   }
 
   double Scale() const { return solution_.value.lpNorm<Eigen::Infinity>(); }
 
   double Tolerance() const {
-    return options_.residual_tolerance.value_or(std::max(1e-10 * reward_scale_, 16 * kEpsilon * Scale()));
+    const double floor = options_.refuse_unreachable ? 0.0 : 4 * kEpsilon * Scale();
+    return std::max(floor,
+                    options_.residual_tolerance.value_or(std::max(1e-10 * reward_scale_, 16 * kEpsilon * Scale())));
   }
 
   // V* is at least this large in the sup norm, so no tolerance below 4 eps times it can be reached.
@@ -91,7 +95,8 @@ class Solver {
   }
 
   bool Impossible() const {
-    return options_.residual_tolerance.has_value() && *options_.residual_tolerance < 4 * kEpsilon * ScaleOfSolution();
+    return options_.refuse_unreachable && options_.residual_tolerance.has_value() &&
+           *options_.residual_tolerance < 4 * kEpsilon * ScaleOfSolution();
   }
 
   absl::Status Unreachable() const {
@@ -122,7 +127,7 @@ class Solver {
       const double m = step_.minCoeff(), M = step_.maxCoeff();
       const double middle = stochastic ? gamma / (1 - gamma) * 0.5 * (m + M) : 0.0;
       const double reach = stochastic ? 0.5 * gamma * (M - m) : gamma * std::max(std::abs(m), std::abs(M));
-      spans.push_back(reach);
+      if (foresee) spans.push_back(reach);
       Vector next = solution_.backup.value;
       if (stochastic && reach <= Tolerance()) next.array() += middle;
       Move(std::move(next));

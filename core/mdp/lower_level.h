@@ -32,6 +32,8 @@ struct LowerLevelOptions {
   // Affects the answer: stops when |V - T V|_inf <= residual_tolerance, > 0. Unset: max(1e-10 max|r|, 16 eps max|V|).
   // Below 4 eps max|V| it is refused as unreachable. With a factorisation the solver goes on to rounding level.
   std::optional<double> residual_tolerance;
+  // Whether an unreachable tolerance is an error; otherwise it counts as 4 eps max|V|.
+  bool refuse_unreachable = true;
   // Affects the answer: at most this many applications of T, >= 1.
   int max_sweeps = 1'000'000;
   // Affects only the cost.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace bilevel {
 namespace {
@@ -26,10 +27,11 @@ Vector Majorant::LowerImage(const Vector& w, bool transposed) {
 }
 
 Vector Majorant::Bound(const Vector& g) {
-  const double largest = g.size() == 0 ? 0.0 : g.maxCoeff();
+  const double largest = g.size() == 0 ? 0.0 : g.maxCoeff<Eigen::PropagateNaN>();
   const double uniform = kPadding * largest / (1 - contraction_);
   Vector w = Vector::Zero(g.size());
   if (largest == 0) return w;
+  if (!std::isfinite(largest)) return Vector::Constant(g.size(), std::numeric_limits<double>::infinity());
   // 1 is mapped to at least 1 - inflated * b.
   const double image_of_ones = 1 - inflated_ * (contraction_ / std::max(gamma_, 1e-300)) - 4 * kUnitRoundoff;
   if (!(image_of_ones > 0) || gamma_ == 0 || interrupt_.Check().has_value()) {
@@ -48,6 +50,7 @@ Vector Majorant::BoundTransposed(const Vector& g) {
   const double uniform = kPadding * total / (1 - contraction_);
   Vector w = Vector::Zero(g.size());
   if (total == 0) return w;
+  if (!std::isfinite(total)) return Vector::Constant(g.size(), std::numeric_limits<double>::infinity());
   if (gamma_ == 0) return kPadding * g;
   if (!std::isfinite(inflated_) || interrupt_.Check().has_value()) return Vector::Constant(g.size(), uniform);
   if (visits_.size() == 0) {

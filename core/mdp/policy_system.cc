@@ -215,7 +215,9 @@ Vector PolicySystem::ApplyInverse(Side side, Factorization& factorization, const
 
 namespace {
 
-double Norm(bool transposed, const Vector& r) { return transposed ? r.lpNorm<1>() : r.lpNorm<Eigen::Infinity>(); }
+double Norm(bool transposed, const Vector& r) {
+  return transposed ? r.lpNorm<1>() : r.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
+}
 
 }  // namespace
 
@@ -237,6 +239,7 @@ PolicySystem::Outcome PolicySystem::Refine(Side side, double gamma, const Vector
   Vector r = Residual(side, gamma, b, v);
   double norm = Norm(transposed, r);
   if (norm <= tolerance || norm == 0) return {norm, true};
+  if (!std::isfinite(norm)) return {norm, false};
   if (interrupt.Check().has_value()) return {norm, false};
   const auto found = factorizations_.find(gamma);
   Factorization& factorization = found != factorizations_.end() ? found->second : Factorize(gamma);
@@ -267,6 +270,7 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
   auto reached = [&] { return norm <= tolerance || norm <= kRoundingLevel * Norm(transposed, v); };
   int failures = 0;
   while (!reached()) {
+    if (!std::isfinite(norm)) return {norm, false};
     if (interrupt.Check().has_value()) return {norm, false};
     Vector candidate = v;
     BiCgStab(side, gamma, b, tolerance, interrupt, candidate);
@@ -282,7 +286,7 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
     // Breakdown: plain iteration contracts by gamma a step; then try again from there, ever more patiently.
     const int steps = 50 << std::min(failures++, 10);
     const double before = norm;
-    for (int i = 0; i < steps && !reached(); ++i) {
+    for (int i = 0; i < steps && !reached() && std::isfinite(norm); ++i) {
       if (interrupt.Check().has_value()) return {norm, false};
       v += r;
       r = Residual(side, gamma, b, v);

@@ -36,7 +36,7 @@ class PolicySystem {
 
   // Work done since construction.
   struct Counters {
-    int products = 0;        // with P^pi or its transpose
+    int64_t products = 0;    // with P^pi or its transpose
     int factorizations = 0;  // LU, dense or sparse
   };
 

@@ -56,9 +56,13 @@ class Solver {
       if (iterations_ == 0 || Better(problem_, objective_, best_objective_)) {
         best_objective_ = objective_;
         best_x_ = x_;
+        best_h_ = h;
       }
       reporter_.MaybeReport(iterations_, [this] { return MakeProgress(); });
-      if (!std::isfinite(h_norm_) || h_norm_ > kDivergence) {
+      if (iterations_ == 0) first_h_norm_ = h_norm_;
+      if (!std::isfinite(h_norm_) || !std::isfinite(objective_) ||
+          h_norm_ > kDivergence * std::max(1.0, first_h_norm_)) {
+        if (iterations_ > 0) x_ = best_x_;
         Stop(StopReason::kDiverged,
              absl::StrCat("|h| = ", ToText(h_norm_), " at iteration ", iterations_, "; lower step_size or zeta"));
         break;
@@ -247,7 +251,9 @@ class Solver {
   HypergradientEvaluator& Evaluator() {
     if (evaluator_ == nullptr) {
       WarmStart warm;
-      for (const Follower& follower : followers_) warm.values.push_back(follower.value);
+      for (const Follower& follower : followers_) {
+        warm.values.push_back(follower.value.allFinite() ? follower.value : Vector());
+      }
       evaluator_ = std::make_unique<HypergradientEvaluator>(problem_, options_.lower_level, warm);
     }
     return *evaluator_;
@@ -271,8 +277,11 @@ class Solver {
     point.context_objectives = objectives_;
     point.gradient = h;
     point.gradient_norm = problem_.ProjectedGradientNorm(x, h);
+    point.termination = termination_;
     for (const Follower& follower : followers_) {
       point.contexts.emplace_back();
+      point.contexts.back().solution.method = LowerLevelMethod::kSweeps;
+      point.contexts.back().solution.termination = {StopReason::kIterationLimit, "one step of the single loop"};
       point.contexts.back().solution.value = follower.value;
       point.contexts.back().solution.backup = follower.backup;
       point.contexts.back().solution.residual = (follower.backup.value - follower.value).lpNorm<Eigen::Infinity>();
@@ -284,12 +293,16 @@ class Solver {
   absl::StatusOr<OuterResult> Conclude(const Vector& h) {
     OuterResult result;
     ++exact_evaluations_;
-    ASSIGN_OR_RETURN(result.best, Certify(Rough(x_, objective_, h), Evaluator(), interrupt_));
+    // With time for one point only, the better one by what the loop itself saw.
+    const bool earlier = interrupt_.Check().has_value() && Better(problem_, best_objective_, objective_);
+    HypergradientPoint rough = earlier ? Rough(best_x_, best_objective_, best_h_) : Rough(x_, objective_, h);
+    ASSIGN_OR_RETURN(result.best, Certify(std::move(rough), Evaluator(), interrupt_));
     if (termination_.reason != StopReason::kConverged && best_x_ != x_ && HasRoomFor(1) &&
         !interrupt_.Check().has_value()) {
       ++exact_evaluations_;
       ASSIGN_OR_RETURN(HypergradientPoint other, Evaluator().EvaluateCertified(best_x_, interrupt_));
-      const double margin = kObjectiveNoise * (1 + std::abs(result.best.objective));
+      const double margin =
+          std::isfinite(result.best.objective) ? kObjectiveNoise * (1 + std::abs(result.best.objective)) : 0.0;
       if (!interrupt_.Check().has_value() &&
           Better(problem_, other.objective + problem_.sign() * margin, result.best.objective)) {
         result.best = std::move(other);
@@ -312,8 +325,8 @@ class Solver {
   std::vector<ContextObjective> values_;
   std::vector<double> objectives_;
   std::unique_ptr<HypergradientEvaluator> evaluator_;
-  Vector x_, theta_, best_x_, last_finite_x_;
-  double objective_ = 0, best_objective_ = 0, h_norm_ = 0;
+  Vector x_, theta_, best_x_, best_h_, last_finite_x_;
+  double objective_ = 0, best_objective_ = 0, h_norm_ = 0, first_h_norm_ = 0;
   int iterations_ = 0, exact_evaluations_ = 0;
   std::vector<std::string> notes_;
   Termination termination_;

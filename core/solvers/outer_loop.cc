@@ -42,7 +42,11 @@ void ProgressReporter::MaybeRepeat() {
 absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, HypergradientEvaluator& evaluator,
                                            const Interrupt& interrupt) {
   const std::optional<StopReason> stopped = interrupt.Check();
-  if (stopped == StopReason::kCancelled) return best;
+  if (stopped == StopReason::kCancelled) {
+    best.termination = {StopReason::kCancelled,
+                        "cancelled before this point was certified; its error bounds are infinite"};
+    return best;
+  }
   const Interrupt grace =
       stopped.has_value() ? interrupt.WithDeadline(Interrupt::Clock::now() + kCertificationGrace) : interrupt;
   ASSIGN_OR_RETURN(HypergradientPoint certified, evaluator.EvaluateCertified(best.x, grace));

@@ -103,7 +103,8 @@ class Solver {
         return true;
       }
     }
-    Stop(StopReason::kDiverged, "no finite objective along the negative gradient");
+    Stop(StopReason::kDiverged,
+         "no step along the negative gradient lowers the objective beyond its rounding, or all of them overflow");
     return false;
   }
 

@@ -157,6 +157,9 @@ absl::StatusOr<Context> DecodeContext(const v1::Context& context, std::shared_pt
   return result;
 }
 
+// Environments are compared with those of so many contexts before, not with all: that would be quadratic.
+constexpr int kLookBack = 16;
+
 absl::StatusOr<std::vector<Context>> DecodeContexts(const v1::Problem& problem, const Limits& limits) {
   if (problem.contexts_size() == 0) return FieldError("", "is empty; at least one context is required");
   std::vector<Context> contexts;
@@ -165,7 +168,7 @@ absl::StatusOr<std::vector<Context>> DecodeContexts(const v1::Problem& problem, 
     const v1::Context& context = problem.contexts(i);
     if (!context.has_environment()) return FieldError(At(i) + ".environment", "is absent; required");
     std::shared_ptr<const TabularMdp> mdp;
-    for (int j = 0; j < i && mdp == nullptr; ++j) {
+    for (int j = std::max(0, i - kLookBack); j < i && mdp == nullptr; ++j) {
       if (SameEnvironment(problem.contexts(j).environment(), context.environment())) mdp = contexts[j].mdp;
     }
     if (mdp == nullptr) {
@@ -267,7 +270,11 @@ absl::StatusOr<std::vector<Vector>> DecodePoints(const v1::Array* parameters, co
 }
 
 int64_t CountPoints(const v1::Array& parameters) {
-  return parameters.shape_size() == 2 ? std::max(parameters.shape(0), 1) : 1;
+  if (parameters.shape_size() != 2) return 1;
+  // A shape that announces more than was sent is refused when it is decoded.
+  const int64_t sent =
+      std::max<int64_t>(static_cast<int64_t>(parameters.raw().size()), parameters.values().list_size());
+  return std::clamp<int64_t>(parameters.shape(0), 1, std::max<int64_t>(sent, 1));
 }
 
 }  // namespace bilevel::server

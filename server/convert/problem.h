@@ -18,7 +18,7 @@ enum class Purpose {
   kGradient,  // a hyper-gradient: a sense, terms in every context of positive weight, num_parameters >= 1
 };
 
-// Contexts with equal Environment messages share one TabularMdp.
+// Contexts with equal Environment messages, at most 16 apart, share one TabularMdp.
 absl::StatusOr<BilevelProblem> DecodeProblem(const v1::Problem& problem, Purpose purpose, const Limits& limits);
 
 // x [n], zeros when the array is absent. theta = g(x) must be finite too. Field errors relative to `parameters`.

@@ -120,7 +120,7 @@ void EncodeSolution(const Context& context, const LowerLevelSolution& solution, 
   message->set_method(EncodeMethod(solution.method));
   message->set_sweeps(solution.sweeps);
   message->set_newton_steps(solution.newton_steps);
-  message->set_products(counters.products);
+  message->set_products(static_cast<int>(std::min<int64_t>(counters.products, std::numeric_limits<int>::max())));
   message->set_factorizations(counters.factorizations);
   message->mutable_certificate()->set_backward_error(solution.residual);
   message->mutable_certificate()->set_value_error_bound(LargestBound(error.ValueBound()));

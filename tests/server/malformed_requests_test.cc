@@ -481,10 +481,14 @@ std::vector<Case> RequestCases() {
          *m.mutable_parameters() = Reals({1}, {-1, 1});
        }),
        kInvalid, "parameters.shape", "-1 points", "k >= 1"},
-      {"more points than one answer holds", Evaluate([](auto& m) {
+      {"more points announced than sent", Evaluate([](auto& m) {
          *m.mutable_parameters() = Reals({1}, {2'000'000'000, 1});
        }),
-       kExhausted, "message_bytes", "e+10", "fewer points"},
+       kInvalid, "parameters", "2000000000", ""},
+      {"more points than one answer holds", Evaluate([](auto& m) {
+         *m.mutable_parameters() = Reals(std::vector<double>(100'000), {100'000, 1});
+       }),
+       kExhausted, "message_bytes", "e+0", "fewer points"},
       {"tolerance zero", Evaluate([](auto& m) { m.mutable_lower_level()->set_residual_tolerance(0); }), kInvalid,
        "lower_level.residual_tolerance", "is 0", "> 0"},
       {"tolerance below double precision",
@@ -517,7 +521,20 @@ std::vector<Case> RequestCases() {
          *m.mutable_warm_start()->add_contexts()->mutable_adjoint() = Reals({1, kInf});
        }),
        kInvalid, "warm_start.contexts[0].adjoint", "entry 1 is inf", "finite"},
-      {"a dense system above the budget", Solve([](auto& m) {
+      {"many small terms that need much memory", Evaluate([](auto& m) {
+         constexpr int kActions = 2000;
+         auto& context = *m.mutable_problem()->mutable_contexts(0);
+         auto& e = *context.mutable_environment();
+         e.Clear();
+         e.set_num_states(1);
+         e.set_num_actions(kActions);
+         *e.mutable_transitions()->mutable_dense() = Reals(std::vector<double>(kActions, 1.0));
+         context.clear_reward();
+         context.clear_objective();
+         for (int i = 0; i < 200'000; ++i) context.add_objective()->mutable_separable_quadratic();
+       }),
+       kExhausted, "memory_budget", "MiB", "--memory_budget"},
+      {"a direct method for too many states", Solve([](auto& m) {
          auto& e = *m.mutable_problem()->mutable_contexts(0)->mutable_environment();
          m.mutable_problem()->mutable_contexts(0)->clear_reward();
          const int states = 100'000;
@@ -532,7 +549,7 @@ std::vector<Case> RequestCases() {
          *s.mutable_values() = Reals({});
          m.mutable_lower_level()->set_method(v1::LOWER_LEVEL_METHOD_NEWTON_DIRECT);
        }),
-       kExhausted, "memory_budget", "MiB", "NEWTON_KRYLOV"},
+       kInvalid, "lower_level.method", "100000 states", "limited to 2000"},
       {"too many parameters to hold", Solve([](auto& m) { m.mutable_problem()->set_num_parameters(2'147'483'647); }),
        kExhausted, "memory_budget", "MiB", "--memory_budget"},
       {"validate_only of a bad request", Solve([](auto& m) {

@@ -224,5 +224,42 @@ TEST(GradientCheck, RandomDirectionsAreUnitVectorsThatDiffer) {
   EXPECT_GT(check->analytic.maxCoeff(), 0);
 }
 
+TEST(Hypergradient, OverflowEndsAtOnceWithInfiniteBounds) {
+  for (const LowerLevelMethod method :
+       {LowerLevelMethod::kNewtonKrylov, LowerLevelMethod::kNewtonDirect, LowerLevelMethod::kSweeps}) {
+    ProblemNumbers numbers = DrawMatching(3);
+    numbers.contexts[0].discount = 0.999;
+    numbers.contexts[0].reward.base.setConstant(1e308);
+    const BilevelProblem problem = Build(numbers);
+    const auto point = HypergradientEvaluator(problem, {.method = method}).EvaluateCertified(Vector::Ones(6), {});
+    ASSERT_TRUE(point.ok()) << point.status();
+    EXPECT_EQ(point->termination.reason, StopReason::kDiverged);
+    EXPECT_EQ(point->certificate.error_bound, HUGE_VAL);
+    EXPECT_EQ(point->certificate.objective_error_bound, HUGE_VAL);
+    EXPECT_EQ(point->certificate.backward_error, HUGE_VAL);
+    EXPECT_TRUE(std::isnan(point->objective));
+  }
+}
+
+TEST(Hypergradient, AnInterruptedEvaluationHasABoundAndNoEstimate) {
+  const BilevelProblem problem = Build(DrawMatching(4));
+  const auto point = HypergradientEvaluator(problem, {})
+                         .EvaluateCertified(Vector::Ones(6), Interrupt(nullptr, Interrupt::Clock::now()));
+  EXPECT_EQ(point->termination.reason, StopReason::kTimeLimit);
+  EXPECT_EQ(point->certificate.error_estimate, HUGE_VAL);
+  EXPECT_TRUE(std::isfinite(point->certificate.error_bound));
+}
+
+TEST(Hypergradient, AToleranceThatALaterPointCannotReachIsNoError) {
+  ProblemNumbers numbers = DrawMatching(5);
+  numbers.groups = {{6, MapKind::kExp, 1}};
+  const BilevelProblem problem = Build(numbers);
+  HypergradientEvaluator evaluator(problem, {.residual_tolerance = 1e-12});
+  ASSERT_TRUE(evaluator.Evaluate(Vector::Zero(6), {}).ok());
+  EXPECT_TRUE(evaluator.Evaluate(Vector::Constant(6, 20), {}).ok());
+  EXPECT_FALSE(
+      HypergradientEvaluator(problem, {.residual_tolerance = 1e-12}).Evaluate(Vector::Constant(6, 20), {}).ok());
+}
+
 }  // namespace
 }  // namespace bilevel::testing

@@ -149,6 +149,16 @@ TEST(LowerLevel, UnreachableToleranceIsRefusedByName) {
   }
 }
 
+TEST(LowerLevel, RewardsOfUnavailableActionsDoNotLoosenTheTolerance) {
+  TabularMdpSpec spec = Bandit(3);
+  spec.available_actions = {1, 0, 1};
+  const TabularMdp mdp = Make(spec);
+  for (const LowerLevelMethod method : kMethods) {
+    const LowerLevelSolution solution = Solve(FollowerOf(mdp, Vector{{1.0, -1e30, 1.0}}, 0.5, 1), {.method = method});
+    EXPECT_NEAR(solution.value[0], (1 + std::log(2.0)) / 0.5, 1e-9);
+  }
+}
+
 TEST(LowerLevel, DirectMethodIsRefusedForTooManyStates) {
   const TabularMdp mdp = Make(Chain(kMaxDirectStates + 1));
   const LowerLevelOptions options{.method = LowerLevelMethod::kNewtonDirect};

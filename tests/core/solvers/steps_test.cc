@@ -161,5 +161,17 @@ TEST(MSobirl, CountsEveryEvaluation) {
   EXPECT_LE(t.result.evaluations, 7 + 1 + 2);
 }
 
+TEST(MSobirl, ReturnsTheBestFinitePointWhenItDiverges) {
+  ProblemNumbers numbers = DrawMatching(12);
+  numbers.groups = {{6, MapKind::kExp, 1}};
+  const BilevelProblem problem = Build(numbers);
+  const Vector start = Vector::Constant(6, 0.1);
+  const Trace t = Follow(problem, MSobirlOptions{.step_size = 5e5}, {.max_iterations = 50}, start);
+  EXPECT_EQ(t.result.termination.reason, StopReason::kDiverged);
+  EXPECT_TRUE(std::isfinite(t.result.best.objective));
+  EXPECT_TRUE(t.result.best.gradient.allFinite());
+  EXPECT_TRUE(std::isfinite(t.result.best.certificate.error_bound));
+}
+
 }  // namespace
 }  // namespace bilevel::testing
