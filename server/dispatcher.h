@@ -43,12 +43,14 @@ class Dispatcher {
 
   // Admits the request and sees to it that `work` and then `done` run on a worker; never blocks. An error means that
   // it was refused and that neither will run. Abandoned calls end without `work`.
+  // NOLINTBEGIN(performance-unnecessary-value-param): they are moved on
   template <typename Request>
   absl::Status Submit(const Request& request, bool interactive, std::shared_ptr<const CallState> call, Work work,
                       Done done) {
     ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, options_.limits));
     return Enqueue(cost, interactive, request.validate_only(), std::move(call), std::move(work), std::move(done));
   }
+  // NOLINTEND(performance-unnecessary-value-param)
 
   // The graceful end: refuses new calls; waits up to `grace` for those in progress; asks the rest to stop
   // early and waits for them up to `limit`.

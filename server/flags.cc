@@ -67,8 +67,10 @@ std::string WithUnderscores(std::string argument) {
 
 absl::Status ParseArguments(int argc, char** argv) {
   std::vector<std::string> arguments;
+  arguments.reserve(static_cast<size_t>(argc));
   for (int i = 0; i < argc; ++i) arguments.push_back(WithUnderscores(argv[i]));
   std::vector<char*> pointers;
+  pointers.reserve(arguments.size());
   for (std::string& argument : arguments) pointers.push_back(argument.data());
   const std::vector<char*> rest = absl::ParseCommandLine(static_cast<int>(pointers.size()), pointers.data());
   if (rest.size() > 1) return FieldError(rest[1], "is not understood; flags begin with --");

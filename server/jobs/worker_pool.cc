@@ -85,7 +85,7 @@ void WorkerPool::Work(Lane lane) {
     if (next == nullptr) {
       if (closed_) return;
       ++idle;
-      work.wait(lock);
+      work.wait(lock);  // NOLINT(bugprone-spuriously-wake-up-functions): the loop around looks again
       --idle;
       continue;
     }
