@@ -522,7 +522,7 @@ std::vector<Case> RequestCases() {
        }),
        kInvalid, "warm_start.contexts[0].adjoint", "entry 1 is inf", "finite"},
       {"many small terms that need much memory", Evaluate([](auto& m) {
-         constexpr int kActions = 2000;
+         constexpr int kActions = 20'000;
          auto& context = *m.mutable_problem()->mutable_contexts(0);
          auto& e = *context.mutable_environment();
          e.Clear();
@@ -531,7 +531,7 @@ std::vector<Case> RequestCases() {
          *e.mutable_transitions()->mutable_dense() = Reals(std::vector<double>(kActions, 1.0));
          context.clear_reward();
          context.clear_objective();
-         for (int i = 0; i < 200'000; ++i) context.add_objective()->mutable_separable_quadratic();
+         for (int i = 0; i < 2000; ++i) context.add_objective()->mutable_separable_quadratic();
        }),
        kExhausted, "memory_budget", "MiB", "--memory_budget"},
       {"a direct method for too many states", Solve([](auto& m) {
