@@ -89,7 +89,7 @@ class Solver {
   }
 
  private:
-  // V_1 = T^N V_0 (V_0 = 0 unless warm), w_0 = 0 (or from the warm start).
+  // V_1 = T^N V_0 (V_0 = 0 unless warm), w_0 = 0.
   void Initialise() {
     followers_.resize(problem_.contexts.size());
     for (size_t c = 0; c < followers_.size(); ++c) {
