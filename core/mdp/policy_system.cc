@@ -21,11 +21,8 @@ constexpr int kMaxBiCgStabIterations = 2000;
 constexpr int kPatience = 200;
 // Dense products win when at least this share of P^pi is stored.
 constexpr double kFullShare = 0.25;
-// Sparse LU in the given order wins from this size on when at most kSparseShare is stored, within a band of kBandShare
-// S to either side (Four-Rooms, 104 states, 4 % stored, band 13: 31 us against 93).
-constexpr int kSparseStates = 40;
-constexpr double kSparseShare = 0.08;
-constexpr double kBandShare = 0.2;
+// Banded LU wins up to about this share of S to either side, at any size (104 states, bandwidth 13: 6 us against 93).
+constexpr double kBandShare = 0.5;
 
 }  // namespace
 
@@ -34,9 +31,8 @@ PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind) : mdp_(&mdp), kind_
   const double pairs = static_cast<double>(mdp.num_states()) * mdp.num_states();
   const double share = static_cast<double>(merged_.values.size()) / pairs;
   use_dense_product_ = kind_ == Kind::kDirect && share > kFullShare;
-  use_sparse_lu_ = kind_ == Kind::kDirect && mdp.num_states() >= kSparseStates && share < kSparseShare &&
-                   Bandwidth() < kBandShare * mdp.num_states();
-  if (use_sparse_lu_) BuildSparseSystem();
+  bandwidth_ = Bandwidth();
+  use_banded_lu_ = bandwidth_ <= kBandShare * mdp.num_states();
 }
 
 void PolicySystem::BuildMerged() {
@@ -137,57 +133,32 @@ int PolicySystem::Bandwidth() const {
   return width;
 }
 
-void PolicySystem::BuildSparseSystem() {
-  const Merged& m = merged_;
-  const int S = mdp_->num_states();
-  std::vector<Eigen::Triplet<double>> entries;
-  for (int s = 0; s < S; ++s) {
-    entries.emplace_back(s, s, 1.0);
-    for (uint64_t k = m.row_offsets[s]; k < m.row_offsets[s + 1]; ++k) {
-      entries.emplace_back(s, static_cast<int>(m.row_columns[k]), 1.0);
-    }
-  }
-  sparse_.matrix.resize(S, S);
-  sparse_.matrix.setFromTriplets(entries.begin(), entries.end());
-  auto position = [&](int row, int column) {
-    const int* begin = sparse_.matrix.innerIndexPtr() + sparse_.matrix.outerIndexPtr()[column];
-    const int* end = sparse_.matrix.innerIndexPtr() + sparse_.matrix.outerIndexPtr()[column + 1];
-    return static_cast<int>(std::lower_bound(begin, end, row) - sparse_.matrix.innerIndexPtr());
-  };
-  for (int s = 0; s < S; ++s) {
-    sparse_.diagonal.push_back(position(s, s));
-    for (uint64_t k = m.row_offsets[s]; k < m.row_offsets[s + 1]; ++k) {
-      sparse_.position.push_back(position(s, static_cast<int>(m.row_columns[k])));
-    }
-  }
-}
-
-void PolicySystem::FactorizeDensely(double gamma, Factorization& factorization) {
+void PolicySystem::FactorizeDensely(double gamma, Factorization& factorization) const {
   const Merged& m = merged_;
   const Eigen::Index S = mdp_->num_states();
   Eigen::MatrixXd A = Eigen::MatrixXd::Identity(S, S);
   for (Eigen::Index s = 0; s < S; ++s) {
     for (uint64_t k = m.row_offsets[s]; k < m.row_offsets[s + 1]; ++k) A(s, m.row_columns[k]) -= gamma * m.values[k];
   }
-  factorization.lu.emplace<0>(std::move(A));
+  factorization.lu.emplace<Eigen::PartialPivLU<Eigen::MatrixXd>>(std::move(A));
 }
 
-bool PolicySystem::FactorizeSparsely(double gamma, Factorization& factorization) {
-  double* values = sparse_.matrix.valuePtr();
-  std::fill(values, values + sparse_.matrix.nonZeros(), 0.0);
-  for (size_t k = 0; k < merged_.values.size(); ++k) values[sparse_.position[k]] = -gamma * merged_.values[k];
-  for (int entry : sparse_.diagonal) values[entry] += 1;
-  if (factorization.lu.index() != 1) {
-    factorization.lu.emplace<1>(std::make_unique<SparseLu>())->analyzePattern(sparse_.matrix);
+bool PolicySystem::FactorizeInBand(double gamma, Factorization& factorization) const {
+  const Merged& m = merged_;
+  const Eigen::Index S = mdp_->num_states();
+  if (!std::holds_alternative<BandedLu>(factorization.lu)) factorization.lu.emplace<BandedLu>(S, bandwidth_);
+  BandedLu& lu = std::get<BandedLu>(factorization.lu);
+  lu.SetZero();
+  for (Eigen::Index s = 0; s < S; ++s) {
+    lu(s, s) = 1;
+    for (uint64_t k = m.row_offsets[s]; k < m.row_offsets[s + 1]; ++k) lu(s, m.row_columns[k]) -= gamma * m.values[k];
   }
-  SparseLu& lu = *std::get<1>(factorization.lu);
-  lu.factorize(sparse_.matrix);
-  return lu.info() == Eigen::Success;
+  return lu.Factorize();
 }
 
 PolicySystem::Factorization& PolicySystem::Factorize(double gamma) {
   Factorization& factorization = factorizations_[gamma];
-  if (!use_sparse_lu_ || !FactorizeSparsely(gamma, factorization)) FactorizeDensely(gamma, factorization);
+  if (!use_banded_lu_ || !FactorizeInBand(gamma, factorization)) FactorizeDensely(gamma, factorization);
   factorization.policy = policy_;
   ++counters_.factorizations;
   return factorization;
@@ -203,14 +174,13 @@ Vector PolicySystem::ApplyFactorization(double gamma, const Vector& r) {
   return ApplyInverse(Side::kPlain, factorizations_.at(gamma), r);
 }
 
-Vector PolicySystem::ApplyInverse(Side side, Factorization& factorization, const Vector& r) {
-  if (auto* dense = std::get_if<0>(&factorization.lu)) {
-    if (side == Side::kPlain) return dense->solve(r);
-    return dense->transpose().solve(r);
+Vector PolicySystem::ApplyInverse(Side side, const Factorization& factorization, const Vector& r) {
+  if (const auto* banded = std::get_if<BandedLu>(&factorization.lu)) {
+    return side == Side::kPlain ? banded->Solve(r) : banded->SolveTransposed(r);
   }
-  SparseLu& sparse = *std::get<1>(factorization.lu);
-  if (side == Side::kPlain) return sparse.solve(r);
-  return sparse.transpose().solve(r);
+  const auto& dense = std::get<Eigen::PartialPivLU<Eigen::MatrixXd>>(factorization.lu);
+  if (side == Side::kPlain) return dense.solve(r);
+  return dense.transpose().solve(r);
 }
 
 namespace {

@@ -7,10 +7,10 @@
 //
 // Products go through the merged sparse P^pi and its explicit transpose (when P^pi is mostly full: a dense matrix).
 //
-// Direct kind: LU with iterative refinement, sparse (in the given order of states) when P^pi is
-// narrowly banded, as on grids, else dense. The
-// factorisation of an earlier policy serves as long as refinement with it converges fast; it is renewed when it does
-// not. Krylov kind: BiCGSTAB, falling back on v <- b + gamma P^pi v, which always converges.
+// Direct kind: LU with iterative refinement, banded (in the given order of states) when all s2 of P^pi(s, s2) > 0 are
+// near s, as on grids, else dense. The factorisation of an earlier policy serves as long as refinement with it
+// converges fast; it is renewed when it does not. Krylov kind: BiCGSTAB, falling back on v <- b + gamma P^pi v, which
+// always converges.
 //
 // Residuals are recomputed from their definition before a solve returns, so the reported residual is the true one.
 
@@ -19,13 +19,12 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <variant>
 #include <vector>
 
 #include "Eigen/LU"
-#include "Eigen/SparseLU"
 #include "core/base/interrupt.h"
+#include "core/mdp/banded_lu.h"
 #include "core/mdp/tabular_mdp.h"
 
 namespace bilevel {
@@ -37,7 +36,7 @@ class PolicySystem {
   // Work done since construction.
   struct Counters {
     int64_t products = 0;    // with P^pi or its transpose
-    int factorizations = 0;  // LU, dense or sparse
+    int factorizations = 0;  // LU, banded or dense
   };
 
   struct Outcome {
@@ -76,8 +75,6 @@ class PolicySystem {
   int max_column_entries() const { return max_column_entries_; }
 
  private:
-  using SparseLu = Eigen::SparseLU<Eigen::SparseMatrix<double>, Eigen::NaturalOrdering<int>>;
-
   enum class Side { kPlain, kTransposed };
 
   // Merged P^pi: entries of P with the same (s, s2) share a slot. Symbolic part built once, refilled for each policy.
@@ -92,15 +89,8 @@ class PolicySystem {
     std::vector<double> transposed;        // [slots]
   };
 
-  // I - gamma P^pi as a sparse column-major matrix; the pattern is fixed.
-  struct SparseSystem {
-    Eigen::SparseMatrix<double> matrix;
-    std::vector<int> position;  // merged slot -> entry of the matrix
-    std::vector<int> diagonal;  // s -> entry of the matrix
-  };
-
   struct Factorization {
-    std::variant<Eigen::PartialPivLU<Eigen::MatrixXd>, std::unique_ptr<SparseLu>> lu;
+    std::variant<Eigen::PartialPivLU<Eigen::MatrixXd>, BandedLu> lu;
     uint64_t policy = 0;  // of which policy_ count
   };
 
@@ -108,13 +98,12 @@ class PolicySystem {
   void FillMerged(const Vector& pi);
   // Largest |s - s2| of a stored pair.
   int Bandwidth() const;
-  void BuildSparseSystem();
-  void FactorizeDensely(double gamma, Factorization& factorization);
-  bool FactorizeSparsely(double gamma, Factorization& factorization);
+  void FactorizeDensely(double gamma, Factorization& factorization) const;
+  bool FactorizeInBand(double gamma, Factorization& factorization) const;
   Vector Product(Side side, const Vector& v);
   Vector Residual(Side side, double gamma, const Vector& b, const Vector& v);
   Factorization& Factorize(double gamma);
-  static Vector ApplyInverse(Side side, Factorization& factorization, const Vector& r);
+  static Vector ApplyInverse(Side side, const Factorization& factorization, const Vector& r);
   Outcome Refine(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
   Outcome Iterate(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
   // One BiCGSTAB run from v; returns on breakdown too.
@@ -127,10 +116,10 @@ class PolicySystem {
   int max_column_entries_ = 0;
   uint64_t policy_ = 0;  // counts SetPolicy
   bool use_dense_product_ = false;
-  bool use_sparse_lu_ = false;
+  bool use_banded_lu_ = false;
+  int bandwidth_ = 0;
   Eigen::MatrixXd dense_;  // P^pi, when products use it
   Merged merged_;
-  SparseSystem sparse_;                             // when use_sparse_lu_
   std::map<double, Factorization> factorizations_;  // by discount
 };
 

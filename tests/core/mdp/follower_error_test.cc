@@ -99,57 +99,6 @@ TEST(Majorant, RowsThatSumToSlightlyMoreThanOneCount) {
   EXPECT_GE(majorant.BoundTransposed(Vector::Ones(1))[0], 1 / (1 - gamma * (1 + 9e-10)));
 }
 
-TEST(PolicySystem, BandedSystemsGoThroughSparseLuAndStayRightWhenRefactored) {
-  // A corridor of 60 states without self-loops: 3 % stored, band 1.
-  constexpr int kStates = 60;
-  TabularMdpSpec spec;
-  spec.num_states = kStates;
-  spec.num_actions = 2;
-  spec.offsets.push_back(0);
-  for (int s = 0; s < kStates; ++s) {
-    for (const int move : {-1, 1}) {
-      const int next = s + move < 0 ? 1 : s + move == kStates ? kStates - 2 : s + move;
-      spec.columns.push_back(static_cast<uint32_t>(next));
-      spec.probabilities.push_back(1);
-      spec.offsets.push_back(spec.columns.size());
-    }
-  }
-  const TabularMdp mdp = *TabularMdp::Create(spec);
-  PolicySystem system(mdp, PolicySystem::Kind::kDirect);
-  Rng rng(1);
-  for (int round = 0; round < 3; ++round) {
-    const Vector pi =
-        ApplySoftBellman(FollowerOf(mdp, DrawNormal(rng, 2 * kStates), 0.95, 0.3), Vector::Zero(kStates)).pi;
-    const Eigen::MatrixXd A = Eigen::MatrixXd::Identity(kStates, kStates) - 0.95 * mdp.DensePolicyTransitions(pi);
-    const Vector b = DrawNormal(rng, kStates);
-    system.SetPolicy(pi);
-    system.Refactor(0.95);
-    // One application of the factorisation alone, without refinement.
-    EXPECT_LT((A * system.ApplyFactorization(0.95, b) - b).norm(), 1e-12 * b.norm() * 20);
-    Vector z = Vector::Zero(kStates);
-    EXPECT_TRUE(system.SolveTransposed(0.95, b, 1e-12, Interrupt(), z).converged);
-    EXPECT_LT((A.transpose() * z - b).lpNorm<1>(), 1e-11);
-  }
-}
-
-TEST(PolicySystem, PlainIterationRescuesBicgstabFromBreakdown) {
-  // All states lead to state 0 and b is orthogonal to (I - gamma P) b.
-  TabularMdpSpec spec = Bandit(1);
-  spec.num_states = 5;
-  spec.offsets = {0, 1, 2, 3, 4, 5};
-  spec.columns.assign(5, 0);
-  spec.probabilities.assign(5, 1.0);
-  auto mdp = TabularMdp::Create(spec);
-  ASSERT_TRUE(mdp.ok()) << mdp.status();
-  PolicySystem system(*mdp, PolicySystem::Kind::kKrylov);
-  system.SetPolicy(Vector::Ones(5));
-  Vector b = Vector::Constant(5, (4 - std::sqrt(11.0)) / 10);
-  b[0] = 1;
-  Vector v = Vector::Zero(5);
-  EXPECT_TRUE(system.Solve(0.8, b, 1e-12, Interrupt(), v).converged);
-  EXPECT_LT((v - 0.8 * Vector::Constant(5, v[0]) - b).norm(), 1e-11);
-}
-
 TEST(LowerLevel, TheSpanShiftEndsAConstantGapAtOnce) {
   auto mdp = TabularMdp::Create(Switch());
   const RegularizedMdp follower = FollowerOf(*mdp, Vector::Constant(4, 3.0), 0.99, 0.25);
