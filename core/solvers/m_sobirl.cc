@@ -263,6 +263,7 @@ class Solver {
     ++exact_evaluations_;
     ASSIGN_OR_RETURN(const HypergradientPoint point, Evaluator().Evaluate(x_, interrupt_));
     if (!(point.gradient_norm <= options_.gradient_tolerance)) return false;
+    if (point.termination.reason != StopReason::kConverged) return false;
     Stop(StopReason::kConverged,
          absl::StrCat("exact gradient_norm = ", ToText(point.gradient_norm), " after ", iterations_,
                       " iterations; tolerance ", ToText(options_.gradient_tolerance)));

@@ -61,9 +61,11 @@ absl::StatusOr<OuterResult> Optimize(const BilevelProblem& problem, const Vector
     const absl::Status status = CheckMethod(options.lower_level, context.mdp->num_states());
     if (!status.ok()) return WithField("lower_level", status);
   }
-  if (options.max_evaluations == 1) return CertifyStart(problem, x, options, interrupt);
+  reporter.Begin(problem.feasible_set.Project(x));
   Pulse pulse([&reporter] { reporter.MaybeRepeat(); }, reporter.interval());
-  return std::visit(Dispatch{problem, x, options, interrupt.WithPulse(pulse), reporter}, method);
+  const Interrupt pulsing = interrupt.WithPulse(pulse);
+  if (options.max_evaluations == 1) return CertifyStart(problem, x, options, pulsing);
+  return std::visit(Dispatch{problem, x, options, pulsing, reporter}, method);
 }
 
 }  // namespace bilevel

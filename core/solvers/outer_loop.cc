@@ -22,12 +22,18 @@ absl::Status OuterOptions::Validate() const {
   return WithField("lower_level", lower_level.Validate());
 }
 
+void ProgressReporter::Begin(const Vector& start) {
+  progress_.best_parameters = start;
+  last_ = Clock::now();
+}
+
 void ProgressReporter::MaybeReport(int iteration, const std::function<Progress()>& make) {
   if (!sink_) return;
   const Clock::time_point now = Clock::now();
-  const bool due = !last_.has_value() || now - *last_ >= interval_ || (every_ > 0 && iteration % every_ == 0);
+  const bool due = !reported_ || now - *last_ >= interval_ || (every_ > 0 && iteration % every_ == 0);
   if (!due) return;
   last_ = now;
+  reported_ = true;
   progress_ = make();
   sink_(progress_);
 }
@@ -64,7 +70,10 @@ absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, Hypergradien
 Termination ConvergedAfterAll(const HypergradientPoint& best, const OuterOptions& options, Termination termination) {
   const bool limit =
       termination.reason == StopReason::kIterationLimit || termination.reason == StopReason::kEvaluationLimit;
-  if (!limit || !best.certified || !(best.gradient_norm <= options.gradient_tolerance)) return termination;
+  if (!limit || !best.certified || best.termination.reason != StopReason::kConverged ||
+      !(best.gradient_norm <= options.gradient_tolerance)) {
+    return termination;
+  }
   return {StopReason::kConverged, absl::StrCat("gradient_norm = ", ToText(best.gradient_norm), "; tolerance ",
                                                ToText(options.gradient_tolerance))};
 }

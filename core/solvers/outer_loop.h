@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,18 +31,21 @@ struct OuterOptions {
   absl::Status Validate() const;
 };
 
+// Before the first evaluation ends, numbers are NaN and best_parameters is the start.
 struct Progress {
   int iteration = 0;
   int evaluations = 0;
-  double objective = 0;      // at the current x; for M-SoBiRL at its current policy
-  double gradient_norm = 0;  // of the projected gradient map; for M-SoBiRL of its direction h
-  double best_objective = 0;
+  double objective = kUnknown;      // at the current x; for M-SoBiRL at its current policy
+  double gradient_norm = kUnknown;  // of the projected gradient map; for M-SoBiRL of its direction h
+  double best_objective = kUnknown;
   Vector best_parameters;
   std::optional<Certificate> certificate;  // for methods with exact gradients, at the current x: backward errors
+
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 };
 
-// Reports progress: at the first call, every `every` iterations when > 0, and whenever `interval` has passed; inside an
-// iteration that takes longer, the last report again.
+// Reports progress: of the first iteration, every `every` iterations when > 0, and whenever `interval` has passed;
+// inside an iteration or a first evaluation that takes longer, the last report, or the start, again.
 class ProgressReporter {
  public:
   using Clock = std::chrono::steady_clock;
@@ -51,10 +55,13 @@ class ProgressReporter {
   ProgressReporter(Sink sink, int every, Clock::duration interval = std::chrono::milliseconds(500))
       : sink_(std::move(sink)), every_(every), interval_(interval) {}
 
+  // Time runs from here, and until the first report MaybeRepeat reports the start.
+  void Begin(const Vector& start);
+
   // `make` is called only when a report is due.
   void MaybeReport(int iteration, const std::function<Progress()>& make);
 
-  // The last report once more, if there was one and `interval` has passed.
+  // The last report once more, if `interval` has passed.
   void MaybeRepeat();
 
   Clock::duration interval() const { return interval_; }
@@ -63,8 +70,9 @@ class ProgressReporter {
   Sink sink_;
   int every_ = 0;
   Clock::duration interval_{};
-  std::optional<Clock::time_point> last_;
-  Progress progress_;  // as last reported
+  std::optional<Clock::time_point> last_;  // of a report, or of Begin
+  bool reported_ = false;                  // an iteration
+  Progress progress_;                      // as last reported
 };
 
 struct OuterResult {

@@ -68,7 +68,9 @@ class Solver {
     } else if (const auto reason = interrupt_.Check(); reason.has_value()) {
       Stop(*reason, facts);
     } else if (current_.gradient_norm <= options_.gradient_tolerance) {
-      Stop(StopReason::kConverged, facts);
+      const bool solved = current_.termination.reason == StopReason::kConverged;
+      Stop(solved ? StopReason::kConverged : StopReason::kIterationLimit,
+           solved ? facts : absl::StrCat(facts, "; but the follower was not solved: ", current_.termination.detail));
     } else if (iterations_ >= options_.max_iterations) {
       Stop(StopReason::kIterationLimit, facts + "; raise max_iterations");
     } else if (!BudgetLeft()) {

@@ -126,6 +126,28 @@ TEST_P(MethodContract, RepeatsItsLastReportInsideLongIterations) {
   EXPECT_GT(reports, 2);  // iterations 0 and 1 report once each
 }
 
+TEST_P(MethodContract, ReportsTheStartWhileTheFirstEvaluationLasts) {
+  BilevelProblem problem = Build(DrawMatching(12));
+  problem.feasible_set = *FeasibleSet::Create(6, {{6, Simplex{3}}});
+  for (const std::optional<int> max_evaluations : {std::optional<int>(), std::optional<int>(1)}) {
+    std::vector<Progress> seen;
+    ProgressReporter reporter([&](const Progress& p) { seen.push_back(p); }, 0, std::chrono::nanoseconds(1));
+    Run(problem, {.max_iterations = 2, .max_evaluations = max_evaluations}, {}, reporter, Vector::Constant(6, 7));
+    ASSERT_FALSE(seen.empty());
+    EXPECT_EQ(seen.front().evaluations, 0);
+    EXPECT_TRUE(std::isnan(seen.front().objective));
+    EXPECT_LT((seen.front().best_parameters - Vector::Constant(6, 0.5)).norm(), 1e-15);
+  }
+}
+
+TEST_P(MethodContract, SmallGradientsOfAnUnsolvedFollowerAreNoConvergence) {
+  const BilevelProblem problem = Build(DrawMatching(13));
+  OuterOptions options{.gradient_tolerance = 1e3, .max_iterations = 2};
+  EXPECT_EQ(Run(problem, options).termination.reason, StopReason::kConverged);
+  options.lower_level = {.max_sweeps = 1, .method = LowerLevelMethod::kSweeps};
+  EXPECT_EQ(Run(problem, options).termination.reason, StopReason::kIterationLimit);
+}
+
 TEST_P(MethodContract, SameRequestSameBytes) {
   const BilevelProblem problem = Build(DrawMatching(6));
   const OuterResult a = Run(problem, {.max_iterations = 50}), b = Run(problem, {.max_iterations = 50});
