@@ -53,10 +53,10 @@ struct ContextRadius {
 };
 
 ContextRadius BoundContext(const Request& request, const Vector& pi, const ContextGradient& value,
-                           const FollowerError& error) {
+                           const FollowerError& error, const Vector& theta_rounding) {
   Majorant majorant(*request.follower.mdp, request.system, request.follower.discount, error.kappa, request.interrupt);
   ContextObjectiveRadius radius =
-      BoundContextObjective(request.context, InputOf(request, pi), value.objective, {error, majorant});
+      BoundContextObjective(request.context, InputOf(request, pi), value.objective, {error, theta_rounding, majorant});
   const AdjointError adjoint = BoundAdjointError(request.follower, pi, {.y = value.objective.y, .q = {}, .value = {}},
                                                  value.adjoint, error, radius.centered_y, majorant, request.system);
   request.context.reward.AddPullbackRadius(adjoint.reward_gradient, value.adjoint.reward_gradient.cwiseAbs(), request.x,
@@ -70,6 +70,7 @@ double AssembleBound(const BilevelProblem& problem, const ParameterGradient& rad
   const double steps = static_cast<double>(x.size()) + static_cast<double>(problem.contexts.size()) + 16;
   const Vector theta = radius.theta + steps * kUnitRoundoff * value.theta.cwiseAbs();
   const Vector bound = problem.map.PullbackRadius(x, theta) + radius.x +
+                       problem.map.BoundPullbackRounding(x, value.theta.cwiseAbs() + theta) +
                        8 * kUnitRoundoff * (value.x.cwiseAbs() + problem.penalties.squared_l2 * x.cwiseAbs());
   return bound.stableNorm() * (1 + 1e-10);
 }
@@ -132,7 +133,7 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
   ++evaluations_;
   const int n = problem_.num_parameters;
   const size_t num_contexts = problem_.contexts.size();
-  const Vector theta = problem_.map.Apply(x);
+  const Vector theta = problem_.map.Apply(x), theta_rounding = problem_.map.BoundRounding(x, theta);
   HypergradientPoint point;
   point.x = x;
   std::vector<ParameterGradient> gradients(num_contexts, ParameterGradient(n)), refined = gradients, radii = gradients;
@@ -170,7 +171,7 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
       const RefinedFollower next = RefineFollower(follower, result.solution, result.error);
       system.SetPolicy(next.backup.pi);
       ContextGradient further = Differentiate(request, next.backup.pi, gradient.adjoint.z, &gradient.objective);
-      const ContextRadius radius = BoundContext(request, next.backup.pi, further, next.error);
+      const ContextRadius radius = BoundContext(request, next.backup.pi, further, next.error, theta_rounding);
       radii[c] = radius.gradient;
       objective_radii[c] = std::abs(further.objective.value - gradient.objective.value) + radius.objective;
       refined[c] = std::move(further.gradient);

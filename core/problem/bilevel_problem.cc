@@ -12,7 +12,7 @@ RegularizedMdp BilevelProblem::Follower(size_t context, const Vector& x, const V
   RegularizedMdp follower;
   follower.mdp = c.mdp.get();
   follower.reward = c.reward.Evaluate(x, theta);
-  follower.reward_rounding = c.reward.BoundRounding(x, theta);
+  follower.reward_rounding = c.reward.BoundRounding(x, theta, map.BoundRounding(x, theta));
   follower.discount = c.discount;
   follower.temperature = c.temperature;
   return follower;

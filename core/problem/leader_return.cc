@@ -52,7 +52,7 @@ TermRadius BoundTermError(const LeaderReturn& term, const TermInput& input, cons
   // Rounding of c + gamma P V_c - V_c, entry by entry.
   const Vector q_rounding = (mdp.max_row_entries() + 6.0) * kUnitRoundoff *
                                 (c.cwiseAbs() + gamma * mdp.ExpectNext(abs_value) + RepeatForActions(mdp, abs_value)) +
-                            term.reward.BoundRounding(input.x, input.theta);
+                            term.reward.BoundRounding(input.x, input.theta, errors.theta_rounding);
   // (I - gamma P^pi') (V_c' - V_c) = residual + sum_a (pi' - pi) (Q_c - V_c), exact quantities with '.
   const Vector value_gap =
       value.value_residual.cwiseAbs() +

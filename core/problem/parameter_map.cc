@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "core/base/field_error.h"
@@ -9,6 +10,11 @@
 
 namespace bilevel {
 namespace {
+
+constexpr double kUnitRoundoff = 0x1p-53;
+// In units of roundoff: of a componentwise map or of its slope, each a few operations and one library function.
+constexpr double kMapRounding = 8;
+constexpr double kSlopeRounding = 16;
 
 // Derivative of a componentwise map.
 double Slope(MapKind kind, double x) {
@@ -52,6 +58,12 @@ Vector ApplyKind(MapKind kind, const Vector& x) {
   return x;
 }
 
+// Relative rounding errors of softmax: x - max(x) has that of one operation, which exp turns into |x - max(x)| as many.
+Vector SoftmaxRounding(const Vector& x) {
+  const double others = kMapRounding + 2 * static_cast<double>(x.size());
+  return kUnitRoundoff * ((x.maxCoeff() - x.array()) + others);
+}
+
 }  // namespace
 
 absl::StatusOr<ParameterMap> ParameterMap::Create(int num_parameters, std::vector<ParameterGroup> groups) {
@@ -84,6 +96,24 @@ Vector ParameterMap::Apply(const Vector& x) const {
     first += group.size;
   }
   return theta;
+}
+
+Vector ParameterMap::BoundRounding(const Vector& x, const Vector& theta) const {
+  Vector result = Vector::Zero(x.size());
+  Eigen::Index first = 0;
+  for (const ParameterGroup& group : groups_) {
+    const auto magnitude = theta.segment(first, group.size).array().abs();
+    auto bound = result.segment(first, group.size).array();
+    if (group.kind == MapKind::kSoftmax) {
+      // An entry that underflows is wrong by no more than the smallest normal number.
+      bound = SoftmaxRounding(x.segment(first, group.size)).array() * magnitude +
+              std::abs(group.scale) * std::numeric_limits<double>::min();
+    } else {
+      bound = kMapRounding * kUnitRoundoff * magnitude;
+    }
+    first += group.size;
+  }
+  return result;
 }
 
 Vector ParameterMap::Pullback(const Vector& x, const Vector& theta_gradient) const {
@@ -120,6 +150,30 @@ Vector ParameterMap::PullbackRadius(const Vector& x, const Vector& radius) const
     } else {
       for (int i = 0; i < group.size; ++i) {
         result[first + i] = std::abs(group.scale * Slope(group.kind, x[first + i])) * r[i];
+      }
+    }
+    first += group.size;
+  }
+  return result;
+}
+
+Vector ParameterMap::BoundPullbackRounding(const Vector& x, const Vector& magnitude) const {
+  Vector result = Vector::Zero(x.size());
+  Eigen::Index first = 0;
+  for (const ParameterGroup& group : groups_) {
+    const Vector g = magnitude.segment(first, group.size);
+    if (group.kind == MapKind::kSoftmax) {
+      const Vector part = x.segment(first, group.size);
+      const Vector p = ApplyKind(group.kind, part), rounding = SoftmaxRounding(part);
+      const Vector weighted = p.cwiseProduct(g);
+      const double mean_rounding = weighted.dot(rounding) + group.size * kUnitRoundoff * weighted.sum();
+      result.segment(first, group.size) =
+          std::abs(group.scale) * p.array() *
+          ((rounding.array() + 4 * kUnitRoundoff) * (g.array() + weighted.sum()) + mean_rounding);
+    } else {
+      for (int i = 0; i < group.size; ++i) {
+        result[first + i] =
+            kSlopeRounding * kUnitRoundoff * std::abs(group.scale * Slope(group.kind, x[first + i])) * g[i];
       }
     }
     first += group.size;

@@ -31,11 +31,17 @@ class ParameterMap {
   // theta [n]. Not finite where exp overflows.
   Vector Apply(const Vector& x) const;
 
+  // Bound on the rounding errors of `theta` = Apply(x), [n].
+  Vector BoundRounding(const Vector& x, const Vector& theta) const;
+
   // J^T theta_gradient, J = d theta / d x at x. Cost: O(n).
   Vector Pullback(const Vector& x, const Vector& theta_gradient) const;
 
   // Entrywise |J|^T radius: how far Pullback moves when each theta_gradient moves by at most radius >= 0.
   Vector PullbackRadius(const Vector& x, const Vector& radius) const;
+
+  // Bound on the rounding errors of Pullback for |theta_gradient| <= magnitude, [n].
+  Vector BoundPullbackRounding(const Vector& x, const Vector& magnitude) const;
 
  private:
   ParameterMap() = default;

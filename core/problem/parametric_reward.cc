@@ -82,10 +82,11 @@ Vector ParametricReward::Evaluate(const Vector& x, const Vector& theta) const {
   return r;
 }
 
-Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta) const {
+Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta, const Vector& theta_rounding) const {
   Vector bound = Vector::Zero(base_.size());
   if (features_.nonZeros() != 0) {
-    bound += (static_cast<double>(max_row_features_) + 12) * kUnitRoundoff * (abs_features_ * theta.cwiseAbs());
+    const double steps = static_cast<double>(max_row_features_) + 4;
+    bound += abs_features_ * (steps * kUnitRoundoff * theta.cwiseAbs() + theta_rounding);
   }
   if (has_quadratic()) {
     const double size = x.cwiseAbs().dot(matrix_.cwiseAbs() * x.cwiseAbs());

@@ -55,8 +55,8 @@ class ParametricReward {
   // r [S*A].
   Vector Evaluate(const Vector& x, const Vector& theta) const;
 
-  // Bound on the rounding error of Evaluate when theta carries a relative error of 8 units of roundoff, [S*A].
-  Vector BoundRounding(const Vector& x, const Vector& theta) const;
+  // Bound on the rounding error of Evaluate, and on what errors of theta of at most theta_rounding do to it, [S*A].
+  Vector BoundRounding(const Vector& x, const Vector& theta, const Vector& theta_rounding) const;
 
   // Adds J_r^T weight, weight [S*A].
   void AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const;

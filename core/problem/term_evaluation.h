@@ -26,8 +26,9 @@ struct TermInput {
 
 // What bounds are made from.
 struct TermErrorInput {
-  const FollowerError& error;  // of pi
-  Majorant& majorant;          // for the follower's discount
+  const FollowerError& error;    // of pi
+  const Vector& theta_rounding;  // bound on the rounding errors of theta, [n]
+  Majorant& majorant;            // for the follower's discount
 };
 
 // f, y = pi o df/dpi, and what is needed to bound their errors.

@@ -74,8 +74,9 @@ TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
     const auto [g, b] = evaluate(solution.backup.pi, loose ? 0.1 : 1e-15,
                                  loose ? Vector(a.z + 1e-3 * DrawNormal(rng, S)) : Vector(), loose ? &near : nullptr);
     const TermInput input{*context.mdp, solution.backup.pi, x, theta, system, 1e-15, Interrupt()};
+    const Vector theta_rounding = problem.map.BoundRounding(x, theta);
     Majorant majorant(*context.mdp, system, follower.discount, error.kappa, Interrupt());
-    const ContextObjectiveRadius radius = BoundContextObjective(context, input, g, {error, majorant});
+    const ContextObjectiveRadius radius = BoundContextObjective(context, input, g, {error, theta_rounding, majorant});
     EXPECT_LE(std::abs(f.value - g.value), radius.value * (1 + 1e-9) + 1e-9);
     EXPECT_TRUE(
         Below((CenterCotangent(*context.mdp, exact.backup.pi, f.y) - b.centered_y).cwiseAbs(), radius.centered_y));

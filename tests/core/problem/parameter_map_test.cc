@@ -47,6 +47,64 @@ TEST(ParameterMap, PullbackIsTheTransposedJacobianAndItsRadiusUsesAbsoluteValues
   }
 }
 
+// The maps and their pullbacks in long double, entry by entry.
+using Wide = Eigen::Matrix<long double, Eigen::Dynamic, 1>;
+
+Wide WideSoftmax(const Wide& x) {
+  const Wide e = (x.array() - x.maxCoeff()).exp();
+  return e / e.sum();
+}
+
+TEST(ParameterMap, RoundingBoundsCoverSoftmaxOverDistantAndManyEntries) {
+  double largest = 0;
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    const int n = 1 + static_cast<int>(40 * rng.Uniform());
+    const double spread = std::pow(10.0, 3 * rng.Uniform());
+    const auto map = ParameterMap::Create(n, {{n, MapKind::kSoftmax, -2.5}});
+    ASSERT_TRUE(map.ok());
+    const Vector x = spread * DrawNormal(rng, n), g = DrawNormal(rng, n);
+    const Vector theta = map->Apply(x), pulled = map->Pullback(x, g);
+    const Wide p = WideSoftmax(x.cast<long double>());
+    const Wide wide_g = g.cast<long double>();
+    const Wide exact = -2.5L * p, exact_pulled = -2.5L * p.array() * (wide_g.array() - p.dot(wide_g));
+    const Vector error = (exact - theta.cast<long double>()).cwiseAbs().cast<double>();
+    const Vector pulled_error = (exact_pulled - pulled.cast<long double>()).cwiseAbs().cast<double>();
+    const Vector bound = map->BoundRounding(x, theta), pulled_bound = map->BoundPullbackRounding(x, g.cwiseAbs());
+    EXPECT_TRUE((error.array() <= bound.array()).all());
+    EXPECT_TRUE((pulled_error.array() <= pulled_bound.array() + 1e-300).all());
+    EXPECT_LE(bound.maxCoeff(), 1e-12);
+    for (int i = 0; i < n; ++i) {
+      if (theta[i] != 0) largest = std::max(largest, error[i] / std::abs(theta[i]));
+    }
+  }
+  EXPECT_GT(largest, 32 * 0x1p-53);  // a bound that knows nothing of the spread would be wrong
+}
+
+TEST(ParameterMap, RoundingBoundsCoverComponentwiseMaps) {
+  const auto map = ParameterMap::Create(
+      4, {{1, MapKind::kIdentity, 0.3}, {1, MapKind::kSigmoid, -3}, {1, MapKind::kExp, 0.7}, {1, MapKind::kTanh, 1.9}});
+  ASSERT_TRUE(map.ok());
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    const Vector x = std::pow(10.0, 3 * rng.Uniform() - 1) * DrawNormal(rng, 4);
+    if (x[2] > 700) continue;
+    const Wide w = x.cast<long double>();
+    const Wide exact{{0.3 * w[0], -3 / (1 + std::exp(-w[1])), static_cast<long double>(0.7) * std::exp(w[2]),
+                      static_cast<long double>(1.9) * std::tanh(w[3])}};
+    const long double sech = 1 / std::cosh(w[3]), e = std::exp(-std::abs(w[1]));
+    const Wide slopes{{0.3, -3 * e / ((1 + e) * (1 + e)), exact[2], static_cast<long double>(1.9) * sech * sech}};
+    const Vector theta = map->Apply(x), pulled = map->Pullback(x, Vector::Ones(4));
+    const Vector bound = map->BoundRounding(x, theta), pulled_bound = map->BoundPullbackRounding(x, Vector::Ones(4));
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_LE(std::abs(exact[i] - theta[i]), bound[i] + 1e-300) << i;
+      EXPECT_LE(std::abs(slopes[i] - pulled[i]), pulled_bound[i] + 1e-300) << i;
+    }
+  }
+}
+
 TEST(ParameterMap, ExtremeParametersDoNotBreakBoundedMaps) {
   const auto map =
       ParameterMap::Create(4, {{1, MapKind::kSigmoid, 1}, {2, MapKind::kSoftmax, 1}, {1, MapKind::kTanh, 1}});
