@@ -7,7 +7,10 @@
 #include <future>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "bilevel/v1/solver_service.grpc.pb.h"
 #include "client/health_wire.h"
 #include "client/optimize_call.h"
@@ -49,8 +52,19 @@ std::string RetryPolicy(int max_attempts) {
                       R"( "retryableStatusCodes": ["UNAVAILABLE"]}}]})");
 }
 
-grpc::ChannelArguments Arguments(const ClientOptions& options) {
+// Whether a target names this machine, with or without its scheme.
+bool IsLoopback(absl::string_view target) {
+  for (const absl::string_view scheme : {"dns:///", "dns:", "ipv4:", "ipv6:"}) {
+    if (absl::ConsumePrefix(&target, scheme)) break;
+  }
+  return absl::StartsWith(target, "localhost:") || absl::StartsWith(target, "127.") ||
+         absl::StartsWith(target, "[::1]");
+}
+
+grpc::ChannelArguments Arguments(const std::string& target, const ClientOptions& options) {
   grpc::ChannelArguments arguments;
+  // No proxy leads back to this machine, whatever http_proxy says.
+  if (IsLoopback(target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(options.keepalive_interval.count()));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options.keepalive_timeout.count()));
   // A long solve sends no data; the pings must go on all the same.
@@ -107,7 +121,7 @@ absl::StatusOr<BilevelClient> BilevelClient::Connect(const std::string& target, 
     tls.pem_root_certs = *options.tls_roots;
     credentials = grpc::SslCredentials(tls);
   }
-  return FromChannel(grpc::CreateCustomChannel(target, credentials, Arguments(options)), options);
+  return FromChannel(grpc::CreateCustomChannel(target, credentials, Arguments(target, options)), options);
 }
 
 absl::StatusOr<BilevelClient> BilevelClient::FromChannel(std::shared_ptr<grpc::Channel> channel,

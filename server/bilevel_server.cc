@@ -3,11 +3,8 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -86,12 +83,6 @@ void ConfigureBuilder(const ServerOptions& options, grpc::ServerBuilder& builder
 }
 
 }  // namespace
-
-int DefaultThreads() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
-
-double DefaultMemoryBudget() {
-  return 0.5 * static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-}
 
 BilevelServer::BilevelServer(const ServerOptions& options)
     : dispatcher_(options.dispatcher), service_(std::make_unique<SolverService>(dispatcher_)) {}

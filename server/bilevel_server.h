@@ -26,11 +26,6 @@ struct ServerOptions {
   DispatcherOptions dispatcher;
 };
 
-// Hardware threads, at least 1.
-int DefaultThreads();
-// Half of the physical memory, bytes.
-double DefaultMemoryBudget();
-
 class BilevelServer {
  public:
   // Listening when it returns; health says SERVING for "" and for bilevel.v1.SolverService. INVALID_ARGUMENT when the

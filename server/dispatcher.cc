@@ -33,7 +33,7 @@ Dispatcher::Dispatcher(const DispatcherOptions& options)
       pool_({.long_threads = options.threads, .short_threads = 1, .queue_length = options.queue_length}) {}
 
 absl::Status Dispatcher::Enqueue(const Cost& cost, bool interactive, bool validate_only,
-                                 std::shared_ptr<const CallState> call, Work work, Done done) {
+                                 std::shared_ptr<CallState> call, Work work, Done done) {
   const Lane lane = validate_only || (interactive && cost.seconds < kShortSeconds) ? Lane::kShort : Lane::kLong;
   std::shared_ptr<MemoryBudget::Reservation> reservation;
   if (validate_only) {
@@ -42,14 +42,17 @@ absl::Status Dispatcher::Enqueue(const Cost& cost, bool interactive, bool valida
     ASSIGN_OR_RETURN(MemoryBudget::Reservation reserved, budget_.Reserve(cost.bytes));
     reservation = std::make_shared<MemoryBudget::Reservation>(std::move(reserved));
   }
-  return pool_.TrySubmit(lane, [this, cost, call = std::move(call), reservation = std::move(reservation),
-                                work = std::move(work), done = std::move(done)](Clock::duration queued) mutable {
+  auto task = [this, cost, call, reservation = std::move(reservation), work = std::move(work),
+               done = std::move(done)](Clock::duration queued) mutable {
     const absl::Status status = call->abandoned() ? absl::CancelledError("the caller is gone")
                                                   : RunGuarded(work, Run(call, queued, cost, options_.limits));
     reservation.reset();
     call.reset();
     done(status);
-  });
+  };
+  ASSIGN_OR_RETURN(const WorkerPool::Ticket ticket, pool_.TrySubmit(lane, std::move(task)));
+  call->OnAbandon([this, ticket] { pool_.RunNow(ticket); });
+  return absl::OkStatus();
 }
 
 void Dispatcher::Drain(Clock::duration grace, Clock::duration limit) {

@@ -42,11 +42,10 @@ class Dispatcher {
   std::shared_ptr<CallState> OpenCall(std::optional<Clock::time_point> deadline) { return calls_.Open(deadline); }
 
   // Admits the request and sees to it that `work` and then `done` run on a worker; never blocks. An error means that
-  // it was refused and that neither will run. Abandoned calls end without `work`.
+  // it was refused and that neither will run. Calls abandoned while they wait end at once, without `work`.
   // NOLINTBEGIN(performance-unnecessary-value-param): they are moved on
   template <typename Request>
-  absl::Status Submit(const Request& request, bool interactive, std::shared_ptr<const CallState> call, Work work,
-                      Done done) {
+  absl::Status Submit(const Request& request, bool interactive, std::shared_ptr<CallState> call, Work work, Done done) {
     ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, options_.limits));
     return Enqueue(cost, interactive, request.validate_only(), std::move(call), std::move(work), std::move(done));
   }
@@ -61,7 +60,7 @@ class Dispatcher {
 
  private:
   // interactive: may use the short lane when the estimate is short.
-  absl::Status Enqueue(const Cost& cost, bool interactive, bool validate_only, std::shared_ptr<const CallState> call,
+  absl::Status Enqueue(const Cost& cost, bool interactive, bool validate_only, std::shared_ptr<CallState> call,
                        Work work, Done done);
 
   const DispatcherOptions options_;

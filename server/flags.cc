@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "core/base/field_error.h"
 #include "server/calls/run.h"
+#include "server/jobs/machine.h"
 
 ABSL_FLAG(std::string, listen, "127.0.0.1:50051", "host:port to listen on; port 0 lets the system choose");
 ABSL_FLAG(bool, ephemeral, false, "keep nothing on disk; there is nothing to keep yet, so this changes nothing");
@@ -23,9 +24,12 @@ ABSL_FLAG(bool, insecure, false, "allow plaintext on an address that other machi
 ABSL_FLAG(absl::Duration, drain_delay, absl::Seconds(5),
           "how long calls are still served after SIGTERM while health says NOT_SERVING, for load balancers; "
           "a second signal cuts it short");
-ABSL_FLAG(int, threads, 0, "solver threads for long calls; short calls have one more; 0: one for each hardware thread");
+ABSL_FLAG(int, threads, 0,
+          "solver threads for long calls; short calls have one more; 0: one for each processor that the machine or "
+          "the container grants");
 ABSL_FLAG(uint64_t, memory_budget, 0,
-          "bytes that running and waiting requests may hold together, as estimated; 0: half of the physical memory");
+          "bytes that running and waiting requests may hold together, as estimated; 0: half of the memory of "
+          "the machine or the container");
 ABSL_FLAG(int, max_states, bilevel::server::Limits().states, "largest number of states");
 ABSL_FLAG(int64_t, max_transitions, bilevel::server::Limits().transitions,
           "largest number of stored transition probabilities of one environment");
@@ -89,13 +93,14 @@ absl::StatusOr<Flags> ParseFlags(int argc, char** argv) {
   if (absl::Status status = ReadEnvironment(); !status.ok()) return status;
   if (absl::Status status = ParseArguments(argc, argv); !status.ok()) return status;
 
+  const Machine machine = ReadMachine();
   Flags flags;
   flags.server.listen = absl::GetFlag(FLAGS_listen);
   flags.server.insecure = absl::GetFlag(FLAGS_insecure);
   DispatcherOptions& dispatcher = flags.server.dispatcher;
-  dispatcher.threads = absl::GetFlag(FLAGS_threads) == 0 ? DefaultThreads() : absl::GetFlag(FLAGS_threads);
+  dispatcher.threads = absl::GetFlag(FLAGS_threads) == 0 ? machine.threads : absl::GetFlag(FLAGS_threads);
   const uint64_t budget = absl::GetFlag(FLAGS_memory_budget);
-  dispatcher.memory_budget = budget == 0 ? DefaultMemoryBudget() : static_cast<double>(budget);
+  dispatcher.memory_budget = budget == 0 ? 0.5 * machine.memory_bytes : static_cast<double>(budget);
   dispatcher.queue_length = absl::GetFlag(FLAGS_queue_length);
   dispatcher.limits.states = absl::GetFlag(FLAGS_max_states);
   dispatcher.limits.transitions = absl::GetFlag(FLAGS_max_transitions);

@@ -100,25 +100,25 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
   return ExitCodeOf(result.termination());
 }
 
-// After Ctrl-C: gRPC brings no result, so the last progress event speaks. It carries no gradient at its best point.
-int PrintCancelled(const v1::OptimizeProgress& progress, bool json) {
-  v1::Termination termination;
-  termination.set_reason(v1::Termination::REASON_CANCELLED);
-  termination.set_detail("interrupted; the best point of the last progress event, not certified");
+// After Ctrl-C or a lost connection gRPC brings no result, so the last progress event speaks. It carries no gradient at
+// its best point.
+void PrintBestSoFar(const v1::OptimizeProgress& progress, const std::string& reason, bool json) {
+  constexpr const char* kDetail = "the best point of the last progress event, not certified";
   if (json) {
-    JsonObject object;
-    object.Add("objective", progress.best_objective()).Add("parameters", Elements(progress.best_parameters()));
-    AddTermination(termination, object)
-        .Add("iterations", progress.iteration())
-        .Add("evaluations", progress.evaluations());
-    std::cout << object.Pretty();
+    std::cout << JsonObject()
+                     .Add("objective", progress.best_objective())
+                     .Add("parameters", Elements(progress.best_parameters()))
+                     .Add("termination", reason)
+                     .Add("termination_detail", kDetail)
+                     .Add("iterations", progress.iteration())
+                     .Add("evaluations", progress.evaluations())
+                     .Pretty();
   } else {
-    PrintTermination(termination, std::cout);
+    PrintLine("stopped", absl::StrCat(reason, ": ", kDetail), std::cout);
     PrintLine("iterations", absl::StrCat(progress.iteration()), std::cout);
     PrintLine("objective", Short(progress.best_objective()), std::cout);
     std::cout << "parameters\n" << IndentJson(JsonList(Elements(progress.best_parameters()))) << "\n";
   }
-  return kExitNotConverged;
 }
 
 int Follow(OptimizeStream stream, ProgressLine line, bool json) {
@@ -132,8 +132,8 @@ int Follow(OptimizeStream stream, ProgressLine line, bool json) {
     }
     line.Finish();
     if (!event.ok()) {
-      if (event.status().code() == absl::StatusCode::kCancelled && last) return PrintCancelled(*last, json);
-      return Fail(event.status());
+      if (last) PrintBestSoFar(*last, absl::StatusCodeToString(event.status().code()), json);
+      return last && absl::IsCancelled(event.status()) ? kExitNotConverged : Fail(event.status());
     }
     return event->has_estimate() ? PrintEstimate(event->estimate(), json) : PrintResult(event->result(), json);
   }

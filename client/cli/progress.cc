@@ -47,11 +47,10 @@ void ProgressLine::Show(const v1::OptimizeProgress& progress) {
   if (!shown_) return;
   const double rate = Rate(progress);
   const std::optional<double> left = SecondsLeft(progress, rate);
-  std::string line =
-      progress.evaluations() == 0
-          ? "first evaluation"
-          : absl::StrFormat("iteration %d  objective %.8g  |h| %.3g", progress.iteration(), progress.objective(),
-                            progress.gradient_norm());
+  std::string line = progress.evaluations() == 0
+                         ? "first evaluation"
+                         : absl::StrFormat("iteration %d  objective %.8g  |h| %.3g", progress.iteration(),
+                                           progress.objective(), progress.gradient_norm());
   // Bounds on the gradient are not computed on the way; the backward error is free.
   if (progress.has_certificate()) {
     line += absl::StrFormat("  backward error %.2g", progress.certificate().backward_error());

@@ -1,8 +1,31 @@
 #include "server/jobs/call_state.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace bilevel::server {
+
+void CallState::Cancel() {
+  std::function<void()> react;
+  {
+    const std::lock_guard lock(mutex_);
+    abandoned_.store(true);
+    stop_.store(true);
+    react.swap(react_);
+  }
+  if (react) react();
+}
+
+void CallState::OnAbandon(std::function<void()> react) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!abandoned_.load()) {
+      react_ = std::move(react);
+      return;
+    }
+  }
+  react();
+}
 
 Interrupt CallState::MakeInterrupt(Clock::time_point started, std::optional<Clock::duration> time_limit) const {
   std::optional<Clock::time_point> end;

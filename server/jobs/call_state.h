@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -24,11 +25,10 @@ class CallState {
 
   explicit CallState(std::optional<Clock::time_point> deadline) : deadline_(deadline) {}
 
-  // The caller is gone: nobody waits for an answer.
-  void Cancel() {
-    abandoned_.store(true);
-    stop_.store(true);
-  }
+  // The caller is gone: nobody waits for an answer. Runs what OnAbandon left.
+  void Cancel();
+  // `react` runs once, when the caller is gone: in Cancel, or here when that has been.
+  void OnAbandon(std::function<void()> react);
   // The server stops: the answer so far is still wanted.
   void StopEarly() { stop_.store(true); }
 
@@ -43,6 +43,8 @@ class CallState {
   const std::optional<Clock::time_point> deadline_;
   std::atomic<bool> stop_ = false;
   std::atomic<bool> abandoned_ = false;
+  std::mutex mutex_;
+  std::function<void()> react_;
 };
 
 // The calls in progress.

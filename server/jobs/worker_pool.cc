@@ -1,5 +1,6 @@
 #include "server/jobs/worker_pool.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -29,8 +30,9 @@ WorkerPool::WorkerPool(const WorkerPoolOptions& options) : options_(options) {
 
 WorkerPool::~WorkerPool() { Stop(); }
 
-absl::Status WorkerPool::TrySubmit(Lane lane, Task task) {
+absl::StatusOr<WorkerPool::Ticket> WorkerPool::TrySubmit(Lane lane, Task task) {
   bool wake_short = false;
+  Ticket ticket = 0;
   {
     const std::lock_guard lock(mutex_);
     if (closed_) {
@@ -44,7 +46,8 @@ absl::Status WorkerPool::TrySubmit(Lane lane, Task task) {
     const int idle = lane == Lane::kLong ? idle_long_ : idle_short_;
     const int waiting = static_cast<int>(queue(lane).size());
     if (waiting - idle >= options_.queue_length) return QueueFull(waiting, options_.queue_length);
-    queue(lane).push_back({std::move(task), Clock::now()});
+    ticket = ++last_ticket_;
+    queue(lane).push_back({ticket, std::move(task), Clock::now()});
     wake_short = lane == Lane::kShort && waiting < idle_short_;
   }
   if (wake_short) {
@@ -52,7 +55,23 @@ absl::Status WorkerPool::TrySubmit(Lane lane, Task task) {
   } else {
     long_work_.notify_one();
   }
-  return absl::OkStatus();
+  return ticket;
+}
+
+void WorkerPool::RunNow(Ticket ticket) {
+  Waiting taken;
+  {
+    const std::lock_guard lock(mutex_);
+    for (std::deque<Waiting>& waiting : queues_) {
+      const auto found = std::find_if(waiting.begin(), waiting.end(),
+                                      [ticket](const Waiting& candidate) { return candidate.ticket == ticket; });
+      if (found == waiting.end()) continue;
+      taken = std::move(*found);
+      waiting.erase(found);
+      break;
+    }
+  }
+  if (taken.task) taken.task(Clock::now() - taken.since);
 }
 
 void WorkerPool::Close() {

@@ -9,13 +9,14 @@
 #include <array>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace bilevel::server {
 
@@ -33,15 +34,21 @@ class WorkerPool {
   // Told how long it waited. Must not throw.
   using Task = std::function<void(Clock::duration queued)>;
 
+  // Names a task of this pool.
+  using Ticket = std::uint64_t;
+
   explicit WorkerPool(const WorkerPoolOptions& options);
   // Stops.
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // Takes the task, which then runs exactly once, or refuses it: RESOURCE_EXHAUSTED (QUEUE_FULL) when the lane's queue
-  // is full, UNAVAILABLE (SERVER_STOPPING) after Close. Never blocks.
-  absl::Status TrySubmit(Lane lane, Task task);
+  // Takes the task, which then runs exactly once, and returns its ticket; or refuses it: RESOURCE_EXHAUSTED
+  // (QUEUE_FULL) when the lane's queue is full, UNAVAILABLE (SERVER_STOPPING) after Close. Never blocks.
+  absl::StatusOr<Ticket> TrySubmit(Lane lane, Task task);
+
+  // Runs a task that still waits at once, in the calling thread, so that its place is free; otherwise nothing.
+  void RunNow(Ticket ticket);
 
   // Refuses new tasks from now on; those already taken still run.
   void Close();
@@ -51,6 +58,7 @@ class WorkerPool {
 
  private:
   struct Waiting {
+    Ticket ticket = 0;
     Task task;
     Clock::time_point since;
   };
@@ -67,6 +75,7 @@ class WorkerPool {
   std::array<std::deque<Waiting>, 2> queues_;
   int idle_long_ = 0;
   int idle_short_ = 0;
+  Ticket last_ticket_ = 0;
   bool closed_ = false;
   std::vector<std::thread> threads_;
 };

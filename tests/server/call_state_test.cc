@@ -28,6 +28,21 @@ TEST(CallState, CancelIsSeenByTheSolver) {
   EXPECT_FALSE(call.stopped_early());
 }
 
+TEST(CallState, TheReactionToBeingAbandonedRunsOnceWhicheverComesFirst) {
+  int reactions = 0;
+  CallState later(std::nullopt);
+  later.OnAbandon([&reactions] { ++reactions; });
+  later.StopEarly();
+  EXPECT_EQ(reactions, 0);
+  later.Cancel();
+  later.Cancel();
+  EXPECT_EQ(reactions, 1);
+  CallState earlier(std::nullopt);
+  earlier.Cancel();
+  earlier.OnAbandon([&reactions] { ++reactions; });
+  EXPECT_EQ(reactions, 2);
+}
+
 TEST(CallState, TheEarlierOfTimeLimitAndDeadlineMinusMarginCounts) {
   const Clock::time_point now = Clock::now();
   const CallState soon(now + milliseconds(150));

@@ -349,6 +349,27 @@ TEST(SolverService, AFullQueueRefusesWithRetryInfo) {
   running.Cancel();
 }
 
+TEST(SolverService, ACallThatIsCancelledWhileItWaitsFreesItsPlaceAtOnce) {
+  ServerOptions options = LoopbackOptions(1);
+  options.dispatcher.queue_length = 1;
+  // Memory for the call that runs and one that waits.
+  options.dispatcher.memory_budget = 2.5 * EstimateCost(EndlessRequest(), {}).value().bytes;
+  Loopback loopback(options);
+  RunningOptimize running(loopback.stub());
+  for (int round = 0; round < 5; ++round) {
+    SCOPED_TRACE(round);
+    // The client may learn of its deadline a little before the server does.
+    EXPECT_TRUE(WaitFor([&] {
+      grpc::ClientContext context;
+      SetDeadline(context, milliseconds(100));
+      v1::OptimizeEvent event;
+      const auto reader = loopback.stub().Optimize(&context, EndlessRequest());
+      EXPECT_FALSE(reader->Read(&event));
+      return reader->Finish().error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+    })) << "must wait, not be refused";
+  }
+}
+
 TEST(SolverService, MemoryHeldByOthersRefusesForNow) {
   v1::OptimizeRequest request = EndlessRequest();
   ServerOptions options = LoopbackOptions(2);

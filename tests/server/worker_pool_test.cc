@@ -5,6 +5,7 @@
 #include <atomic>
 #include <future>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "server/jobs/refusal.h"
@@ -74,7 +75,7 @@ TEST(WorkerPool, AFullQueueRefusesAndSaysWhenToRetry) {
   gate.WaitUntilStarted();
   ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
   ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
-  const absl::Status status = pool.TrySubmit(Lane::kLong, [](auto) { FAIL() << "was refused"; });
+  const absl::Status status = pool.TrySubmit(Lane::kLong, [](auto) { FAIL() << "was refused"; }).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   const auto refusal = GetRefusal(status);
   ASSERT_TRUE(refusal.has_value());
@@ -106,6 +107,26 @@ TEST(WorkerPool, TasksLearnHowLongTheyWaited) {
   EXPECT_GE(waited.get_future().get(), milliseconds(20));
 }
 
+TEST(WorkerPool, ATaskThatWaitsMayBeRunAtOnceWhichFreesItsPlace) {
+  Gate gate;
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 1});
+  const auto running = pool.TrySubmit(Lane::kLong, gate.Task());
+  ASSERT_TRUE(running.ok());
+  gate.WaitUntilStarted();
+  std::thread::id ran_in;
+  const auto waiting = pool.TrySubmit(Lane::kLong, [&ran_in](auto) { ran_in = std::this_thread::get_id(); });
+  ASSERT_TRUE(waiting.ok());
+  EXPECT_FALSE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
+  pool.RunNow(*waiting);
+  EXPECT_EQ(ran_in, std::this_thread::get_id());
+  ran_in = {};
+  pool.RunNow(*waiting);
+  pool.RunNow(*running);
+  EXPECT_EQ(ran_in, std::thread::id()) << "a task runs once";
+  EXPECT_TRUE(pool.TrySubmit(Lane::kLong, [](auto) {}).ok());
+  gate.Open();
+}
+
 TEST(WorkerPool, WhatWasTakenRunsBeforeStopReturnsAndNothingIsTakenAfter) {
   std::atomic<int> ran = 0;
   WorkerPool pool({.long_threads = 2, .short_threads = 1, .queue_length = 1000});
@@ -114,7 +135,7 @@ TEST(WorkerPool, WhatWasTakenRunsBeforeStopReturnsAndNothingIsTakenAfter) {
   }
   pool.Stop();
   EXPECT_EQ(ran, 200);
-  const absl::Status status = pool.TrySubmit(Lane::kShort, [](auto) {});
+  const absl::Status status = pool.TrySubmit(Lane::kShort, [](auto) {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(GetRefusal(status)->reason, reasons::kServerStopping);
 }
