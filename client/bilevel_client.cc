@@ -52,13 +52,15 @@ std::string RetryPolicy(int max_attempts) {
                       R"( "retryableStatusCodes": ["UNAVAILABLE"]}}]})");
 }
 
-// Whether a target names this machine, with or without its scheme.
+// Whether a target ([scheme:[///]]host[:port]) names this machine.
 bool IsLoopback(absl::string_view target) {
   for (const absl::string_view scheme : {"dns:///", "dns:", "ipv4:", "ipv6:"}) {
     if (absl::ConsumePrefix(&target, scheme)) break;
   }
-  return absl::StartsWith(target, "localhost:") || absl::StartsWith(target, "127.") ||
-         absl::StartsWith(target, "[::1]");
+  if (absl::StartsWith(target, "[::1]")) return true;
+  const absl::string_view host = target.substr(0, target.find(':'));
+  return host == "localhost" ||
+         (absl::StartsWith(host, "127.") && host.find_first_not_of("0123456789.") == absl::string_view::npos);
 }
 
 grpc::ChannelArguments Arguments(const std::string& target, const ClientOptions& options) {

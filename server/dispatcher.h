@@ -42,7 +42,8 @@ class Dispatcher {
   std::shared_ptr<CallState> OpenCall(std::optional<Clock::time_point> deadline) { return calls_.Open(deadline); }
 
   // Admits the request and sees to it that `work` and then `done` run on a worker; never blocks. An error means that
-  // it was refused and that neither will run. Calls abandoned while they wait end at once, without `work`.
+  // it was refused and that neither will run. Calls abandoned while they wait end at once, without `work`,
+  // in the thread that cancels them.
   // NOLINTBEGIN(performance-unnecessary-value-param): they are moved on
   template <typename Request>
   absl::Status Submit(const Request& request, bool interactive, std::shared_ptr<CallState> call, Work work, Done done) {

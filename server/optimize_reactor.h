@@ -22,7 +22,8 @@ class OptimizeReactor final : public grpc::ServerWriteReactor<v1::OptimizeEvent>
 
   const std::shared_ptr<CallState>& call() const { return call_; }
 
-  // The worker's: progress, then the last event (filled through last()), then End, once.
+  // The worker's: progress, then the last event (filled through last()), then End, once. A call that was cancelled
+  // while it waited gets End alone, in the thread that cancelled it.
   void Report(v1::OptimizeEvent event) { Do(slot_.PutProgress(std::move(event))); }
   v1::OptimizeEvent* last() { return &last_; }
   void End(const absl::Status& status) {

@@ -1,7 +1,8 @@
 // One unary call on its way through a worker.
 //
-// gRPC keeps the reactor, the request and the response until Finish, even when the client is long gone; the worker ends
-// every call exactly once and touches nothing of it afterwards.
+// gRPC keeps the reactor, the request and the response until Finish, even when the client is long gone; the thread
+// that ran it, a worker or the one that cancelled it while it waited, ends every call exactly once and touches nothing
+// of it afterwards.
 
 #ifndef BILEVEL_SERVER_UNARY_REACTOR_H_
 #define BILEVEL_SERVER_UNARY_REACTOR_H_

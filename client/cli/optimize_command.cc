@@ -132,8 +132,10 @@ int Follow(OptimizeStream stream, ProgressLine line, bool json) {
     }
     line.Finish();
     if (!event.ok()) {
-      if (last) PrintBestSoFar(*last, absl::StatusCodeToString(event.status().code()), json);
-      return last && absl::IsCancelled(event.status()) ? kExitNotConverged : Fail(event.status());
+      // Before the first evaluation has ended there is no best point.
+      if (!last || last->evaluations() == 0) return Fail(event.status());
+      PrintBestSoFar(*last, absl::StatusCodeToString(event.status().code()), json);
+      return absl::IsCancelled(event.status()) ? kExitNotConverged : Fail(event.status());
     }
     return event->has_estimate() ? PrintEstimate(event->estimate(), json) : PrintResult(event->result(), json);
   }

@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   for (const auto& event : client->Optimize(request, {.deadline = std::chrono::seconds(30)})) {
     if (!event.ok()) return std::cerr << event.status() << "\n", 1;
     if (event->has_progress()) {
+      if (event->progress().evaluations() == 0) continue;  // a sign of life while the first evaluation lasts
       std::cout << "iteration " << event->progress().iteration() << ", objective " << event->progress().objective()
                 << "\n";
     } else {

@@ -64,14 +64,15 @@ ContextRadius BoundContext(const Request& request, const Vector& pi, const Conte
   return {radius.value, std::move(radius.direct)};
 }
 
-// Bound on |gradient - true|_2 from the radii, with the roundings of the last assembly.
-double AssembleBound(const BilevelProblem& problem, const ParameterGradient& radius, const ParameterGradient& value,
+// Bound on |gradient - true|_2 from the radii, with the roundings of the last assembly; magnitude: the sum of |values|
+// over contexts, which may cancel.
+double AssembleBound(const BilevelProblem& problem, const ParameterGradient& radius, const ParameterGradient& magnitude,
                      const Vector& x) {
   const double steps = static_cast<double>(x.size()) + static_cast<double>(problem.contexts.size()) + 16;
-  const Vector theta = radius.theta + steps * kUnitRoundoff * value.theta.cwiseAbs();
+  const Vector theta = radius.theta + steps * kUnitRoundoff * magnitude.theta;
   const Vector bound = problem.map.PullbackRadius(x, theta) + radius.x +
-                       problem.map.BoundPullbackRounding(x, value.theta.cwiseAbs() + theta) +
-                       8 * kUnitRoundoff * (value.x.cwiseAbs() + problem.penalties.squared_l2 * x.cwiseAbs());
+                       problem.map.BoundPullbackRounding(x, magnitude.theta + theta) +
+                       steps * kUnitRoundoff * (magnitude.x + problem.penalties.squared_l2 * x.cwiseAbs());
   return bound.stableNorm() * (1 + 1e-10);
 }
 
@@ -184,12 +185,15 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
   }
 
   const std::vector<double> weights = problem_.ActiveWeights(point.context_objectives);
-  ParameterGradient total(n), total_refined(n), total_radius(n);
+  ParameterGradient total(n), total_refined(n), total_radius(n), magnitude(n);
+  double objective_magnitude = std::abs(problem_.PenaltyValue(x));
   for (size_t c = 0; c < num_contexts; ++c) {
     if (weights[c] == 0) continue;
     total.Add(weights[c], gradients[c]);
     total_refined.Add(weights[c], refined[c]);
     total_radius.Add(weights[c], radii[c]);
+    magnitude.AddMagnitude(weights[c], refined[c]);
+    objective_magnitude += weights[c] * std::abs(point.context_objectives[c]);
   }
   point.objective = problem_.Aggregate(point.context_objectives, x);
   point.gradient = problem_.AssembleGradient(total, x);
@@ -199,10 +203,10 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
     const double distance = (problem_.AssembleGradient(total_refined, x) - point.gradient).norm();
     // When interrupted, the further point is not a Newton step further: no estimate, but the bound holds.
     if (!interrupt.Check().has_value()) point.certificate.error_estimate = distance;
-    point.certificate.error_bound = distance + AssembleBound(problem_, total_radius, total_refined, x);
-    point.certificate.objective_error_bound = AggregateBound(problem_, objective_radii) +
-                                              (static_cast<double>(n + num_contexts) + 8) * kUnitRoundoff *
-                                                  (std::abs(point.objective) + std::abs(problem_.PenaltyValue(x)));
+    point.certificate.error_bound = distance + AssembleBound(problem_, total_radius, magnitude, x);
+    point.certificate.objective_error_bound =
+        AggregateBound(problem_, objective_radii) +
+        (static_cast<double>(n + num_contexts) + 8) * kUnitRoundoff * objective_magnitude;
   }
   if (!std::isfinite(point.objective) || !point.gradient.allFinite()) {
     point.termination = {StopReason::kDiverged, "objective or gradient is not finite at these parameters"};

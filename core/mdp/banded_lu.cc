@@ -13,12 +13,11 @@ bool BandedLu::Factorize() {
     const double pivot = rows_(width_, k);
     if (!(pivot > 0)) return false;
     const Eigen::Index reach = std::min(width_, n - 1 - k);
-    const auto upper = rows_.col(k).segment(width_ + 1, reach);
     for (Eigen::Index i = k + 1; i <= k + reach; ++i) {
       double& entry = (*this)(i, k);
       if (entry == 0) continue;
       entry /= pivot;
-      rows_.col(i).segment(width_ + 1 - (i - k), reach) -= entry * upper;
+      rows_.col(i).segment(width_ + 1 - (i - k), reach) -= entry * rows_.col(k).segment(width_ + 1, reach);
     }
   }
   return true;

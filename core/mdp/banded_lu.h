@@ -1,7 +1,8 @@
 // LU factorisation without pivoting of a row diagonally dominant banded matrix, such as I - gamma P^pi on a grid.
 //
-// Diagonal dominance survives elimination, so no pivot vanishes and no entry more than doubles: pivoting is not needed,
-// and the factors stay within the band (Golub and Van Loan, Matrix Computations, 4th ed., 3.4.10 and 4.3).
+// Diagonal dominance survives elimination, so no pivot vanishes and no entry of the reduced matrices more than doubles:
+// pivoting is not needed, and the factors stay within the band (Higham, Accuracy and Stability of Numerical Algorithms,
+// 2nd ed., theorem 9.9).
 
 #ifndef BILEVEL_CORE_MDP_BANDED_LU_H_
 #define BILEVEL_CORE_MDP_BANDED_LU_H_
@@ -14,8 +15,6 @@ class BandedLu {
  public:
   // Zeros. Entries (i, j) with |i - j| <= bandwidth can be set. Memory: 8 size (2 bandwidth + 1) bytes.
   BandedLu(Eigen::Index size, Eigen::Index bandwidth);
-
-  Eigen::Index bandwidth() const { return width_; }
 
   // The matrix, to be filled before Factorize, which replaces it by its factors. |i - j| <= bandwidth.
   void SetZero() { rows_.setZero(); }

@@ -21,8 +21,8 @@ constexpr int kMaxBiCgStabIterations = 2000;
 constexpr int kPatience = 200;
 // Dense products win when at least this share of P^pi is stored.
 constexpr double kFullShare = 0.25;
-// Banded LU wins up to about this share of S to either side, at any size (104 states, bandwidth 13: 6 us against 93).
-constexpr double kBandShare = 0.5;
+// Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
+constexpr double kBandShare = 0.4;
 
 }  // namespace
 
@@ -32,7 +32,7 @@ PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind) : mdp_(&mdp), kind_
   const double share = static_cast<double>(merged_.values.size()) / pairs;
   use_dense_product_ = kind_ == Kind::kDirect && share > kFullShare;
   bandwidth_ = Bandwidth();
-  use_banded_lu_ = bandwidth_ <= kBandShare * mdp.num_states();
+  use_banded_lu_ = kind_ == Kind::kDirect && bandwidth_ <= kBandShare * mdp.num_states();
 }
 
 void PolicySystem::BuildMerged() {

@@ -45,11 +45,14 @@ class PolicySystem {
   };
 
   // mdp must outlive this. Memory: 4 bytes a stored entry of P and 28 a distinct pair (s, s2); direct kind
-  // up to 8 S^2 bytes for each discount, and once for products when P^pi is mostly full.
+  // up to 8 S (S + 1) bytes for each discount, and once for products when P^pi is mostly full.
   PolicySystem(const TabularMdp& mdp, Kind kind);
 
   Kind kind() const { return kind_; }
   const Counters& counters() const { return counters_; }
+
+  // Direct kind: whether factorisations stay within a band.
+  bool banded() const { return use_banded_lu_; }
 
   // pi: [S*A], rows summing to one (not checked).
   void SetPolicy(const Vector& pi);

@@ -15,6 +15,10 @@ constexpr double kUnitRoundoff = 0x1p-53;
 // In units of roundoff: of a componentwise map or of its slope, each a few operations and one library function.
 constexpr double kMapRounding = 8;
 constexpr double kSlopeRounding = 16;
+// exp(-kLongestExponent) is 0 in double precision.
+constexpr double kLongestExponent = 750;
+// What underflows is wrong by no more than the smallest normal number.
+constexpr double kUnderflow = std::numeric_limits<double>::min();
 
 // Derivative of a componentwise map.
 double Slope(MapKind kind, double x) {
@@ -61,7 +65,7 @@ Vector ApplyKind(MapKind kind, const Vector& x) {
 // Relative rounding errors of softmax: x - max(x) has that of one operation, which exp turns into |x - max(x)| as many.
 Vector SoftmaxRounding(const Vector& x) {
   const double others = kMapRounding + 2 * static_cast<double>(x.size());
-  return kUnitRoundoff * ((x.maxCoeff() - x.array()) + others);
+  return kUnitRoundoff * ((x.maxCoeff() - x.array()).min(kLongestExponent) + others);
 }
 
 }  // namespace
@@ -102,15 +106,11 @@ Vector ParameterMap::BoundRounding(const Vector& x, const Vector& theta) const {
   Vector result = Vector::Zero(x.size());
   Eigen::Index first = 0;
   for (const ParameterGroup& group : groups_) {
-    const auto magnitude = theta.segment(first, group.size).array().abs();
-    auto bound = result.segment(first, group.size).array();
-    if (group.kind == MapKind::kSoftmax) {
-      // An entry that underflows is wrong by no more than the smallest normal number.
-      bound = SoftmaxRounding(x.segment(first, group.size)).array() * magnitude +
-              std::abs(group.scale) * std::numeric_limits<double>::min();
-    } else {
-      bound = kMapRounding * kUnitRoundoff * magnitude;
-    }
+    const Vector relative = group.kind == MapKind::kSoftmax
+                                ? SoftmaxRounding(x.segment(first, group.size))
+                                : Vector::Constant(group.size, kMapRounding * kUnitRoundoff);
+    result.segment(first, group.size) = relative.cwiseProduct(theta.segment(first, group.size).cwiseAbs()).array() +
+                                        (1 + std::abs(group.scale)) * kUnderflow;
     first += group.size;
   }
   return result;
@@ -176,6 +176,7 @@ Vector ParameterMap::BoundPullbackRounding(const Vector& x, const Vector& magnit
             kSlopeRounding * kUnitRoundoff * std::abs(group.scale * Slope(group.kind, x[first + i])) * g[i];
       }
     }
+    result.segment(first, group.size).array() += (1 + std::abs(group.scale)) * (1 + g.sum()) * kUnderflow;
     first += group.size;
   }
   return result;

@@ -38,6 +38,10 @@ struct ParameterGradient {
     theta += weight * other.theta;
     x += weight * other.x;
   }
+  void AddMagnitude(double weight, const ParameterGradient& other) {
+    theta += weight * other.theta.cwiseAbs();
+    x += weight * other.x.cwiseAbs();
+  }
 };
 
 struct ParametricRewardSpec {

@@ -68,8 +68,8 @@ class Solver {
         break;
       }
       if (h_norm_ <= options_.gradient_tolerance && iterations_ >= recheck && HasRoomFor(2)) {
-        ASSIGN_OR_RETURN(const bool converged, ConvergedExactly());
-        if (converged) break;
+        ASSIGN_OR_RETURN(const bool stationary, StationaryExactly());
+        if (stationary) break;
         recheck = iterations_ + kConvergencePatience;
       }
       if (Limited()) break;
@@ -259,14 +259,15 @@ class Solver {
     return *evaluator_;
   }
 
-  absl::StatusOr<bool> ConvergedExactly() {
+  absl::StatusOr<bool> StationaryExactly() {
     ++exact_evaluations_;
     ASSIGN_OR_RETURN(const HypergradientPoint point, Evaluator().Evaluate(x_, interrupt_));
     if (!(point.gradient_norm <= options_.gradient_tolerance)) return false;
-    if (point.termination.reason != StopReason::kConverged) return false;
-    Stop(StopReason::kConverged,
+    const bool solved = point.termination.reason == StopReason::kConverged;
+    Stop(solved ? StopReason::kConverged : StopReason::kIterationLimit,
          absl::StrCat("exact gradient_norm = ", ToText(point.gradient_norm), " after ", iterations_,
-                      " iterations; tolerance ", ToText(options_.gradient_tolerance)));
+                      " iterations; tolerance ", ToText(options_.gradient_tolerance),
+                      solved ? "" : "; but the follower was not solved: " + point.termination.detail));
     return true;
   }
 

@@ -53,7 +53,8 @@ class WorkerPool {
   // Refuses new tasks from now on; those already taken still run.
   void Close();
 
-  // Close, then returns when all tasks have run and the threads have ended. Not from a task.
+  // Close, then returns when all tasks have run and the threads have ended; RunNow must not be called any more. Not
+  // from a task.
   void Stop();
 
  private:
