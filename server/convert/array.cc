@@ -96,7 +96,7 @@ absl::Status CopyReals(const v1::Array& array, double* to) {
 absl::Status CheckFinite(const double* elements, int64_t count) {
   // The common case in one vectorised pass: x - x is 0 for finite numbers and NaN for all others.
   const Eigen::Map<const Eigen::ArrayXd> x(elements, count);
-  if ((x - x).sum() == 0) return absl::OkStatus();
+  if ((x - x).sum() == 0) return absl::OkStatus();  // NOLINT(misc-redundant-expression): not for NaN and infinity
   const int64_t at = std::find_if_not(elements, elements + count, [](double e) { return std::isfinite(e); }) - elements;
   return FieldError("", absl::StrCat("entry ", at, " is ", ToText(elements[at]), "; must be finite"));
 }

@@ -96,10 +96,11 @@ TEST(Propagation, PullbackBoundsCoverFirstOrderErrors) {
     Rng rng(seed);
     const int S = 1 + static_cast<int>(rng.Below(3));
     const TabularMdp mdp = *TabularMdp::Create(DrawMdp(rng, S, 2, false, seed % 3 == 0));
-    const RegularizedMdp follower = FollowerOf(mdp, DrawNormal(rng, 2 * S), 0.9 * rng.Uniform(), 0.1 + rng.Uniform());
+    const RegularizedMdp follower =
+        FollowerOf(mdp, DrawNormal(rng, mdp.num_rows()), 0.9 * rng.Uniform(), 0.1 + rng.Uniform());
     OutputCotangents g;
-    if (seed % 4 != 1) g.policy = DrawNormal(rng, 2 * S);
-    if (seed % 4 == 2) g.q = DrawNormal(rng, 2 * S);
+    if (seed % 4 != 1) g.policy = DrawNormal(rng, mdp.num_rows());
+    if (seed % 4 == 2) g.q = DrawNormal(rng, mdp.num_rows());
     if (seed % 4 != 3) g.value = DrawNormal(rng, S);
     PolicySystem system(mdp, PolicySystem::Kind::kDirect);
     auto pull = [&](const LowerLevelSolution& solution, double size) {

@@ -39,7 +39,7 @@ TEST(FollowerError, BracketHoldsFarFromTheAnswer) {
     const int S = 1 + static_cast<int>(rng.Below(4));
     const TabularMdp mdp = *TabularMdp::Create(DrawMdp(rng, S, 3, seed % 2 == 0, seed % 3 == 0));
     const double tau = std::pow(10, -2 * rng.Uniform());
-    const RegularizedMdp follower = FollowerOf(mdp, DrawNormal(rng, 3 * S), 0.5 + 0.49 * rng.Uniform(), tau);
+    const RegularizedMdp follower = FollowerOf(mdp, DrawNormal(rng, mdp.num_rows()), 0.5 + 0.49 * rng.Uniform(), tau);
     PolicySystem system(mdp, PolicySystem::Kind::kDirect);
     const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, Interrupt(), system);
     const LowerLevelSolution solution =
@@ -67,7 +67,8 @@ TEST(Majorant, SatisfiesItsInequality) {
     const int S = 12;
     const TabularMdp mdp = *TabularMdp::Create(DrawMdp(rng, S, 3, seed % 2 == 0, seed % 3 == 0));
     const double gamma = 0.9 * rng.Uniform();
-    const Vector pi = ApplySoftBellman(FollowerOf(mdp, DrawNormal(rng, 3 * S), gamma, 0.3), Vector::Zero(S)).pi;
+    const Vector pi =
+        ApplySoftBellman(FollowerOf(mdp, DrawNormal(rng, mdp.num_rows()), gamma, 0.3), Vector::Zero(S)).pi;
     const Vector g = DrawNormal(rng, S).cwiseAbs2();
     for (const double kappa : {0.0, 1e-3, 0.03}) {
       const Eigen::MatrixXd A = Eigen::MatrixXd::Identity(S, S) - gamma * (1 + kappa) * mdp.DensePolicyTransitions(pi);

@@ -97,7 +97,7 @@ TEST(PolicySystem, BandedSystemsStayRightWhenRefactored) {
   Rng rng(1);
   for (int round = 0; round < 3; ++round) {
     const Vector pi =
-        ApplySoftBellman(FollowerOf(mdp, DrawNormal(rng, 2 * kStates), 0.95, 0.3), Vector::Zero(kStates)).pi;
+        ApplySoftBellman(FollowerOf(mdp, DrawNormal(rng, mdp.num_rows()), 0.95, 0.3), Vector::Zero(kStates)).pi;
     const Eigen::MatrixXd A = Eigen::MatrixXd::Identity(kStates, kStates) - 0.95 * mdp.DensePolicyTransitions(pi);
     const Vector b = DrawNormal(rng, kStates);
     system.SetPolicy(pi);

@@ -211,7 +211,7 @@ TEST(MSobirl, LowersAZetaThatALaterPolicyMakesTooLargeAndSaysSo) {
   ProblemNumbers numbers;
   numbers.num_parameters = 1;
   ContextNumbers c;
-  constexpr int kStates = 10;
+  constexpr Eigen::Index kStates = 10;
   c.mdp.num_states = kStates;
   c.mdp.num_actions = 2;
   c.mdp.offsets.push_back(0);
