@@ -123,7 +123,6 @@ TEST(BilevelServer, ShutdownLetsARunningOptimizeReturnWhatItHas) {
 TEST(BilevelServer, ShutdownWithCallsWaitingInTheQueueEndsThemAll) {
   Loopback loopback(LoopbackOptions(1));
   std::vector<std::thread> clients;
-  clients.reserve(4);
   for (int i = 0; i < 4; ++i) {
     clients.emplace_back([&loopback] {
       grpc::ClientContext context;

@@ -85,7 +85,6 @@ TEST(CallRegistry, WaitsUntilTheLastCallIsGone) {
 TEST(CallRegistry, CallsMayComeAndGoWhileAllAreStopped) {
   CallRegistry registry;
   std::vector<std::thread> threads;
-  threads.reserve(3);
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&registry] {
       for (int i = 0; i < 500; ++i) registry.Open(std::nullopt)->Cancel();

@@ -59,7 +59,7 @@ v1::Problem SparseProblem() {
   return problem;
 }
 
-Call Evaluate(std::function<void(v1::EvaluateHypergradientRequest&)> spoil) {
+Call Evaluate(const std::function<void(v1::EvaluateHypergradientRequest&)>& spoil) {
   return [spoil](v1::SolverService::Stub& stub) {
     v1::EvaluateHypergradientRequest request;
     *request.mutable_problem() = SparseProblem();
@@ -71,32 +71,32 @@ Call Evaluate(std::function<void(v1::EvaluateHypergradientRequest&)> spoil) {
   };
 }
 
-Call OfProblem(std::function<void(v1::Problem&)> spoil) {
+Call OfProblem(const std::function<void(v1::Problem&)>& spoil) {
   return Evaluate([spoil](v1::EvaluateHypergradientRequest& request) { spoil(*request.mutable_problem()); });
 }
 
-Call OfContext(std::function<void(v1::Context&)> spoil) {
+Call OfContext(const std::function<void(v1::Context&)>& spoil) {
   return OfProblem([spoil](v1::Problem& problem) { spoil(*problem.mutable_contexts(0)); });
 }
 
-Call OfEnvironment(std::function<void(v1::Environment&)> spoil) {
+Call OfEnvironment(const std::function<void(v1::Environment&)>& spoil) {
   return OfContext([spoil](v1::Context& context) { spoil(*context.mutable_environment()); });
 }
 
-Call OfSparse(std::function<void(v1::SparseMatrix&)> spoil) {
+Call OfSparse(const std::function<void(v1::SparseMatrix&)>& spoil) {
   return OfEnvironment(
       [spoil](v1::Environment& environment) { spoil(*environment.mutable_transitions()->mutable_sparse()); });
 }
 
-Call OfReward(std::function<void(v1::Reward&)> spoil) {
+Call OfReward(const std::function<void(v1::Reward&)>& spoil) {
   return OfContext([spoil](v1::Context& context) { spoil(*context.mutable_reward()); });
 }
 
-Call OfLeader(std::function<void(v1::LeaderReturn&)> spoil) {
+Call OfLeader(const std::function<void(v1::LeaderReturn&)>& spoil) {
   return OfContext([spoil](v1::Context& context) { spoil(*context.mutable_objective(0)->mutable_leader_return()); });
 }
 
-Call Solve(std::function<void(v1::SolveLowerLevelRequest&)> spoil) {
+Call Solve(const std::function<void(v1::SolveLowerLevelRequest&)>& spoil) {
   return [spoil](v1::SolverService::Stub& stub) {
     v1::SolveLowerLevelRequest request;
     *request.mutable_problem() = SparseProblem();
@@ -107,7 +107,7 @@ Call Solve(std::function<void(v1::SolveLowerLevelRequest&)> spoil) {
   };
 }
 
-Call PullBack(std::function<void(v1::PullbackRequest&)> spoil) {
+Call PullBack(const std::function<void(v1::PullbackRequest&)>& spoil) {
   return [spoil](v1::SolverService::Stub& stub) {
     v1::PullbackRequest request;
     *request.mutable_problem() = SparseProblem();
@@ -118,7 +118,7 @@ Call PullBack(std::function<void(v1::PullbackRequest&)> spoil) {
   };
 }
 
-Call Check(std::function<void(v1::CheckGradientRequest&)> spoil) {
+Call Check(const std::function<void(v1::CheckGradientRequest&)>& spoil) {
   return [spoil](v1::SolverService::Stub& stub) {
     v1::CheckGradientRequest request;
     *request.mutable_problem() = SparseProblem();
@@ -129,7 +129,7 @@ Call Check(std::function<void(v1::CheckGradientRequest&)> spoil) {
   };
 }
 
-Call Optimise(std::function<void(v1::OptimizeRequest&)> spoil) {
+Call Optimise(const std::function<void(v1::OptimizeRequest&)>& spoil) {
   return [spoil](v1::SolverService::Stub& stub) {
     v1::OptimizeRequest request;
     *request.mutable_problem() = SparseProblem();
@@ -397,7 +397,7 @@ std::vector<Case> ProblemCases() {
       g.set_scale(scale);
     });
   };
-  const auto block = [](int size, std::function<void(v1::FeasibleBlock&)> set) {
+  const auto block = [](int size, const std::function<void(v1::FeasibleBlock&)>& set) {
     return OfProblem([=](v1::Problem& m) {
       auto& b = *m.add_feasible_set();
       b.set_size(size);

@@ -303,7 +303,7 @@ TEST(SolverService, PointsBeyondTheTimeLimitDoNotComeBack) {
   Loopback loopback;
   v1::EvaluateHypergradientRequest request;
   *request.mutable_problem() = client::FourRooms();
-  *request.mutable_parameters() = client::MakeArray(std::vector<double>(105 * 500), {500, 105});
+  *request.mutable_parameters() = client::MakeArray(std::vector<double>(500 * 105UL), {500, 105});
   request.mutable_time_limit()->set_nanos(30'000'000);
   v1::EvaluateHypergradientResponse response;
   const grpc::Status status = Evaluate(loopback, request, &response);

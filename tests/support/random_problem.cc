@@ -19,7 +19,7 @@ T Must(absl::StatusOr<T> value) {
 }
 
 int Between(Rng& rng, int low, int high) {
-  return low + static_cast<int>(rng.Below(static_cast<uint64_t>(high - low + 1)));
+  return low + static_cast<int>(rng.Below(static_cast<uint64_t>(high) - static_cast<uint64_t>(low) + 1));
 }
 
 double UniformBetween(Rng& rng, double low, double high) { return low + (high - low) * rng.Uniform(); }
