@@ -1,0 +1,64 @@
+"""Client of the bilevel reinforcement-learning service.
+
+    import bilevel
+    with bilevel.Server() as server, bilevel.Client(server.address) as client:
+        point = client.evaluate_hypergradient(problem, x)
+        print(point.objective, point.gradient, point.certificate.error_bound)
+
+Problems are data classes over NumPy arrays (Problem, Context, Mdp, Reward, ...) or JSON (Problem.from_json).
+bilevel.torch and bilevel.jax hold a soft-optimal policy as a differentiable layer. bilevel.v1 has the raw messages.
+"""
+
+from bilevel.client import (
+    Client,
+    Cotangent,
+    LowerLevelOptions,
+    Method,
+    MethodInfo,
+    Methods,
+    MSobirl,
+    Optimization,
+    ProjectedGradient,
+)
+from bilevel.errors import (
+    BilevelError,
+    Cancelled,
+    DeadlineExceeded,
+    FieldViolation,
+    InvalidRequest,
+    ResourceExhausted,
+    Unavailable,
+)
+from bilevel.mdp import Csr, Mdp
+from bilevel.problem import (
+    L1,
+    Box,
+    Context,
+    LeaderReturn,
+    ObjectiveTerm,
+    ParameterGroup,
+    Problem,
+    QuadraticForm,
+    Reward,
+    SeparableQuadratic,
+    Simplex,
+    SquaredL2,
+    Unconstrained,
+)
+from bilevel.server import Server
+from bilevel.solution import (
+    Certificate,
+    ContextGradient,
+    CostEstimate,
+    GradientCheck,
+    Hypergradient,
+    LowerLevelCertificate,
+    LowerLevelSolution,
+    OptimizeResult,
+    Progress,
+    Pullback,
+    Termination,
+    WarmStart,
+)
+
+__all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,0 +1,511 @@
+"""The client: one method for each call of the service, NumPy in and out, a deadline on every call.
+
+    with bilevel.Client("127.0.0.1:50051") as client:
+        point = client.evaluate_hypergradient(problem, x)
+
+Reaching a limit is no error: read `termination`. Errors are bilevel.BilevelError.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from json import dumps
+from typing import Any, Iterator, Literal, Optional, Sequence, Tuple, Union
+
+import grpc
+import numpy.typing as npt
+
+from bilevel import solution, v1
+from bilevel.arrays import to_array
+from bilevel.errors import BilevelError, Cancelled, from_rpc_error
+from bilevel.problem import Problem
+from bilevel.solution import CostEstimate, OptimizeResult, Progress, WarmStart
+
+# What a reply may need beyond the time limit of its request: queueing and transfer.
+_TIME_LIMIT_SLACK = 10.0
+_RETRY_BUFFER_BYTES = 4 << 20
+
+AnyProblem = Union[Problem, Any]  # or a v1.Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class LowerLevelOptions:
+    """How exactly, and how, inner problems are solved; None means the server's default."""
+
+    residual_tolerance: Optional[float] = None
+    max_sweeps: Optional[int] = None
+    method: Literal["automatic", "sweeps", "newton_direct", "newton_krylov"] = "automatic"
+    adjoint_tolerance: Optional[float] = None
+
+    def to_proto(self) -> Any:
+        return v1.LowerLevelOptions(
+            residual_tolerance=self.residual_tolerance,
+            max_sweeps=self.max_sweeps,
+            method=0 if self.method == "automatic" else v1.LowerLevelMethod[f"LOWER_LEVEL_METHOD_{self.method.upper()}"],
+            adjoint_tolerance=self.adjoint_tolerance,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cotangent:
+    """What flows back from the caller's own objective into one context; None means zeros."""
+
+    policy: Optional[npt.ArrayLike] = None  # [S, A]
+    q: Optional[npt.ArrayLike] = None  # [S, A]
+    value: Optional[npt.ArrayLike] = None  # [S]
+
+    def to_proto(self) -> Any:
+        given = {"policy": self.policy, "q": self.q, "value": self.value}
+        return v1.Cotangent(**{name: to_array(array) for name, array in given.items() if array is not None})
+
+
+@dataclasses.dataclass(frozen=True)
+class MSobirl:
+    """M-SoBiRL, the paper's single-loop method; None means the server's default."""
+
+    step_size: Optional[float] = None
+    sweeps: Optional[int] = None
+    adjoint_step: Literal["gradient", "l1", "krylov"] = "gradient"
+    zeta: Optional[float] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectedGradient:
+    """Projected descent on the exact hyper-gradient; a step_size fixes the step."""
+
+    step_size: Optional[float] = None
+
+
+Method = Union[MSobirl, ProjectedGradient]
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodInfo:
+    """An outer method of the server."""
+
+    name: str
+    description: str
+    source: str
+    guarantee: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Methods:
+    """What the server can do, and its limits."""
+
+    server_version: str
+    methods: Tuple[MethodInfo, ...]
+    message_bytes: int
+    states: int
+    transitions: int
+    memory_budget_bytes: float
+    queue_length: int
+    threads: int
+
+
+def _is_loopback(target: str) -> bool:
+    for scheme in ("dns:///", "dns:", "ipv4:", "ipv6:"):
+        if target.startswith(scheme):
+            target = target[len(scheme) :]
+            break
+    host = target.split(":")[0]
+    return target.startswith("[::1]") or host == "localhost" or re.fullmatch(r"127\.[0-9.]*", host) is not None
+
+
+def _problem(problem: AnyProblem) -> Any:
+    return problem.to_proto() if isinstance(problem, Problem) else problem
+
+
+class Client:
+    """A connection to one server. Use it from any number of threads; close it, or use it in a `with` block.
+
+    target: host:port or a gRPC name. timeout and optimize_timeout: seconds until a call that names none is given up;
+    the server stops 200 ms before and returns what it has reached. max_attempts: of calls that fail with UNAVAILABLE
+    before their first reply, 1 ... 5. tls_roots: PEM certificates to trust, b"" for the system's; None is plaintext.
+    """
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:50051",
+        *,
+        timeout: float = 60.0,
+        optimize_timeout: float = 3600.0,
+        max_attempts: int = 4,
+        tls_roots: Optional[bytes] = None,
+    ) -> None:
+        if not 1 <= max_attempts <= 5:
+            raise ValueError(f"max_attempts is {max_attempts}; must be in [1, 5]")
+        if not (timeout > 0 and optimize_timeout > 0):
+            raise ValueError(f"timeout is {timeout} and optimize_timeout {optimize_timeout}; both must be > 0")
+        self.target = target
+        self._timeout = timeout
+        self._message_bytes: Optional[int] = None
+        self._optimize_timeout = optimize_timeout
+        options = [
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            # A long solve sends no data; the pings must go on all the same.
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
+            ("grpc.max_receive_message_length", -1),
+        ]
+        if _is_loopback(target):
+            options.append(("grpc.enable_http_proxy", 0))
+        if max_attempts > 1:
+            policy = {
+                "maxAttempts": max_attempts,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            }
+            config = {"methodConfig": [{"name": [{"service": "bilevel.v1.SolverService"}], "retryPolicy": policy}]}
+            options.append(("grpc.service_config", dumps(config)))  # type: ignore[arg-type]
+        if tls_roots is None:
+            self._channel = grpc.insecure_channel(target, options)
+        else:
+            credentials = grpc.ssl_channel_credentials(tls_roots or None)
+            self._channel = grpc.secure_channel(target, credentials, options)
+        self._calls = {
+            name: (self._channel.unary_stream if method.server_streaming else self._channel.unary_unary)(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            for name, method in v1.METHODS.items()
+        }
+
+    def close(self) -> None:
+        """Ends the connection; calls in progress are cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def call(self, name: str, request: Any, timeout: Optional[float] = None) -> Any:
+        """Any unary call of SolverService with messages of bilevel.v1, for what the other methods do not say."""
+        try:
+            return self._calls[name](request, timeout=self._deadline(request, timeout, self._timeout))
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+
+    @staticmethod
+    def _deadline(request: Any, timeout: Optional[float], default: float) -> float:
+        if timeout is not None:
+            return timeout
+        limit = getattr(request, "time_limit", None)
+        if limit is None or not request.HasField("time_limit"):
+            return default
+        return float(max(default, limit.seconds + 1e-9 * limit.nanos + _TIME_LIMIT_SLACK))
+
+    @staticmethod
+    def _fill(
+        request: Any,
+        parameters: Optional[npt.ArrayLike],
+        lower_level: Optional[LowerLevelOptions],
+        time_limit: Optional[float],
+        warm_start: Optional[WarmStart] = None,
+    ) -> Any:
+        if parameters is not None:
+            request.parameters.CopyFrom(to_array(parameters))
+        if lower_level is not None:
+            request.lower_level.CopyFrom(lower_level.to_proto())
+        if time_limit is not None:
+            request.time_limit.FromNanoseconds(round(time_limit * 1e9))
+        if warm_start is not None:
+            request.warm_start.CopyFrom(warm_start.to_proto())
+        return request
+
+    def methods(self, *, timeout: Optional[float] = None) -> Methods:
+        """Methods, limits and version of the server."""
+        response = self.call("ListMethods", v1.ListMethodsRequest(), timeout)
+        limits = response.limits
+        return Methods(
+            server_version=response.server_version,
+            methods=tuple(MethodInfo(m.name, m.description, m.source, m.guarantee) for m in response.methods),
+            message_bytes=int(limits.message_bytes),
+            states=limits.states,
+            transitions=int(limits.transitions),
+            memory_budget_bytes=limits.memory_budget_bytes,
+            queue_length=limits.queue_length,
+            threads=limits.threads,
+        )
+
+    def message_bytes(self) -> int:
+        """The server's limit of a message, bytes; asked for once."""
+        if self._message_bytes is None:
+            self._message_bytes = self.methods().message_bytes
+        return self._message_bytes
+
+    def health(self, service: str = "", *, timeout: Optional[float] = None) -> str:
+        """What the standard health service says: SERVING, NOT_SERVING, ...; raises Unavailable without a server."""
+        # HealthCheckRequest{service = 1} and HealthCheckResponse{status = 1}, by hand: their package is one more.
+        name = service.encode()
+        if len(name) > 127:
+            raise ValueError(f"service has {len(name)} bytes; must be at most 127")
+        call = self._channel.unary_unary("/grpc.health.v1.Health/Check")
+        try:
+            reply = call(b"\x0a" + bytes([len(name)]) + name if name else b"", timeout=timeout or self._timeout)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        status = reply[1] if reply[:1] == b"\x08" else 0
+        return ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")[status]
+
+    def solve(
+        self,
+        problem: AnyProblem,
+        parameters: Optional[npt.ArrayLike] = None,
+        *,
+        return_q: bool = False,
+        return_log_policy: bool = False,
+        lower_level: Optional[LowerLevelOptions] = None,
+        warm_start: Optional[WarmStart] = None,
+        time_limit: Optional[float] = None,
+        timeout: Optional[float] = None,
+    ) -> Tuple[solution.LowerLevelSolution, ...]:
+        """The follower's soft-optimal value and policy at x, one for each context."""
+        request = v1.SolveLowerLevelRequest(
+            problem=_problem(problem), return_q=return_q, return_log_policy=return_log_policy
+        )
+        self._fill(request, parameters, lower_level, time_limit, warm_start)
+        response = self.call("SolveLowerLevel", request, timeout)
+        return tuple(solution.LowerLevelSolution.from_proto(context) for context in response.contexts)
+
+    def _evaluate(
+        self,
+        problem: AnyProblem,
+        parameters: Optional[npt.ArrayLike],
+        return_policies: bool,
+        return_warm_start: bool,
+        lower_level: Optional[LowerLevelOptions],
+        warm_start: Optional[WarmStart],
+        time_limit: Optional[float],
+        timeout: Optional[float],
+    ) -> Tuple[solution.Hypergradient, ...]:
+        request = v1.EvaluateHypergradientRequest(
+            problem=_problem(problem), return_policies=return_policies, return_warm_start=return_warm_start
+        )
+        self._fill(request, parameters, lower_level, time_limit, warm_start)
+        response = self.call("EvaluateHypergradient", request, timeout)
+        return tuple(solution.Hypergradient.from_proto(point) for point in response.points)
+
+    def evaluate_hypergradient(
+        self,
+        problem: AnyProblem,
+        parameters: Optional[npt.ArrayLike] = None,
+        *,
+        return_policies: bool = False,
+        return_warm_start: bool = False,
+        lower_level: Optional[LowerLevelOptions] = None,
+        warm_start: Optional[WarmStart] = None,
+        time_limit: Optional[float] = None,
+        timeout: Optional[float] = None,
+    ) -> solution.Hypergradient:
+        """Objective and certified hyper-gradient at one x, [n]; default zeros."""
+        points = self._evaluate(
+            problem, parameters, return_policies, return_warm_start, lower_level, warm_start, time_limit, timeout
+        )
+        if len(points) != 1:
+            raise ValueError(f"{len(points)} points came back; parameters must be one x, [n]")
+        return points[0]
+
+    def evaluate_hypergradients(
+        self,
+        problem: AnyProblem,
+        parameters: npt.ArrayLike,
+        *,
+        return_policies: bool = False,
+        return_warm_start: bool = False,
+        lower_level: Optional[LowerLevelOptions] = None,
+        warm_start: Optional[WarmStart] = None,
+        time_limit: Optional[float] = None,
+        timeout: Optional[float] = None,
+    ) -> Tuple[solution.Hypergradient, ...]:
+        """The same at many x, [k, n], each started from the one before; fewer come back when time runs out."""
+        return self._evaluate(
+            problem, parameters, return_policies, return_warm_start, lower_level, warm_start, time_limit, timeout
+        )
+
+    def pullback(
+        self,
+        problem: AnyProblem,
+        cotangents: Sequence[Cotangent] = (),
+        parameters: Optional[npt.ArrayLike] = None,
+        *,
+        return_transition_gradient: bool = False,
+        return_warm_start: bool = False,
+        return_log_policy: bool = False,
+        lower_level: Optional[LowerLevelOptions] = None,
+        warm_start: Optional[WarmStart] = None,
+        time_limit: Optional[float] = None,
+        timeout: Optional[float] = None,
+    ) -> solution.Pullback:
+        """The follower's answer, and the vector-Jacobian product with cotangents, none or one for each context."""
+        request = v1.PullbackRequest(
+            problem=_problem(problem),
+            cotangents=[cotangent.to_proto() for cotangent in cotangents],
+            return_transition_gradient=return_transition_gradient,
+            return_warm_start=return_warm_start,
+            return_log_policy=return_log_policy,
+        )
+        self._fill(request, parameters, lower_level, time_limit, warm_start)
+        return solution.Pullback.from_proto(self.call("Pullback", request, timeout))
+
+    def check_gradient(
+        self,
+        problem: AnyProblem,
+        parameters: Optional[npt.ArrayLike] = None,
+        *,
+        step: Optional[float] = None,
+        directions: int = 0,
+        seed: int = 0,
+        lower_level: Optional[LowerLevelOptions] = None,
+        time_limit: Optional[float] = None,
+        timeout: Optional[float] = None,
+    ) -> solution.GradientCheck:
+        """The hyper-gradient against central differences, along every coordinate or `directions` random ones."""
+        request = v1.CheckGradientRequest(problem=_problem(problem), step=step, directions=directions, seed=seed)
+        self._fill(request, parameters, lower_level, time_limit)
+        return solution.GradientCheck.from_proto(self.call("CheckGradient", request, timeout))
+
+    def estimate_cost(
+        self, problem: AnyProblem, parameters: Optional[npt.ArrayLike] = None, *, timeout: Optional[float] = None
+    ) -> CostEstimate:
+        """Checks the problem and says what one hyper-gradient (without objectives: one solve) would cost."""
+        message = _problem(problem)
+        with_objective = any(context.objective for context in message.contexts)
+        name = "EvaluateHypergradient" if with_objective else "SolveLowerLevel"
+        request = v1.METHODS[name].request(problem=message, validate_only=True)
+        self._fill(request, parameters, None, None)
+        return CostEstimate.from_proto(self.call(name, request, timeout).estimate)
+
+    def optimize(
+        self,
+        problem: AnyProblem,
+        parameters: Optional[npt.ArrayLike] = None,
+        method: Method = ProjectedGradient(),
+        *,
+        gradient_tolerance: Optional[float] = None,
+        max_iterations: Optional[int] = None,
+        max_evaluations: Optional[int] = None,
+        progress_every: int = 0,
+        seed: int = 0,
+        return_policies: bool = False,
+        return_warm_start: bool = False,
+        lower_level: Optional[LowerLevelOptions] = None,
+        warm_start: Optional[WarmStart] = None,
+        time_limit: Optional[float] = None,
+        timeout: Optional[float] = None,
+        progress_bar: bool = False,
+    ) -> "Optimization":
+        """Optimises x from `parameters`.
+
+        Iterate over what comes back for progress and, last, the result; or call its `result()`. progress_bar shows a
+        bar on standard error, tqdm's when it is installed.
+        """
+        request = v1.OptimizeRequest(
+            problem=_problem(problem),
+            gradient_tolerance=gradient_tolerance,
+            max_iterations=max_iterations,
+            max_evaluations=max_evaluations,
+            progress_every=progress_every,
+            seed=seed,
+            return_policies=return_policies,
+            return_warm_start=return_warm_start,
+        )
+        if isinstance(method, MSobirl):
+            request.m_sobirl.CopyFrom(
+                v1.MSobirlOptions(
+                    step_size=method.step_size,
+                    sweeps=method.sweeps,
+                    zeta=method.zeta,
+                    adjoint_step=v1.MSobirlOptions.AdjointStep.Value(f"ADJOINT_STEP_{method.adjoint_step.upper()}"),
+                )
+            )
+        else:
+            request.projected_gradient.CopyFrom(v1.ProjectedGradientOptions(step_size=method.step_size))
+        self._fill(request, parameters, lower_level, time_limit, warm_start)
+        deadline = self._deadline(request, timeout, self._optimize_timeout)
+        return Optimization(self._calls["Optimize"](request, timeout=deadline), max_iterations or 1000, progress_bar)
+
+
+class Optimization:
+    """A running optimisation: an iterator of Progress that ends with one OptimizeResult."""
+
+    def __init__(self, call: Any, max_iterations: int, progress_bar: bool) -> None:
+        self._call = call
+        self._events = self._read(max_iterations, progress_bar)
+        self._result: Optional[OptimizeResult] = None
+        # The last progress, whose best_parameters survive a cancelled or broken call.
+        self.last_progress: Optional[Progress] = None
+
+    def __iter__(self) -> Iterator[Union[Progress, OptimizeResult]]:
+        return self._events
+
+    def __next__(self) -> Union[Progress, OptimizeResult]:
+        return next(self._events)
+
+    def cancel(self) -> None:
+        """Stops the server's work; iterating then raises Cancelled."""
+        self._call.cancel()
+
+    def result(self) -> OptimizeResult:
+        """Waits for the end. Raises BilevelError; `last_progress` then has the best point so far."""
+        for _ in self._events:
+            pass
+        if self._result is None:
+            raise Cancelled("the optimisation was abandoned", grpc.StatusCode.CANCELLED)
+        return self._result
+
+    def _read(self, max_iterations: int, progress_bar: bool) -> Iterator[Union[Progress, OptimizeResult]]:
+        bar = _Bar(max_iterations) if progress_bar else None
+        try:
+            for event in self._call:
+                if event.WhichOneof("event") == "result":
+                    self._result = OptimizeResult.from_proto(event.result)
+                    yield self._result
+                else:
+                    self.last_progress = Progress.from_proto(event.progress)
+                    if bar is not None:
+                        bar.show(self.last_progress)
+                    yield self.last_progress
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        finally:
+            if bar is not None:
+                bar.close()
+            self._call.cancel()
+
+
+class _Bar:
+    """tqdm's bar where it is installed, else a line that is written over."""
+
+    def __init__(self, total: int) -> None:
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            self._tqdm = None
+        else:
+            self._tqdm = tqdm(total=total, unit="it")
+
+    def show(self, progress: Progress) -> None:
+        facts = f"objective {progress.objective:.6g}, |h| {progress.gradient_norm:.3g}"
+        if self._tqdm is None:
+            print(f"\riteration {progress.iteration}, {facts}\x1b[K", end="", file=sys.stderr, flush=True)
+        else:
+            self._tqdm.n = progress.iteration
+            self._tqdm.set_postfix_str(facts)
+
+    def close(self) -> None:
+        if self._tqdm is None:
+            print(file=sys.stderr)
+        else:
+            self._tqdm.close()
+
+
+__all__ = ["BilevelError", "Client", "Cotangent", "LowerLevelOptions", "MSobirl", "Optimization", "ProjectedGradient"]

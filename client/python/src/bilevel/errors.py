@@ -1,0 +1,103 @@
+"""Errors of calls: the server's code, the cause by name, and the fields that broke a rule."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional
+
+import grpc
+
+from bilevel import v1
+
+_DETAILS = "grpc-status-details-bin"
+_TYPE_URL = "type.googleapis.com/google.rpc."
+
+
+class FieldViolation(NamedTuple):
+    """A rule that the request broke."""
+
+    field: str  # path from the request: problem.contexts[0].discount
+    description: str  # value and rule
+
+
+class BilevelError(Exception):
+    """A call failed. Reaching a limit is no error: read `termination` of the result."""
+
+    code: grpc.StatusCode
+    # UPPER_SNAKE_CASE cause, listed in proto/README.md; empty when the error does not come from the service.
+    reason: str
+    # Broken rules, with InvalidRequest.
+    violations: tuple[FieldViolation, ...]
+    # Seconds to wait before the next try; None where trying again is of no use.
+    retry_delay: Optional[float]
+
+    def __init__(
+        self,
+        message: str,
+        code: grpc.StatusCode,
+        reason: str = "",
+        violations: tuple[FieldViolation, ...] = (),
+        retry_delay: Optional[float] = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.violations = violations
+        self.retry_delay = retry_delay
+
+    @property
+    def field(self) -> str:
+        """Path of the first field that broke a rule, or ''."""
+        return self.violations[0].field if self.violations else ""
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {super().__str__()}"
+
+
+class InvalidRequest(BilevelError, ValueError):
+    """INVALID_ARGUMENT: a field breaks its rule; `violations` name path, value and rule."""
+
+
+class ResourceExhausted(BilevelError):
+    """RESOURCE_EXHAUSTED: too large for the server, or the server is too busy (then retry_delay is set)."""
+
+
+class Unavailable(BilevelError, ConnectionError):
+    """UNAVAILABLE: no server, or it is stopping."""
+
+
+class DeadlineExceeded(BilevelError, TimeoutError):
+    """DEADLINE_EXCEEDED: no answer in time."""
+
+
+class Cancelled(BilevelError):
+    """CANCELLED: the caller cancelled."""
+
+
+_CLASSES: dict[grpc.StatusCode, type[BilevelError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: Cancelled,
+}
+
+
+def from_rpc_error(error: Any) -> BilevelError:
+    """The exception for a grpc.RpcError that is a call."""
+    reason = ""
+    violations: list[FieldViolation] = []
+    retry_delay = None
+    for key, value in error.trailing_metadata() or ():
+        if key != _DETAILS:
+            continue
+        for detail in v1.rpc_Status.FromString(value).details:
+            if detail.type_url == _TYPE_URL + "ErrorInfo":
+                reason = v1.rpc_ErrorInfo.FromString(detail.value).reason
+            elif detail.type_url == _TYPE_URL + "BadRequest":
+                bad = v1.rpc_BadRequest.FromString(detail.value)
+                violations += [FieldViolation(v.field, v.description) for v in bad.field_violations]
+            elif detail.type_url == _TYPE_URL + "RetryInfo":
+                delay = v1.rpc_RetryInfo.FromString(detail.value).retry_delay
+                retry_delay = delay.seconds + 1e-9 * delay.nanos
+    kind = _CLASSES.get(error.code(), BilevelError)
+    return kind(error.details() or "", error.code(), reason, tuple(violations), retry_delay)

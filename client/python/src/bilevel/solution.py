@@ -1,0 +1,275 @@
+"""What comes back: NumPy arrays, why it stopped, and how good it is. solution.proto documents every field."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, Optional, Sequence, Tuple
+
+import numpy.typing as npt
+
+from bilevel import v1
+from bilevel.arrays import FloatArray, from_array, to_array
+
+Reason = Literal["CONVERGED", "ITERATION_LIMIT", "TIME_LIMIT", "EVALUATION_LIMIT", "CANCELLED", "DIVERGED"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Termination:
+    """Why it stopped. Reaching a limit is an outcome, not an error."""
+
+    reason: Reason
+    detail: str
+
+    @property
+    def converged(self) -> bool:
+        """Whether the tolerance asked for was met."""
+        return self.reason == "CONVERGED"
+
+    @staticmethod
+    def from_proto(message: Any) -> "Termination":
+        return Termination(v1.Termination.Reason.Name(message.reason)[len("REASON_") :], message.detail)
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """How good a gradient is; "true" means at the exact soft-optimal policy."""
+
+    backward_error: float  # largest |V - T V|_inf over contexts
+    adjoint_backward_error: float
+    error_estimate: float  # of |gradient - true gradient|_2; no bound
+    error_bound: float  # >= |gradient - true gradient|_2, proven
+    objective_error_bound: float  # >= |objective - true objective|, proven
+
+    @staticmethod
+    def from_proto(message: Any) -> "Certificate":
+        return Certificate(*(getattr(message, field.name) for field in dataclasses.fields(Certificate)))
+
+
+@dataclasses.dataclass(frozen=True)
+class LowerLevelCertificate:
+    """How well a lower level is solved."""
+
+    backward_error: float  # |V - T V|_inf
+    value_error_bound: float  # >= |V - V*|_inf, proven
+    log_policy_error_bound: float  # >= max |log policy - log policy*|, proven
+
+    @staticmethod
+    def from_proto(message: Any) -> "LowerLevelCertificate":
+        return LowerLevelCertificate(
+            message.backward_error, message.value_error_bound, message.log_policy_error_bound
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LowerLevelSolution:
+    """The follower's answer in one context; arrays that were not asked for are None."""
+
+    value: Optional[FloatArray]  # V, [S]
+    policy: Optional[FloatArray]  # pi, [S, A]
+    q: Optional[FloatArray]  # [S, A]; NaN where the action is not available
+    log_policy: Optional[FloatArray]  # [S, A]
+    method: str  # sweeps, newton_direct, newton_krylov
+    sweeps: int
+    certificate: LowerLevelCertificate
+    termination: Termination
+    label: str
+
+    @staticmethod
+    def from_proto(message: Any) -> "LowerLevelSolution":
+        def optional(name: str) -> Optional[FloatArray]:
+            return from_array(getattr(message, name)) if message.HasField(name) else None
+
+        return LowerLevelSolution(
+            value=optional("value"),
+            policy=optional("policy"),
+            q=optional("q"),
+            log_policy=optional("log_policy"),
+            method=v1.LowerLevelMethod(message.method).name[len("LOWER_LEVEL_METHOD_") :].lower(),
+            sweeps=message.sweeps,
+            certificate=LowerLevelCertificate.from_proto(message.certificate),
+            termination=Termination.from_proto(message.termination),
+            label=message.label,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WarmStart:
+    """Where the inner solves of a nearby request may start: one value and adjoint for each context."""
+
+    values: Sequence[npt.ArrayLike]
+    adjoints: Sequence[npt.ArrayLike] = ()
+
+    def to_proto(self) -> Any:
+        message = v1.WarmStart()
+        for c, value in enumerate(self.values):
+            context = message.contexts.add(value=to_array(value))
+            if c < len(self.adjoints):
+                context.adjoint.CopyFrom(to_array(self.adjoints[c]))
+        return message
+
+    @staticmethod
+    def from_proto(message: Any) -> "WarmStart":
+        return WarmStart(
+            [from_array(context.value) for context in message.contexts],
+            [from_array(context.adjoint) for context in message.contexts],
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hypergradient:
+    """Objective and hyper-gradient at one x."""
+
+    parameters: FloatArray  # x, [n]
+    objective: float
+    gradient: FloatArray  # [n]
+    gradient_norm: float  # of the projected gradient map at unit step
+    certificate: Certificate
+    termination: Termination
+    context_objectives: Tuple[float, ...]
+    contexts: Tuple[LowerLevelSolution, ...]
+    warm_start: Optional[WarmStart]
+
+    @staticmethod
+    def from_proto(message: Any) -> "Hypergradient":
+        return Hypergradient(
+            parameters=from_array(message.parameters),
+            objective=message.objective,
+            gradient=from_array(message.gradient),
+            gradient_norm=message.gradient_norm,
+            certificate=Certificate.from_proto(message.certificate),
+            termination=Termination.from_proto(message.termination),
+            context_objectives=tuple(message.context_objectives),
+            contexts=tuple(LowerLevelSolution.from_proto(context) for context in message.contexts),
+            warm_start=WarmStart.from_proto(message.warm_start) if message.HasField("warm_start") else None,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ContextGradient:
+    """Gradients of sum(cotangent * output) for one context, each with a proven bound on its error."""
+
+    reward: FloatArray  # [S, A]
+    reward_error_bound: float
+    transitions: Optional[FloatArray]  # for each stored entry: [S, A, S], or [entries] of sparse transitions
+    transitions_error_bound: float
+    discount: float
+    discount_error_bound: float
+    temperature: float
+    temperature_error_bound: float
+
+    @staticmethod
+    def from_proto(message: Any) -> "ContextGradient":
+        return ContextGradient(
+            reward=from_array(message.reward),
+            reward_error_bound=message.reward_error_bound,
+            transitions=from_array(message.transitions) if message.HasField("transitions") else None,
+            transitions_error_bound=message.transitions_error_bound,
+            discount=message.discount,
+            discount_error_bound=message.discount_error_bound,
+            temperature=message.temperature,
+            temperature_error_bound=message.temperature_error_bound,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pullback:
+    """The follower's answer, and the gradients when cotangents were sent."""
+
+    contexts: Tuple[LowerLevelSolution, ...]
+    gradients: Tuple[ContextGradient, ...]
+    termination: Termination
+    warm_start: Optional[WarmStart]
+
+    @staticmethod
+    def from_proto(message: Any) -> "Pullback":
+        return Pullback(
+            contexts=tuple(LowerLevelSolution.from_proto(context) for context in message.contexts),
+            gradients=tuple(ContextGradient.from_proto(gradient) for gradient in message.gradients),
+            termination=Termination.from_proto(message.termination),
+            warm_start=WarmStart.from_proto(message.warm_start) if message.HasField("warm_start") else None,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientCheck:
+    """The hyper-gradient against central differences."""
+
+    analytic: FloatArray  # [n], or [directions]
+    numeric: FloatArray
+    relative_error_l2: float
+    worst_index: int
+    point: Hypergradient
+    termination: Termination
+
+    @staticmethod
+    def from_proto(message: Any) -> "GradientCheck":
+        return GradientCheck(
+            analytic=from_array(message.analytic),
+            numeric=from_array(message.numeric),
+            relative_error_l2=message.relative_error_l2,
+            worst_index=message.worst_index,
+            point=Hypergradient.from_proto(message.point),
+            termination=Termination.from_proto(message.termination),
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Progress:
+    """One line of progress; numbers are NaN while the first evaluation lasts."""
+
+    iteration: int
+    evaluations: int
+    objective: float
+    gradient_norm: float
+    best_objective: float
+    best_parameters: FloatArray
+    certificate: Optional[Certificate]
+
+    @staticmethod
+    def from_proto(message: Any) -> "Progress":
+        return Progress(
+            iteration=message.iteration,
+            evaluations=message.evaluations,
+            objective=message.objective,
+            gradient_norm=message.gradient_norm,
+            best_objective=message.best_objective,
+            best_parameters=from_array(message.best_parameters),
+            certificate=Certificate.from_proto(message.certificate) if message.HasField("certificate") else None,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OptimizeResult:
+    """The best point found, certified."""
+
+    best: Hypergradient
+    termination: Termination
+    iterations: int
+    evaluations: int
+    method: str
+    seed: int
+    notes: Tuple[str, ...]
+
+    @staticmethod
+    def from_proto(message: Any) -> "OptimizeResult":
+        return OptimizeResult(
+            best=Hypergradient.from_proto(message.best),
+            termination=Termination.from_proto(message.termination),
+            iterations=message.iterations,
+            evaluations=message.evaluations,
+            method=message.method,
+            seed=message.seed,
+            notes=tuple(message.notes),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CostEstimate:
+    """What a request would cost: peak bytes, and seconds to an order of magnitude."""
+
+    bytes: float
+    seconds: float
+
+    @staticmethod
+    def from_proto(message: Any) -> "CostEstimate":
+        return CostEstimate(message.bytes, message.seconds)

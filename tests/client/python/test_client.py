@@ -1,0 +1,124 @@
+"""Every call, against answers known by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from two_state import OPTIMUM, two_state
+
+import bilevel
+
+
+def test_hypergradient_of_two_states_is_as_by_hand(client):
+    point = client.evaluate_hypergradient(two_state(), [0.0], return_policies=True, return_warm_start=True)
+    assert point.objective == pytest.approx(0.5, abs=1e-12)
+    assert point.gradient == pytest.approx([-0.25], abs=1e-12)
+    assert 0 < point.certificate.error_bound < 1e-10
+    assert point.termination.converged
+    assert point.contexts[0].policy == pytest.approx(np.full((2, 2), 0.5))
+    assert point.warm_start.values[0].shape == (2,)
+
+
+def test_many_points_come_back_in_order(client):
+    xs = np.array([[-1.0], [0.0], [2.0]])
+    points = client.evaluate_hypergradients(two_state(), xs)
+    assert [p.objective for p in points] == pytest.approx([(1 - x) / (1 + math.exp(-x)) for x in (-1, 0, 2)])
+    with pytest.raises(ValueError, match="must be one x"):
+        client.evaluate_hypergradient(two_state(), xs)
+
+
+def test_warm_start_changes_the_cost_only(client):
+    cold = client.evaluate_hypergradient(two_state(), [0.3], return_warm_start=True)
+    warm = client.evaluate_hypergradient(two_state(), [0.3], warm_start=cold.warm_start)
+    assert warm.gradient == pytest.approx(cold.gradient, abs=1e-12)
+    assert warm.contexts[0].sweeps < cold.contexts[0].sweeps
+
+
+def test_solve_gives_value_and_policy(client):
+    (answer,) = client.solve(two_state(), [0.0], return_q=True, return_log_policy=True)
+    # No reward at all: the value of entropy alone, tau log 2 / (1 - gamma).
+    assert answer.value == pytest.approx([math.log(2)] * 2)
+    assert answer.policy == pytest.approx(np.full((2, 2), 0.5))
+    assert answer.log_policy == pytest.approx(np.full((2, 2), -math.log(2)))
+    assert answer.q == pytest.approx(np.full((2, 2), 0.5 * math.log(2)))
+    assert answer.certificate.value_error_bound < 1e-12
+
+
+def test_pullback_of_the_policy_is_the_softmax_jacobian(client):
+    # With discount 0.5 the next state's value moves by x: d pi(1|s) / d r(1, .) = pi (1 - pi) gamma / tau.
+    back = client.pullback(
+        two_state(), [bilevel.Cotangent(policy=[[0, 1], [0, 0]])], return_transition_gradient=True
+    )
+    assert back.gradients[0].reward[0] == pytest.approx([-0.25 / 0.5 - 0.125, 0.25 / 0.5 - 0.125], abs=1e-12)
+    assert back.gradients[0].reward[1] == pytest.approx([0.125, 0.125], abs=1e-12)
+    assert back.gradients[0].transitions.shape == (2, 2, 2)
+    assert back.gradients[0].reward_error_bound < 1e-10
+
+
+def test_check_gradient_agrees(client):
+    check = client.check_gradient(two_state(), [0.4])
+    assert check.relative_error_l2 < 1e-7
+    assert check.analytic == pytest.approx(check.numeric, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", [bilevel.ProjectedGradient(), bilevel.MSobirl(step_size=1.0, adjoint_step="l1")])
+def test_optimize_ends_at_the_optimum(client, method):
+    events = list(client.optimize(two_state(), [2.0], method, progress_every=1, gradient_tolerance=1e-9))
+    assert isinstance(events[-1], bilevel.OptimizeResult)
+    assert all(isinstance(event, bilevel.Progress) for event in events[:-1])
+    assert events[-1].best.parameters == pytest.approx([OPTIMUM], abs=1e-7)
+    assert events[-1].termination.converged
+
+
+def test_optimize_shows_a_bar_and_keeps_the_best_point_when_cancelled(client, capsys):
+    run = client.optimize(
+        two_state(),
+        [2.0],
+        bilevel.MSobirl(step_size=1e-9),
+        max_iterations=1_000_000_000,
+        progress_every=1,
+        progress_bar=True,
+    )
+    for event in run:
+        if event.evaluations > 0:
+            break
+    run.cancel()
+    with pytest.raises(bilevel.Cancelled):
+        run.result()
+    assert run.last_progress.best_parameters == pytest.approx([2.0], abs=1e-3)
+    assert "|h|" in capsys.readouterr().err
+
+
+def test_limits_are_outcomes(client):
+    result = client.optimize(two_state(), [2.0], max_iterations=0).result()
+    assert result.termination.reason == "ITERATION_LIMIT"
+    result = client.optimize(
+        two_state(), [2.0], bilevel.MSobirl(step_size=1e-9), max_iterations=1_000_000_000, time_limit=0.3
+    ).result()
+    assert result.termination.reason == "TIME_LIMIT"
+    assert result.best.certificate.error_bound < 1e-10
+
+
+def test_methods_health_and_cost(client):
+    methods = client.methods()
+    assert {method.name for method in methods.methods} == {"m_sobirl", "projected_gradient"}
+    assert methods.message_bytes == 4 << 20
+    assert client.health() == "SERVING"
+    assert client.health("bilevel.v1.SolverService") == "SERVING"
+    assert client.estimate_cost(two_state()).bytes > 0
+
+
+def test_ten_megabytes_of_numbers_cross_without_a_loop(rng):
+    """Throughput of arrays to messages and back, printed; a Python loop would take seconds."""
+    import time
+
+    from bilevel.arrays import from_array, to_array
+
+    numbers = rng.normal(size=10_000_000 // 8)
+    begin = time.perf_counter()
+    for _ in range(10):
+        back = from_array(type(to_array(numbers)).FromString(to_array(numbers).SerializeToString()))
+    seconds = (time.perf_counter() - begin) / 10
+    assert (back == numbers).all()
+    print(f"10 MB there and back: {seconds * 1e3:.1f} ms, {10 / seconds:.0f} MB/s")
+    assert seconds < 1

@@ -1,0 +1,30 @@
+"""Every Python snippet of client/python/README.md, one after the other, as a reader would run them."""
+
+import pathlib
+import re
+
+import pytest
+
+README = pathlib.Path(__file__).resolve().parents[3] / "client" / "python" / "README.md"
+
+
+def test_the_snippets_run(capsys):
+    pytest.importorskip("torch")
+    snippets = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(snippets) >= 6
+    exec(compile("".join(snippets), str(README), "exec"), {"__name__": "readme"})
+    out = capsys.readouterr().out
+    assert "problem.contexts[0].discount is 1; must be in [0, 1)" in out
+    assert "CONVERGED [-0.567143" in out
+
+
+def test_the_torch_example_runs(server, capsys):
+    pytest.importorskip("torch")
+    example = README.parent / "examples" / "congestion_tolls.py"
+    names = {"__name__": "example"}
+    exec(compile(example.read_text(), str(example), "exec"), names)
+    import bilevel
+
+    with bilevel.Client(server.address) as client:
+        assert names["main"](client) == 0
+    assert "share of the short road 0.500" in capsys.readouterr().out

@@ -1,0 +1,95 @@
+"""bilevel.torch: gradcheck, batches, masks, dtypes, warm starts."""
+
+import numpy as np
+import pytest
+from layer_cases import cases
+
+import bilevel
+
+torch = pytest.importorskip("torch")
+import bilevel.torch as layer  # noqa: E402
+
+
+def tensor(array, grad=True):
+    return torch.tensor(array, dtype=torch.float64, requires_grad=grad)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("index", range(5))
+def test_gradcheck(client, seed, index):
+    case = list(cases(seed))[index]
+    S, A = case.reward.shape[-2:]
+
+    def answer(reward, transitions, discount, temperature):
+        if case.pattern is not None:
+            transitions = bilevel.Csr(*case.pattern, transitions, (S * A, S))
+        return layer.soft_policy(
+            reward, transitions, discount, temperature, available_actions=case.mask, client=client
+        )
+
+    inputs = tuple(map(tensor, (case.reward, case.transitions, case.discount, case.temperature)))
+    assert torch.autograd.gradcheck(answer, inputs), case.name
+
+
+def test_masked_actions_have_neither_probability_nor_gradient(client):
+    case = next(c for c in cases(4) if c.name == "mask")
+    reward = tensor(case.reward)
+    answer = layer.soft_policy(
+        reward, tensor(case.transitions, False), 0.9, 0.4, available_actions=case.mask, client=client
+    )
+    (answer.policy**2).sum().backward(retain_graph=True)
+    away = ~torch.tensor(case.mask)
+    assert (answer.policy[:, away] == 0).all() and (answer.q[:, away] == 0).all()
+    assert (reward.grad[:, away] == 0).all() and (reward.grad[:, ~away] != 0).any()
+
+
+def test_single_precision_in_and_out(client):
+    case = next(c for c in cases(5) if c.name == "own")
+    rows = case.transitions / case.transitions.sum(-1, keepdims=True)  # no termination
+    single = layer.soft_policy(
+        torch.tensor(case.reward, dtype=torch.float32), torch.tensor(rows, dtype=torch.float32), 0.9, 0.4, client=client
+    )
+    double = layer.soft_policy(tensor(case.reward), tensor(rows), 0.9, 0.4, client=client)
+    assert single.policy.dtype == torch.float32
+    assert torch.allclose(single.policy.double(), double.policy, atol=1e-5)
+
+
+def test_batches_larger_than_a_message_are_split(client):
+    rng = np.random.default_rng(0)
+    B, S, A = 12, 100, 5  # 400 kB each, 4.8 MB together; the limit is 4 MiB
+    reward = tensor(rng.normal(size=(B, S, A)))
+    P = tensor(rng.dirichlet(np.ones(S), size=(S, A)))
+    answer = layer.soft_policy(reward, P, 0.9, 0.5, client=client)
+    answer.value.sum().backward()
+    alone = layer.soft_policy(reward[7].detach(), P.detach(), 0.9, 0.5, client=client)
+    assert torch.allclose(answer.policy[7], alone.policy, atol=1e-12)
+    # d sum V / d r = discounted visits: they sum to S / (1 - gamma) for each follower.
+    assert torch.allclose(reward.grad.sum((1, 2)), torch.full((B,), S / 0.1, dtype=torch.float64))
+
+
+def test_the_module_starts_from_its_last_values(client):
+    case = next(iter(cases(6)))
+    module = layer.SoftPolicyLayer(client)
+    one = module(tensor(case.reward), tensor(case.transitions), 0.9, 0.4)
+    two = module(tensor(case.reward + 1e-3), tensor(case.transitions), 0.9, 0.4)
+    cold = layer.soft_policy(tensor(case.reward + 1e-3), tensor(case.transitions), 0.9, 0.4, client=client)
+    assert torch.allclose(two.value, cold.value, atol=1e-12)
+    assert not torch.equal(one.value, two.value)
+
+
+def test_shapes_that_do_not_fit_are_named(client):
+    with pytest.raises(ValueError, match="transitions have shape"):
+        layer.soft_policy(torch.zeros(3, 2), torch.zeros(2, 3, 3), 0.9, 0.4, client=client)
+    with pytest.raises(ValueError, match="discount has shape"):
+        layer.soft_policy(torch.zeros(3, 2), torch.zeros(3, 2, 3), torch.zeros(4), 0.4, client=client)
+    with pytest.raises(bilevel.InvalidRequest, match="temperature"):
+        layer.soft_policy(torch.zeros(3, 2), torch.zeros(3, 2, 3), 0.9, 0.0, client=client)
+
+
+def test_second_derivatives_are_refused(client):
+    case = next(iter(cases(7)))
+    reward = tensor(case.reward)
+    value = layer.soft_policy(reward, tensor(case.transitions, False), 0.9, 0.4, client=client).value.sum()
+    (gradient,) = torch.autograd.grad(value, reward, create_graph=True)
+    with pytest.raises(RuntimeError):
+        gradient.sum().backward()
