@@ -1,0 +1,3 @@
+module bilevel.example
+
+go 1.23
