@@ -1,5 +1,5 @@
-// The referee: central differences of phi without its L1 penalty, (phi(x + h d) - phi(x - h d)) / (2 h), each lower level
-// solved anew.
+// The referee: central differences of phi without its L1 penalty, (phi(x + h d) - phi(x - h d)) / (2 h), each lower
+// level solved anew.
 
 #ifndef BILEVEL_CORE_HYPERGRADIENT_FINITE_DIFFERENCE_H_
 #define BILEVEL_CORE_HYPERGRADIENT_FINITE_DIFFERENCE_H_

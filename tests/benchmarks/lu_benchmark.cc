@@ -1,5 +1,5 @@
-// LU of I - gamma P for random P within a band: ours, without pivoting and within the band, beside Eigen's dense LU with
-// partial pivoting of the same matrix, in the same run. PolicySystem chooses between them by bandwidth / size.
+// LU of I - gamma P for random P within a band: ours, without pivoting and within the band, beside Eigen's dense LU
+// with partial pivoting of the same matrix, in the same run. PolicySystem chooses between them by bandwidth / size.
 //
 //   lu_benchmark
 
