@@ -1,11 +1,11 @@
 #include "client/cli/command.h"
 
 #include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "client/cli/input.h"
 #include "client/cli/json.h"
 
@@ -26,8 +26,9 @@ void GlobalOptions::AddTo(FlagSet& flags) {
 }
 
 std::span<const Command> Commands() {
-  static constexpr std::array<Command, 8> commands = {{
+  static constexpr std::array<Command, 9> commands = {{
       {"example", "print an example problem as JSON", RunExample},
+      {"lint", "what is wrong or looks unintended in a problem", RunLint},
       {"solve", "the follower's soft-optimal value and policy", RunSolve},
       {"hypergradient", "objective and certified hyper-gradient", RunHypergradient},
       {"pullback", "gradients for cotangents of policy, Q and V", RunPullback},
@@ -83,12 +84,18 @@ int UsageError(const absl::Status& status) {
 
 int PrintEstimate(const v1::CostEstimate& estimate, bool json) {
   if (json) {
+    std::vector<std::string> advice;
+    for (const v1::Advice& item : estimate.advice()) {
+      advice.push_back(JsonObject().Add("field", item.field()).Add("description", item.description()).Text());
+    }
     std::cout << JsonObject()
                      .Add("estimate", JsonObject().Add("bytes", estimate.bytes()).Add("seconds", estimate.seconds()))
+                     .AddValue("advice", JsonList(advice))
                      .Pretty();
   } else {
-    std::printf("the request is valid; it needs about %.3g MB and %.2g s\n", estimate.bytes() / 1e6,
-                estimate.seconds());
+    for (const v1::Advice& item : estimate.advice()) std::cout << item.field() << " " << item.description() << "\n";
+    std::cout << absl::StrFormat("the request is valid; it needs about %.3g MB and %.2g s\n", estimate.bytes() / 1e6,
+                                 estimate.seconds());
   }
   return kExitOk;
 }

@@ -52,6 +52,7 @@ int RunHypergradient(GlobalOptions globals, std::span<const std::string> argumen
 int RunPullback(GlobalOptions globals, std::span<const std::string> arguments);
 int RunCheck(GlobalOptions globals, std::span<const std::string> arguments);
 int RunOptimize(GlobalOptions globals, std::span<const std::string> arguments);
+int RunLint(GlobalOptions globals, std::span<const std::string> arguments);
 int RunMethods(GlobalOptions globals, std::span<const std::string> arguments);
 int RunHealth(GlobalOptions globals, std::span<const std::string> arguments);
 

@@ -135,6 +135,18 @@ Vector ParameterMap::Pullback(const Vector& x, const Vector& theta_gradient) con
   return result;
 }
 
+Vector ParameterMap::SpreadInfluence(const Vector& theta_influence) const {
+  Vector result = theta_influence;
+  Eigen::Index first = 0;
+  for (const ParameterGroup& group : groups_) {
+    auto part = result.segment(first, group.size);
+    if (group.kind == MapKind::kSoftmax) part.setConstant(part.sum());
+    part *= std::abs(group.scale);
+    first += group.size;
+  }
+  return result;
+}
+
 Vector ParameterMap::PullbackRadius(const Vector& x, const Vector& radius) const {
   if (groups_.empty()) return radius;
   Vector result(x.size());

@@ -37,6 +37,10 @@ class ParameterMap {
   // J^T theta_gradient, J = d theta / d x at x. Cost: O(n).
   Vector Pullback(const Vector& x, const Vector& theta_gradient) const;
 
+  // Whether each x moves something, given how much each theta does (>= 0): its own theta, in softmax groups all of the
+  // group's; scale 0 moves nothing.
+  Vector SpreadInfluence(const Vector& theta_influence) const;
+
   // Entrywise |J|^T radius: how far Pullback moves when each theta_gradient moves by at most radius >= 0.
   Vector PullbackRadius(const Vector& x, const Vector& radius) const;
 

@@ -96,6 +96,14 @@ Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta, con
   return bound;
 }
 
+void ParametricReward::AddInfluence(ParameterGradient& influence) const {
+  if (features_.nonZeros() != 0) influence.theta += abs_features_.transpose() * Vector::Ones(abs_features_.rows());
+  if (has_quadratic()) {
+    influence.x += coefficient_.lpNorm<1>() *
+                   (matrix_.cwiseAbs().rowwise().sum() + matrix_.cwiseAbs().colwise().sum().transpose());
+  }
+}
+
 void ParametricReward::AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const {
   if (features_.nonZeros() != 0) gradient.theta += features_.transpose() * weight;
   if (has_quadratic()) {

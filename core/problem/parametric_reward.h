@@ -70,6 +70,9 @@ class ParametricReward {
   void AddPullbackRadius(const Vector& radius, const Vector& magnitude, const Vector& x,
                          ParameterGradient& gradient_radius) const;
 
+  // Adds the absolute values of what multiplies each theta and each x: 0 means that it moves nothing.
+  void AddInfluence(ParameterGradient& influence) const;
+
   // Whether the reward moves with x at all.
   bool depends_on_parameters() const { return features_.nonZeros() != 0 || has_quadratic(); }
 

@@ -1,6 +1,7 @@
 #include "core/base/status_macros.h"
 #include "core/hypergradient/finite_difference.h"
 #include "server/calls/calls.h"
+#include "server/convert/advice.h"
 #include "server/convert/array.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
@@ -21,6 +22,7 @@ absl::Status CheckGradient(const v1::CheckGradientRequest& request, const Run& r
       InField("parameters", DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, problem)));
   if (request.validate_only()) {
     run.FillEstimate(response->mutable_estimate());
+    EncodeAdvice(problem, x, response->mutable_estimate());
     run.FillRunInfo(response->mutable_run_info());
     return absl::OkStatus();
   }

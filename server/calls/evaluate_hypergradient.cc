@@ -4,6 +4,7 @@
 #include "core/base/text.h"
 #include "core/hypergradient/hypergradient.h"
 #include "server/calls/calls.h"
+#include "server/convert/advice.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
@@ -23,6 +24,7 @@ absl::Status EvaluateHypergradient(const v1::EvaluateHypergradientRequest& reque
   ASSIGN_OR_RETURN(const WarmStart start, InField("warm_start", DecodeWarmStart(request.warm_start(), problem)));
   if (request.validate_only()) {
     run.FillEstimate(response->mutable_estimate());
+    EncodeAdvice(problem, points.front(), response->mutable_estimate());
     run.FillRunInfo(response->mutable_run_info());
     return absl::OkStatus();
   }

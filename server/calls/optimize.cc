@@ -4,6 +4,7 @@
 
 #include "core/base/status_macros.h"
 #include "server/calls/calls.h"
+#include "server/convert/advice.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
@@ -42,6 +43,7 @@ absl::Status Optimize(const v1::OptimizeRequest& request, const Run& run,
   ASSIGN_OR_RETURN(options.warm_start, InField("warm_start", DecodeWarmStart(request.warm_start(), problem)));
   if (request.validate_only()) {
     run.FillEstimate(last->mutable_estimate());
+    EncodeAdvice(problem, x, last->mutable_estimate());
     return absl::OkStatus();
   }
 

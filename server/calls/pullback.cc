@@ -4,6 +4,7 @@
 #include "core/hypergradient/hypergradient.h"
 #include "core/mdp/follower_error.h"
 #include "server/calls/calls.h"
+#include "server/convert/advice.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
@@ -24,6 +25,7 @@ absl::Status Pullback(const v1::PullbackRequest& request, const Run& run, v1::Pu
   ASSIGN_OR_RETURN(WarmStart warm_start, InField("warm_start", DecodeWarmStart(request.warm_start(), problem)));
   if (request.validate_only()) {
     run.FillEstimate(response->mutable_estimate());
+    EncodeAdvice(problem, x, response->mutable_estimate());
     run.FillRunInfo(response->mutable_run_info());
     return absl::OkStatus();
   }

@@ -1,6 +1,7 @@
 #include "core/base/status_macros.h"
 #include "core/mdp/follower_error.h"
 #include "server/calls/calls.h"
+#include "server/convert/advice.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
@@ -20,6 +21,7 @@ absl::Status SolveLowerLevel(const v1::SolveLowerLevelRequest& request, const Ru
   ASSIGN_OR_RETURN(const WarmStart start, InField("warm_start", DecodeWarmStart(request.warm_start(), problem)));
   if (request.validate_only()) {
     run.FillEstimate(response->mutable_estimate());
+    EncodeAdvice(problem, x, response->mutable_estimate());
     run.FillRunInfo(response->mutable_run_info());
     return absl::OkStatus();
   }

@@ -43,6 +43,16 @@ expect 0 'objective +0\.567143' "$bilevel" optimize "$dir/two.json"
 expect 0 'd/d reward' "$bilevel" pullback "$dir/two.json" --cotangents "$dir/cotangents.json"
 expect 0 'about' "$bilevel" hypergradient "$dir/two.json" --validate-only
 
+# What is wrong, what looks unintended, what it costs.
+expect 0 '^the request is valid; it needs about' "$bilevel" lint "$dir/two.json"
+if (($(wc -l <"$dir/out") != 1)); then fail "lint finds fault with the two states: $(cat "$dir/out")"; fi
+sed 's/"temperature": 0.5/"temperature": 1e6/; s/"discount": 0.5/"discount": 0/' "$dir/two.json" >"$dir/odd.json"
+echo '[1]' >"$dir/one.json"
+expect 0 'contexts\[0\].temperature is 1e\+06 and rewards differ by 1 at most' "$bilevel" lint "$dir/odd.json" --at "$dir/one.json"
+expect 0 '"field": "problem.contexts\[0\].discount"' "$bilevel" lint "$dir/odd.json" --json
+sed 's/"list": \[1, 0, 0, 1, 1, 0, 0, 1\]/"list": [1, 0, 0, 0.9, 1, 0, 0, 1]/' "$dir/two.json" >"$dir/bad.json"
+expect 1 'transitions: row 1 \(s=0, a=1\) sums to 0.9' "$bilevel" lint "$dir/bad.json"
+
 # The published check values.
 expect 0 'objective +0\.288158' "$bilevel" hypergradient "$dir/rooms.json"
 expect 0 '0 +-0\.147461 +goal \(1,9\)' "$bilevel" hypergradient "$dir/rooms.json"
@@ -81,7 +91,7 @@ sed 's/"discount"/"discuont"/' "$dir/two.json" >"$dir/bad.json"
 expect 2 'contexts\[0\].discuont: Cannot find field' "$bilevel" solve "$dir/bad.json"
 printf '{\n  "num_parameters": 1\n  "sense": 1}' >"$dir/bad.json"
 expect 2 'line 3, column 3' "$bilevel" solve "$dir/bad.json"
-for command in example solve hypergradient pullback check optimize methods health; do
+for command in example lint solve hypergradient pullback check optimize methods health; do
   expect 0 "usage: bilevel $command" "$bilevel" "$command" --help
 done
 

@@ -1,5 +1,6 @@
 """Every call, against answers known by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -105,7 +106,19 @@ def test_methods_health_and_cost(client):
     assert methods.message_bytes == 4 << 20
     assert client.health() == "SERVING"
     assert client.health("bilevel.v1.SolverService") == "SERVING"
-    assert client.estimate_cost(two_state()).bytes > 0
+
+
+def test_lint_names_what_is_wrong_and_what_looks_unintended(client):
+    clean = client.lint(two_state())
+    assert clean.violations == () and clean.advice == () and clean.bytes > 0
+    assert str(clean).startswith("valid; needs about")
+    first = two_state().contexts[0]
+    odd = dataclasses.replace(first, discount=0.0, weight=0.0)
+    found = client.lint(dataclasses.replace(two_state(), contexts=[first, odd]))
+    assert [advice.field for advice in found.advice] == ["problem.contexts[1].discount", "problem.contexts[1].weight"]
+    wrong = client.lint(dataclasses.replace(two_state(), contexts=[dataclasses.replace(first, discount=2.0)]))
+    assert wrong.violations[0].field == "problem.contexts[0].discount"
+    assert str(wrong) == "wrong: problem.contexts[0].discount is 2; must be in [0, 1)"
 
 
 def test_ten_megabytes_of_numbers_cross_without_a_loop(rng):

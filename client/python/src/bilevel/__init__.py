@@ -47,11 +47,12 @@ from bilevel.problem import (
 )
 from bilevel.server import Server
 from bilevel.solution import (
+    Advice,
     Certificate,
     ContextGradient,
-    CostEstimate,
     GradientCheck,
     Hypergradient,
+    Lint,
     LowerLevelCertificate,
     LowerLevelSolution,
     OptimizeResult,

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from bilevel import solution, v1
 from bilevel.arrays import to_array
-from bilevel.errors import BilevelError, Cancelled, from_rpc_error
+from bilevel.errors import BilevelError, Cancelled, InvalidRequest, from_rpc_error
 from bilevel.problem import Problem
-from bilevel.solution import CostEstimate, OptimizeResult, Progress, WarmStart
+from bilevel.solution import OptimizeResult, Progress, WarmStart
 
 # What a reply may need beyond the time limit of its request: queueing and transfer.
 _TIME_LIMIT_SLACK = 10.0
@@ -373,16 +373,24 @@ class Client:
         self._fill(request, parameters, lower_level, time_limit)
         return solution.GradientCheck.from_proto(self.call("CheckGradient", request, timeout))
 
-    def estimate_cost(
+    def lint(
         self, problem: AnyProblem, parameters: Optional[npt.ArrayLike] = None, *, timeout: Optional[float] = None
-    ) -> CostEstimate:
-        """Checks the problem and says what one hyper-gradient (without objectives: one solve) would cost."""
+    ) -> solution.Lint:
+        """What is wrong with the problem, what looks unintended, and what one hyper-gradient would cost.
+
+        Without objectives: one solve. Other errors than a broken rule (too large, no server) are raised.
+        """
         message = _problem(problem)
         with_objective = any(context.objective for context in message.contexts)
         name = "EvaluateHypergradient" if with_objective else "SolveLowerLevel"
         request = v1.METHODS[name].request(problem=message, validate_only=True)
         self._fill(request, parameters, None, None)
-        return CostEstimate.from_proto(self.call(name, request, timeout).estimate)
+        try:
+            estimate = self.call(name, request, timeout).estimate
+        except InvalidRequest as error:
+            return solution.Lint(error.violations, (), float("nan"), float("nan"))
+        advice = tuple(solution.Advice(item.field, item.description) for item in estimate.advice)
+        return solution.Lint((), advice, estimate.bytes, estimate.seconds)
 
     def optimize(
         self,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, Optional, Sequence, Tuple
+from typing import Any, Literal, NamedTuple, Optional, Sequence, Tuple
 
 import numpy.typing as npt
 
 from bilevel import v1
 from bilevel.arrays import FloatArray, from_array, to_array
+from bilevel.errors import FieldViolation
 
 Reason = Literal["CONVERGED", "ITERATION_LIMIT", "TIME_LIMIT", "EVALUATION_LIMIT", "CANCELLED", "DIVERGED"]
 
@@ -263,13 +264,25 @@ class OptimizeResult:
         )
 
 
+class Advice(NamedTuple):
+    """Something that looks unintended although no rule forbids it."""
+
+    field: str  # path from the request
+    description: str
+
+
 @dataclasses.dataclass(frozen=True)
-class CostEstimate:
-    """What a request would cost: peak bytes, and seconds to an order of magnitude."""
+class Lint:
+    """What is wrong with a problem, what looks unintended, and what one hyper-gradient would cost."""
 
-    bytes: float
-    seconds: float
+    violations: Tuple[FieldViolation, ...]  # broken rules; without any the rest is filled
+    advice: Tuple[Advice, ...]
+    bytes: float  # peak memory
+    seconds: float  # to an order of magnitude
 
-    @staticmethod
-    def from_proto(message: Any) -> "CostEstimate":
-        return CostEstimate(message.bytes, message.seconds)
+    def __str__(self) -> str:
+        lines = [f"wrong: {field} {description}" for field, description in self.violations]
+        lines += [f"{field} {description}" for field, description in self.advice]
+        if not self.violations:
+            lines.append(f"valid; needs about {self.bytes / 1e6:.3g} MB and {self.seconds:.2g} s")
+        return "\n".join(lines)

@@ -1,0 +1,153 @@
+#include "core/problem/advice.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/text.h"
+
+namespace bilevel {
+namespace {
+
+// Reward differences of so many temperatures make probabilities of 0 and 1 in double precision within a few steps.
+constexpr double kDwarfed = 1e5;
+constexpr double kDwarfing = 1e-3;
+constexpr double kLongHorizon = 1e4;
+constexpr size_t kNamed = 5;
+
+// "3 states: 1, 4, 9"; the first few of many.
+std::string Name(const char* noun, const std::vector<int>& found) {
+  std::string text = absl::StrCat(found.size(), " ", noun, found.size() == 1 ? ": " : "s: ");
+  for (size_t i = 0; i < std::min(found.size(), kNamed); ++i) absl::StrAppend(&text, i == 0 ? "" : ", ", found[i]);
+  if (found.size() > kNamed) absl::StrAppend(&text, ", ...");
+  return text;
+}
+
+std::vector<int> Unreached(const TabularMdp& mdp) {
+  const int S = mdp.num_states();
+  std::vector<std::vector<uint32_t>> next(static_cast<size_t>(S));
+  mdp.ForEachEntry([&](Eigen::Index row, uint64_t, uint32_t column, double p) {
+    const Eigen::Index s = row / mdp.num_actions();
+    if (p > 0 && column != s) next[static_cast<size_t>(s)].push_back(column);
+  });
+  std::vector<bool> reached(static_cast<size_t>(S), false);
+  std::vector<uint32_t> open;
+  auto reach = [&](uint32_t s) {
+    if (reached[s]) return;
+    reached[s] = true;
+    open.push_back(s);
+  };
+  for (int s = 0; s < S; ++s) {
+    if (mdp.initial_distribution()[s] > 0) reach(static_cast<uint32_t>(s));
+  }
+  while (!open.empty()) {
+    const uint32_t s = open.back();
+    open.pop_back();
+    for (const uint32_t column : next[s]) reach(column);
+  }
+  std::vector<int> result;
+  for (int s = 0; s < S; ++s) {
+    if (!reached[static_cast<size_t>(s)]) result.push_back(s);
+  }
+  return result;
+}
+
+// States whose available actions, at least two, lead nowhere else and never end.
+std::vector<int> Traps(const TabularMdp& mdp) {
+  const int A = mdp.num_actions();
+  Vector staying = Vector::Zero(mdp.num_rows());
+  mdp.ForEachEntry([&](Eigen::Index row, uint64_t, uint32_t column, double p) {
+    if (column == row / A) staying[row] += p;
+  });
+  std::vector<int> result;
+  for (int s = 0; s < mdp.num_states(); ++s) {
+    int actions = 0;
+    bool stays = true;
+    for (Eigen::Index row = Eigen::Index{s} * A; row < (s + Eigen::Index{1}) * A; ++row) {
+      if (!mdp.available(row)) continue;
+      ++actions;
+      stays = stays && staying[row] > 1 - 1e-9;
+    }
+    if (stays && actions > 1) result.push_back(s);
+  }
+  return result;
+}
+
+// Largest difference between rewards of available pairs.
+double Spread(const RegularizedMdp& follower) {
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (Eigen::Index row = 0; row < follower.reward.size(); ++row) {
+    if (!follower.mdp->available(row)) continue;
+    low = std::min(low, follower.reward[row]);
+    high = std::max(high, follower.reward[row]);
+  }
+  return high - low;
+}
+
+void AdviseContext(const BilevelProblem& problem, size_t c, const Vector& x, const Vector& theta,
+                   std::vector<Advice>& advice) {
+  const Context& context = problem.contexts[c];
+  auto add = [&](const char* field, std::string description) {
+    advice.push_back({absl::StrCat("contexts[", c, "].", field), std::move(description)});
+  };
+  if (const std::vector<int> states = Unreached(*context.mdp); !states.empty()) {
+    add("environment.initial_distribution",
+        absl::StrCat("never reaches ", Name("state", states), "; what happens there is without effect on a return"));
+  }
+  if (const std::vector<int> states = Traps(*context.mdp); !states.empty()) {
+    add("environment.transitions",
+        absl::StrCat("no action leaves ", Name("state", states),
+                     "; the follower is paid entropy there for ever. If the episode is over, say so by "
+                     "termination_probability"));
+  }
+  const double spread = Spread(problem.Follower(c, x, theta)), tau = context.temperature;
+  const double horizon = 1 / (1 - context.discount);
+  if (spread > kDwarfed * tau) {
+    add("temperature", absl::StrCat("is ", ToText(tau), " and rewards differ by up to ", ToText(spread),
+                                    "; the policy is close to deterministic, and gradients through it close to 0"));
+  } else if (spread > 0 && spread * horizon < kDwarfing * tau) {
+    add("temperature", absl::StrCat("is ", ToText(tau), " and rewards differ by ", ToText(spread),
+                                    " at most; the policy is close to uniform, whatever the rewards"));
+  }
+  if (context.discount == 0) {
+    add("discount", "is 0; the follower looks at the next reward alone");
+  } else if (horizon >= kLongHorizon) {
+    add("discount", absl::StrCat("is ", ToText(context.discount), ", a horizon of ", ToText(std::round(horizon)),
+                                 " steps; solves may be slow, and values are that many rewards large"));
+  }
+  if (context.weight == 0) add("weight", "is 0; this follower has no say");
+}
+
+// Parameters that move neither a follower's nor the leader's reward.
+std::vector<int> Idle(const BilevelProblem& problem) {
+  ParameterGradient moved(problem.num_parameters);
+  for (const Context& context : problem.contexts) {
+    context.reward.AddInfluence(moved);
+    for (const ObjectiveTerm& term : context.objective) {
+      if (const auto* leader = std::get_if<LeaderReturn>(&term.measure)) leader->reward.AddInfluence(moved);
+    }
+  }
+  // A softmax spreads what moves one entry of its group over all.
+  const Vector influence = problem.map.SpreadInfluence(moved.theta) + moved.x;
+  std::vector<int> result;
+  for (int j = 0; j < problem.num_parameters; ++j) {
+    if (influence[j] == 0) result.push_back(j);
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<Advice> Advise(const BilevelProblem& problem, const Vector& x) {
+  std::vector<Advice> advice;
+  const Vector theta = problem.map.Apply(x);
+  for (size_t c = 0; c < problem.contexts.size(); ++c) AdviseContext(problem, c, x, theta, advice);
+  if (const std::vector<int> parameters = Idle(problem); !parameters.empty()) {
+    advice.push_back({"num_parameters", absl::StrCat("no reward depends on ", Name("parameter", parameters))});
+  }
+  return advice;
+}
+
+}  // namespace bilevel
