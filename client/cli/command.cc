@@ -26,7 +26,7 @@ void GlobalOptions::AddTo(FlagSet& flags) {
 }
 
 std::span<const Command> Commands() {
-  static constexpr std::array<Command, 9> commands = {{
+  static constexpr std::array<Command, 10> commands = {{
       {"example", "print an example problem as JSON", RunExample},
       {"lint", "what is wrong or looks unintended in a problem", RunLint},
       {"solve", "the follower's soft-optimal value and policy", RunSolve},
@@ -34,6 +34,7 @@ std::span<const Command> Commands() {
       {"pullback", "gradients for cotangents of policy, Q and V", RunPullback},
       {"check", "hyper-gradient against finite differences", RunCheck},
       {"optimize", "optimise the leader's parameters", RunOptimize},
+      {"show", "the follower's moves on a map, also as a picture", RunShow},
       {"methods", "what the server can do, and its limits", RunMethods},
       {"health", "whether the server is serving", RunHealth},
   }};

@@ -53,6 +53,7 @@ int RunPullback(GlobalOptions globals, std::span<const std::string> arguments);
 int RunCheck(GlobalOptions globals, std::span<const std::string> arguments);
 int RunOptimize(GlobalOptions globals, std::span<const std::string> arguments);
 int RunLint(GlobalOptions globals, std::span<const std::string> arguments);
+int RunShow(GlobalOptions globals, std::span<const std::string> arguments);
 int RunMethods(GlobalOptions globals, std::span<const std::string> arguments);
 int RunHealth(GlobalOptions globals, std::span<const std::string> arguments);
 

@@ -1,3 +1,4 @@
+#include <fstream>
 #include <iostream>
 
 #include "absl/strings/ascii.h"
@@ -6,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "client/cli/command.h"
 #include "client/cli/interrupt.h"
+#include "client/cli/plot.h"
 #include "client/cli/progress.h"
 #include "client/cli/report.h"
 #include "client/cli/requests.h"
@@ -23,6 +25,7 @@ struct OptimizeFlags {
   std::optional<double> zeta;
   std::string adjoint_step;
   std::uint32_t seed = 0;
+  std::string plot;
   bool progress = false;
   bool policies = false;
 
@@ -37,6 +40,8 @@ struct OptimizeFlags {
     flags.Add("zeta", &zeta, "NUMBER", "m-sobirl: step of the adjoint; default: automatic");
     flags.Add("seed", &seed, "N", "seed of what a method draws; default 0");
     flags.Add("progress", &progress, "show progress even where standard error is no terminal");
+    flags.Add("plot", &plot, "FILE",
+              "write an SVG of objective, |h| and proven error bound against iterations; certifies every iteration");
     flags.Add("policies", &policies, "with --json: the policies too");
   }
 };
@@ -61,6 +66,10 @@ absl::Status Fill(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
   if (flags.max_evaluations) request.set_max_evaluations(*flags.max_evaluations);
   request.set_seed(flags.seed);
   request.set_return_policies(flags.policies);
+  if (!flags.plot.empty()) {
+    request.set_return_history(true);
+    request.set_certify_progress(true);
+  }
   const std::string method = absl::StrReplaceAll(flags.method, {{"_", "-"}});
   if (method == "m-sobirl") return FillMSobirl(flags, *request.mutable_m_sobirl());
   if (method != "projected-gradient") {
@@ -121,7 +130,14 @@ void PrintBestSoFar(const v1::OptimizeProgress& progress, const std::string& rea
   }
 }
 
-int Follow(OptimizeStream stream, ProgressLine line, bool json) {
+absl::Status WritePlot(const std::string& file, const v1::OptimizeResult& result) {
+  std::ofstream out(file);
+  out << PlotHistory(result.history());
+  out.close();
+  return out ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat(file, " cannot be written"));
+}
+
+int Follow(OptimizeStream stream, ProgressLine line, const std::string& plot, bool json) {
   const OnInterrupt cancel([&stream] { stream.Cancel(); });
   std::optional<v1::OptimizeProgress> last;
   for (const absl::StatusOr<v1::OptimizeEvent>& event : stream) {
@@ -137,7 +153,11 @@ int Follow(OptimizeStream stream, ProgressLine line, bool json) {
       PrintBestSoFar(*last, absl::StatusCodeToString(event.status().code()), json);
       return absl::IsCancelled(event.status()) ? kExitNotConverged : Fail(event.status());
     }
-    return event->has_estimate() ? PrintEstimate(event->estimate(), json) : PrintResult(event->result(), json);
+    if (event->has_estimate()) return PrintEstimate(event->estimate(), json);
+    const int exit = PrintResult(event->result(), json);
+    if (plot.empty()) return exit;
+    const absl::Status plotted = WritePlot(plot, event->result());
+    return plotted.ok() ? exit : UsageError(plotted);
   }
   return kExitFailed;
 }
@@ -163,7 +183,7 @@ int RunOptimize(GlobalOptions globals, std::span<const std::string> arguments) {
   const absl::StatusOr<BilevelClient> client = Connect(globals);
   if (!client.ok()) return UsageError(client.status());
   const auto when = optimize_flags.progress ? ProgressLine::When::kAlways : ProgressLine::When::kOnTerminal;
-  return Follow(client->Optimize(request), ProgressLine(when, request), globals.json);
+  return Follow(client->Optimize(request), ProgressLine(when, request), optimize_flags.plot, globals.json);
 }
 
 }  // namespace bilevel::client

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -41,6 +42,22 @@ int NextState(int state, const FourRoomsCell& move) {
   return next < 0 ? state : next;
 }
 
+void FillGrid(v1::GridLayout& grid) {
+  grid.set_rows(kFourRoomsSize);
+  grid.set_cols(kFourRoomsSize);
+  std::vector<std::uint32_t> cells;
+  for (const FourRoomsCell& cell : FourRoomsCells()) {
+    cells.push_back(static_cast<std::uint32_t>(cell.row * kFourRoomsSize + cell.col));
+  }
+  *grid.mutable_cells() = MakeArray(cells, {NumStates()});
+  std::vector<double> moves;
+  for (const FourRoomsCell& move : kMoves) {
+    moves.push_back(move.row);
+    moves.push_back(move.col);
+  }
+  *grid.mutable_moves() = MakeArray(moves, {kActions, 2});
+}
+
 v1::Environment MakeEnvironment(int goal) {
   SparseRows transitions(NumStates() * kActions, NumStates());
   std::vector<double> termination(static_cast<std::size_t>(NumStates()) * kActions, 0.0);
@@ -65,6 +82,7 @@ v1::Environment MakeEnvironment(int goal) {
   *environment.mutable_transitions() = transitions.ToMatrix();
   *environment.mutable_termination_probability() = MakeArray(termination, {NumStates(), kActions});
   *environment.mutable_initial_distribution() = MakeArray(start, {NumStates()});
+  FillGrid(*environment.mutable_grid());
   return environment;
 }
 

@@ -77,9 +77,19 @@ absl::StatusOr<ParametricReward> ParametricReward::Create(Eigen::Index num_rows,
 
 Vector ParametricReward::Evaluate(const Vector& x, const Vector& theta) const {
   Vector r = base_;
+  AddIncentive(x, theta, r);
+  return r;
+}
+
+Vector ParametricReward::EvaluateIncentive(const Vector& x, const Vector& theta) const {
+  Vector r = Vector::Zero(base_.size());
+  AddIncentive(x, theta, r);
+  return r;
+}
+
+void ParametricReward::AddIncentive(const Vector& x, const Vector& theta, Vector& r) const {
   if (features_.nonZeros() != 0) r += features_ * theta;
   if (has_quadratic()) r += x.dot(matrix_ * x) * coefficient_;
-  return r;
 }
 
 Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta, const Vector& theta_rounding) const {

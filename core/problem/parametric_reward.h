@@ -59,6 +59,9 @@ class ParametricReward {
   // r [S*A].
   Vector Evaluate(const Vector& x, const Vector& theta) const;
 
+  // What x adds to the base, [S*A].
+  Vector EvaluateIncentive(const Vector& x, const Vector& theta) const;
+
   // Bound on the rounding error of Evaluate, and on what errors of theta of at most theta_rounding do to it, [S*A].
   Vector BoundRounding(const Vector& x, const Vector& theta, const Vector& theta_rounding) const;
 
@@ -79,6 +82,7 @@ class ParametricReward {
  private:
   ParametricReward() = default;
   bool has_quadratic() const { return coefficient_.size() != 0; }
+  void AddIncentive(const Vector& x, const Vector& theta, Vector& r) const;
 
   Vector base_;
   SparseRows features_;

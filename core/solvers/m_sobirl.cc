@@ -58,7 +58,8 @@ class Solver {
         best_x_ = x_;
         best_h_ = h;
       }
-      reporter_.MaybeReport(iterations_, [this] { return MakeProgress(); });
+      ReportIteration(
+          iterations_, [this] { return MakeProgress(); }, reporter_, options_.record_history ? &history_ : nullptr);
       if (iterations_ == 0) first_h_norm_ = h_norm_;
       if (!std::isfinite(h_norm_) || !std::isfinite(objective_) ||
           h_norm_ > kDivergence * std::max(1.0, first_h_norm_)) {
@@ -221,7 +222,13 @@ class Solver {
   }
 
   Progress MakeProgress() const {
-    return {iterations_, Evaluations(), objective_, h_norm_, best_objective_, best_x_, std::nullopt};
+    Progress progress{iterations_, Evaluations(), objective_, h_norm_, best_objective_, best_x_, std::nullopt};
+    if (options_.certify_progress) {
+      WarmStart start;
+      for (const Follower& follower : followers_) start.values.push_back(follower.value);
+      progress.certificate = CertifyForProgress(problem_, x_, options_.lower_level, start, interrupt_);
+    }
+    return progress;
   }
 
   // Every step evaluates one direction; exact evaluations come on top.
@@ -312,6 +319,7 @@ class Solver {
     }
     result.termination = ConvergedAfterAll(result.best, options_, std::move(termination_));
     result.iterations = iterations_;
+    result.history = std::move(history_).Take();
     result.evaluations = Evaluations();
     result.notes = std::move(notes_);
     result.warm_start = Evaluator().warm_start();
@@ -332,6 +340,7 @@ class Solver {
   int iterations_ = 0, exact_evaluations_ = 0;
   std::vector<std::string> notes_;
   Termination termination_;
+  History history_;
 };
 
 }  // namespace

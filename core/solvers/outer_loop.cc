@@ -45,6 +45,25 @@ void ProgressReporter::MaybeRepeat() {
   sink_(progress_);
 }
 
+void History::Add(const Progress& progress) {
+  const double bound = progress.certificate.has_value() ? progress.certificate->error_bound : Certificate().error_bound;
+  entries_.push_back({progress.iteration, progress.evaluations, progress.objective, progress.gradient_norm, bound});
+  if (entries_.size() <= kMaxEntries) return;
+  stride_ *= 2;
+  std::erase_if(entries_, [this](const IterationStats& entry) { return !Due(entry.iteration); });
+}
+
+void ReportIteration(int iteration, const std::function<Progress()>& make, ProgressReporter& reporter,
+                     History* history) {
+  std::optional<Progress> made;
+  const auto once = [&] {
+    if (!made.has_value()) made = make();
+    return *made;
+  };
+  reporter.MaybeReport(iteration, once);
+  if (history != nullptr && history->Due(iteration)) history->Add(once());
+}
+
 absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, HypergradientEvaluator& evaluator,
                                            const Interrupt& interrupt) {
   const std::optional<StopReason> stopped = interrupt.Check();
@@ -65,6 +84,15 @@ absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, Hypergradien
   }
   best.termination = {StopReason::kTimeLimit, "no time was left to certify this point; its error bounds are infinite"};
   return best;
+}
+
+std::optional<Certificate> CertifyForProgress(const BilevelProblem& problem, const Vector& x,
+                                              const LowerLevelOptions& options, const WarmStart& start,
+                                              const Interrupt& interrupt) {
+  const absl::StatusOr<HypergradientPoint> point =
+      HypergradientEvaluator(problem, options, start).EvaluateCertified(x, interrupt);
+  if (!point.ok()) return std::nullopt;
+  return point->certificate;
 }
 
 Termination ConvergedAfterAll(const HypergradientPoint& best, const OuterOptions& options, Termination termination) {

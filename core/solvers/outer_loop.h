@@ -24,6 +24,10 @@ struct OuterOptions {
   // Affects the answer: evaluations of gradient or objective, >= 1; unset means no limit. The certification of the
   // best point counts and has its place kept free; 1 certifies the start.
   std::optional<int> max_evaluations;
+  // Affects only the cost: progress and history carry a full certificate of the current x.
+  bool certify_progress = false;
+  // The result holds its history.
+  bool record_history = false;
   // Inner solves.
   LowerLevelOptions lower_level;
   WarmStart warm_start;
@@ -39,7 +43,8 @@ struct Progress {
   double gradient_norm = kUnknown;  // of the projected gradient map; for M-SoBiRL of its direction h
   double best_objective = kUnknown;
   Vector best_parameters;
-  std::optional<Certificate> certificate;  // for methods with exact gradients, at the current x: backward errors
+  // At the current x. For methods with exact gradients: backward errors; with certify_progress, for all: everything.
+  std::optional<Certificate> certificate;
 
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 };
@@ -75,6 +80,33 @@ class ProgressReporter {
   Progress progress_;                      // as last reported
 };
 
+struct IterationStats {
+  int iteration = 0;
+  int evaluations = 0;
+  double objective = 0;
+  double gradient_norm = 0;
+  double error_bound = 0;  // infinite when not certified
+};
+
+// The iterations of a run: all of the first kMaxEntries, then every 2nd, 4th, ..., so that no more are kept.
+class History {
+ public:
+  static constexpr size_t kMaxEntries = 4096;
+
+  bool Due(int iteration) const { return iteration % stride_ == 0; }
+  // iteration: due, and greater than the last one.
+  void Add(const Progress& progress);
+  std::vector<IterationStats> Take() && { return std::move(entries_); }
+
+ private:
+  std::vector<IterationStats> entries_;
+  int stride_ = 1;
+};
+
+// What a method does once an iteration: reports it when that is due, and notes it in the history when there is one.
+void ReportIteration(int iteration, const std::function<Progress()>& make, ProgressReporter& reporter,
+                     History* history);
+
 struct OuterResult {
   HypergradientPoint best;  // certified
   Termination termination;
@@ -82,6 +114,7 @@ struct OuterResult {
   int evaluations = 0;
   std::vector<std::string> notes;  // what the method did on its own account
   WarmStart warm_start;
+  std::vector<IterationStats> history;  // on request
 };
 
 // The best point with its certificates, for the end of a method that stopped for `reason`. When time is over the
@@ -90,6 +123,12 @@ struct OuterResult {
 inline constexpr std::chrono::milliseconds kCertificationGrace{150};
 absl::StatusOr<HypergradientPoint> Certify(HypergradientPoint best, HypergradientEvaluator& evaluator,
                                            const Interrupt& interrupt);
+
+// The certificate of x for a progress report, by an evaluator of its own, so that reports, which come by the clock,
+// change nothing of the run. Nothing when it fails.
+std::optional<Certificate> CertifyForProgress(const BilevelProblem& problem, const Vector& x,
+                                              const LowerLevelOptions& options, const WarmStart& start,
+                                              const Interrupt& interrupt);
 
 // What the certified best point says of why the method stopped: CONVERGED when it meets the tolerance although a limit
 // came first.

@@ -36,7 +36,8 @@ class Solver {
     best_ = current_;
     step_ = method_.step_size.value_or(1 / std::max(current_.gradient.norm(), 1e-12));
     while (true) {
-      reporter_.MaybeReport(iterations_, [this] { return MakeProgress(); });
+      ReportIteration(
+          iterations_, [this] { return MakeProgress(); }, reporter_, options_.record_history ? &history_ : nullptr);
       if (Finished()) break;
       ASSIGN_OR_RETURN(const bool moved, Step());
       if (!moved) break;
@@ -49,8 +50,14 @@ class Solver {
   double Signed(const HypergradientPoint& point) const { return problem_.sign() * point.objective; }
 
   Progress MakeProgress() const {
-    return {iterations_, evaluator_.evaluations(), current_.objective, current_.gradient_norm, best_.objective,
-            best_.x,     current_.certificate};
+    Progress progress{
+        iterations_, evaluator_.evaluations(), current_.objective, current_.gradient_norm, best_.objective,
+        best_.x,     current_.certificate};
+    if (options_.certify_progress) {
+      progress.certificate =
+          CertifyForProgress(problem_, current_.x, options_.lower_level, evaluator_.warm_start(), interrupt_);
+    }
+    return progress;
   }
 
   bool BudgetLeft() const {
@@ -131,6 +138,7 @@ class Solver {
     ASSIGN_OR_RETURN(result.best, Certify(std::move(last ? current_ : best_), evaluator_, interrupt_));
     result.termination = ConvergedAfterAll(result.best, options_, std::move(termination_));
     result.iterations = iterations_;
+    result.history = std::move(history_).Take();
     result.evaluations = evaluator_.evaluations();
     result.warm_start = evaluator_.warm_start();
     return result;
@@ -146,6 +154,7 @@ class Solver {
   double step_ = 0;
   int iterations_ = 0;
   Termination termination_;
+  History history_;
 };
 
 }  // namespace

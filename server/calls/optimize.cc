@@ -26,6 +26,14 @@ void EncodeResult(const v1::OptimizeRequest& request, const BilevelProblem& prob
   result->set_method(name.data(), name.size());
   result->set_seed(request.seed());
   result->mutable_notes()->Add(outcome.notes.begin(), outcome.notes.end());
+  for (const IterationStats& stats : outcome.history) {
+    v1::IterationStats* entry = result->add_history();
+    entry->set_iteration(stats.iteration);
+    entry->set_evaluations(stats.evaluations);
+    entry->set_objective(stats.objective);
+    entry->set_gradient_norm(stats.gradient_norm);
+    entry->set_error_bound(stats.error_bound);
+  }
 }
 
 }  // namespace

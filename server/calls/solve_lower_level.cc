@@ -2,6 +2,7 @@
 #include "core/mdp/follower_error.h"
 #include "server/calls/calls.h"
 #include "server/convert/advice.h"
+#include "server/convert/array.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
@@ -41,7 +42,13 @@ absl::Status SolveLowerLevel(const v1::SolveLowerLevelRequest& request, const Ru
     system.SetPolicy(solution.backup.pi);
     const FollowerError error = BoundFollowerError(follower, solution, system, interrupt);
     termination = Worse(termination, solution.termination);
-    EncodeSolution(context, solution, error, counters, arrays, response->add_contexts());
+    v1::LowerLevelSolution* message = response->add_contexts();
+    EncodeSolution(context, solution, error, counters, arrays, message);
+    if (request.return_reward()) {
+      const int64_t states = context.mdp->num_states(), actions = context.mdp->num_actions();
+      EncodeReals(follower.reward, {states, actions}, message->mutable_reward());
+      EncodeReals(context.reward.EvaluateIncentive(x, theta), {states, actions}, message->mutable_incentive());
+    }
   }
   EncodeTermination(termination, response->mutable_termination());
   run.AddServerStop(response->mutable_termination());

@@ -1,9 +1,11 @@
 #include "server/convert/environment.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
@@ -33,6 +35,32 @@ absl::Status OnTheWire(const absl::Status& status) {
   const auto violation = GetFieldViolation(status);
   if (!violation.has_value() || !violation->field.starts_with(kPrefix)) return status;
   return FieldError("transitions.sparse." + violation->field.substr(kPrefix.size()), violation->description);
+}
+
+constexpr int kMaxGridExtent = 10'000;
+
+absl::Status CheckExtent(const char* name, int value) {
+  if (value >= 1 && value <= kMaxGridExtent) return absl::OkStatus();
+  return FieldError(name, absl::StrCat("is ", value, "; must be in [1, ", kMaxGridExtent, "]"));
+}
+
+// Nothing of it reaches core: pictures are drawn by clients.
+absl::Status CheckGrid(const v1::GridLayout& grid, const EnvironmentSize& size) {
+  RETURN_IF_ERROR(CheckExtent("rows", grid.rows()));
+  RETURN_IF_ERROR(CheckExtent("cols", grid.cols()));
+  const int64_t states[] = {size.states};
+  RETURN_IF_ERROR(InField("cells", CheckShape(grid.cells(), states)));
+  ASSIGN_OR_RETURN(std::vector<uint32_t> cells, InField("cells", DecodeIndexList<uint32_t>(grid.cells())));
+  std::sort(cells.begin(), cells.end());
+  const int64_t count = int64_t{grid.rows()} * grid.cols();
+  if (cells.back() >= count) {
+    return FieldError("cells", absl::StrCat("hold ", cells.back(), "; must be < rows * cols = ", count));
+  }
+  if (const auto twice = std::adjacent_find(cells.begin(), cells.end()); twice != cells.end()) {
+    return FieldError("cells", absl::StrCat("hold ", *twice, " twice; no two states may share a cell"));
+  }
+  if (!grid.has_moves()) return absl::OkStatus();
+  return InField("moves", DecodeReals(grid.moves(), {size.actions, 2}).status());
 }
 
 bool SameMatrix(const v1::Matrix& a, const v1::Matrix& b) {
@@ -81,6 +109,7 @@ absl::StatusOr<TabularMdp> DecodeEnvironment(const v1::Environment& environment,
     ASSIGN_OR_RETURN(spec.initial_distribution,
                      InField("initial_distribution", DecodeReals(environment.initial_distribution(), {size.states})));
   }
+  if (environment.has_grid()) RETURN_IF_ERROR(InField("grid", CheckGrid(environment.grid(), size)));
   absl::StatusOr<TabularMdp> mdp = TabularMdp::Create(std::move(spec));
   if (!mdp.ok()) return OnTheWire(mdp.status());
   return mdp;

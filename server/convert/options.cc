@@ -138,6 +138,8 @@ absl::StatusOr<OuterOptions> DecodeOuter(const v1::OptimizeRequest& request) {
   if (request.progress_every() < 0) {
     return FieldError("progress_every", absl::StrCat("is ", request.progress_every(), "; must be >= 0"));
   }
+  result.certify_progress = request.certify_progress();
+  result.record_history = request.return_history();
   ASSIGN_OR_RETURN(result.lower_level, DecodeLowerLevel(request.lower_level()));
   RETURN_IF_ERROR(result.Validate());
   return result;

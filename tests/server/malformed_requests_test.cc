@@ -83,6 +83,17 @@ Call OfEnvironment(const std::function<void(v1::Environment&)>& spoil) {
   return OfContext([spoil](v1::Context& context) { spoil(*context.mutable_environment()); });
 }
 
+// A map of 2 x 3 cells to begin with.
+Call OfGrid(const std::function<void(v1::GridLayout&)>& spoil) {
+  return OfEnvironment([spoil](v1::Environment& environment) {
+    v1::GridLayout& grid = *environment.mutable_grid();
+    grid.set_rows(2);
+    grid.set_cols(3);
+    *grid.mutable_cells() = Indices({0, 5});
+    spoil(grid);
+  });
+}
+
 Call OfSparse(const std::function<void(v1::SparseMatrix&)>& spoil) {
   return OfEnvironment(
       [spoil](v1::Environment& environment) { spoil(*environment.mutable_transitions()->mutable_sparse()); });
@@ -282,6 +293,26 @@ std::vector<Case> EnvironmentCases() {
          *m.mutable_initial_distribution() = Reals({0.5, 0.5, 0});
        }),
        kInvalid, env + "initial_distribution", "has 3", "must have [2]"},
+      {"grid without rows", OfEnvironment([](auto& m) { m.mutable_grid()->set_cols(2); }), kInvalid, env + "grid.rows",
+       "is 0", "[1, 10000]"},
+      {"grid without cells", OfGrid([](auto& m) { m.clear_cells(); }), kInvalid, env + "grid.cells", "has 0",
+       "must have [2]"},
+      {"grid cell outside", OfGrid([](auto& m) {
+         *m.mutable_cells() = Indices({0, 6});
+       }),
+       kInvalid, env + "grid.cells", "hold 6", "rows * cols = 6"},
+      {"grid cell twice", OfGrid([](auto& m) {
+         *m.mutable_cells() = Indices({3, 3});
+       }),
+       kInvalid, env + "grid.cells", "hold 3 twice", "no two states"},
+      {"grid moves too short", OfGrid([](auto& m) {
+         *m.mutable_moves() = Reals({1, 0});
+       }),
+       kInvalid, env + "grid.moves", "has 2", "must have [2, 2]"},
+      {"grid moves not a number", OfGrid([](auto& m) {
+         *m.mutable_moves() = Reals({1, 0, kNan, 0});
+       }),
+       kInvalid, env + "grid.moves", "entry 2 is nan", "finite"},
   };
 }
 

@@ -105,6 +105,21 @@ TEST(SolverService, TwoStatesAreAsByHand) {
   EXPECT_GT(info.start_time().seconds(), 1'600'000'000);
 }
 
+TEST(SolverService, RewardsAndIncentivesComeBackOnRequest) {
+  Loopback loopback;
+  v1::SolveLowerLevelRequest request;
+  *request.mutable_problem() = client::TwoState();
+  *request.mutable_problem()->mutable_contexts(0)->mutable_reward()->mutable_base() =
+      client::MakeArray(std::vector<double>{1, 2, 3, 4});
+  *request.mutable_parameters() = client::MakeArray(std::vector<double>{0.25});
+  request.set_return_reward(true);
+  v1::SolveLowerLevelResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(loopback.stub().SolveLowerLevel(&context, request, &response).ok());
+  EXPECT_EQ(client::ToVector(response.contexts(0).reward()).value(), (std::vector<double>{1, 2, 3.25, 4.25}));
+  EXPECT_EQ(client::ToVector(response.contexts(0).incentive()).value(), (std::vector<double>{0, 0, 0.25, 0.25}));
+}
+
 TEST(SolverService, FourRoomsIsAsPublished) {
   Loopback loopback;
   v1::EvaluateHypergradientRequest request;

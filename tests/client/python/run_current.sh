@@ -10,7 +10,7 @@ if [[ ! -f $environment/complete ]]; then
   rm -rf "$environment"
   /usr/bin/python3 -m venv "$environment"
   if ! "$environment/bin/pip" install --quiet --disable-pip-version-check --timeout 15 --retries 1 \
-    grpcio grpcio-tools protobuf numpy scipy jax gymnasium pytest tqdm setuptools wheel; then
+    grpcio grpcio-tools protobuf numpy scipy jax gymnasium matplotlib pytest tqdm setuptools wheel; then
     echo "SKIPPED: PyPI cannot be reached, so JAX, Gymnasium and the current grpcio were not tried"
     exit 77
   fi

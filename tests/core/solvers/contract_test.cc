@@ -140,6 +140,40 @@ TEST_P(MethodContract, ReportsTheStartWhileTheFirstEvaluationLasts) {
   }
 }
 
+TEST_P(MethodContract, CertifiedProgressBoundsTheGradientAndChangesNothing) {
+  const BilevelProblem problem = Build(DrawMatching(14));
+  const OuterResult plain = Run(problem, {.max_iterations = 3});
+  std::vector<Progress> seen;
+  ProgressReporter reporter([&](const Progress& p) { seen.push_back(p); }, 1);
+  const OuterResult certified =
+      Run(problem, {.max_iterations = 3, .certify_progress = true, .record_history = true}, {}, reporter);
+  EXPECT_EQ(certified.best.x, plain.best.x);
+  EXPECT_EQ(certified.evaluations, plain.evaluations);
+  for (const Progress& progress : seen) {
+    ASSERT_TRUE(progress.certificate.has_value());
+    EXPECT_GT(progress.certificate->error_bound, 0);
+    EXPECT_LT(progress.certificate->error_bound, 1e-8);
+  }
+  ASSERT_EQ(certified.history.size(), seen.size());
+  for (size_t i = 0; i < seen.size(); ++i) {
+    EXPECT_EQ(certified.history[i].iteration, static_cast<int>(i));
+    EXPECT_EQ(certified.history[i].objective, seen[i].objective);
+    EXPECT_EQ(certified.history[i].error_bound, seen[i].certificate->error_bound);
+  }
+  EXPECT_TRUE(plain.history.empty());
+}
+
+TEST(History, KeepsEveryIterationThenEverySecondAndSoOn) {
+  History history;
+  for (int i = 0; i <= 20'000; ++i) {
+    if (history.Due(i)) history.Add({.iteration = i, .best_parameters = {}, .certificate = {}});
+  }
+  const std::vector<IterationStats> entries = std::move(history).Take();
+  EXPECT_LE(entries.size(), History::kMaxEntries);
+  EXPECT_GT(entries.size(), History::kMaxEntries / 2);
+  for (size_t i = 0; i < entries.size(); ++i) EXPECT_EQ(entries[i].iteration, static_cast<int>(8 * i));
+}
+
 TEST_P(MethodContract, SmallGradientsOfAnUnsolvedFollowerAreNoConvergence) {
   const BilevelProblem problem = Build(DrawMatching(13));
   OuterOptions options{.gradient_tolerance = 1e3, .max_iterations = 2};

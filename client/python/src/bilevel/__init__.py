@@ -29,7 +29,7 @@ from bilevel.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from bilevel.mdp import Csr, Mdp
+from bilevel.mdp import Csr, Grid, Mdp
 from bilevel.problem import (
     L1,
     Box,
@@ -51,6 +51,7 @@ from bilevel.solution import (
     Certificate,
     ContextGradient,
     GradientCheck,
+    History,
     Hypergradient,
     Lint,
     LowerLevelCertificate,

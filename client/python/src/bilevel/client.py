@@ -263,6 +263,7 @@ class Client:
         *,
         return_q: bool = False,
         return_log_policy: bool = False,
+        return_reward: bool = False,
         lower_level: Optional[LowerLevelOptions] = None,
         warm_start: Optional[WarmStart] = None,
         time_limit: Optional[float] = None,
@@ -270,7 +271,10 @@ class Client:
     ) -> Tuple[solution.LowerLevelSolution, ...]:
         """The follower's soft-optimal value and policy at x, one for each context."""
         request = v1.SolveLowerLevelRequest(
-            problem=_problem(problem), return_q=return_q, return_log_policy=return_log_policy
+            problem=_problem(problem),
+            return_q=return_q,
+            return_log_policy=return_log_policy,
+            return_reward=return_reward,
         )
         self._fill(request, parameters, lower_level, time_limit, warm_start)
         response = self.call("SolveLowerLevel", request, timeout)
@@ -402,6 +406,8 @@ class Client:
         max_iterations: Optional[int] = None,
         max_evaluations: Optional[int] = None,
         progress_every: int = 0,
+        certify_progress: bool = False,
+        return_history: bool = False,
         seed: int = 0,
         return_policies: bool = False,
         return_warm_start: bool = False,
@@ -422,6 +428,8 @@ class Client:
             max_iterations=max_iterations,
             max_evaluations=max_evaluations,
             progress_every=progress_every,
+            certify_progress=certify_progress,
+            return_history=return_history,
             seed=seed,
             return_policies=return_policies,
             return_warm_start=return_warm_start,

@@ -61,6 +61,27 @@ def matrix_from_proto(message: Any) -> Any:
     )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the states lie on a map, for pictures; without effect on any answer."""
+
+    rows: int
+    cols: int
+    cells: npt.ArrayLike  # [S], row * cols + col
+    moves: Optional[npt.ArrayLike] = None  # [A, 2]: (rows down, columns right) of each action
+
+    def to_proto(self) -> Any:
+        message = v1.GridLayout(rows=self.rows, cols=self.cols, cells=to_array(self.cells, "u4"))
+        if self.moves is not None:
+            message.moves.CopyFrom(to_array(np.asarray(self.moves, dtype=np.float64)))
+        return message
+
+    @staticmethod
+    def from_proto(message: Any) -> "Grid":
+        moves = from_array(message.moves).reshape(-1, 2) if message.HasField("moves") else None
+        return Grid(message.rows, message.cols, from_array(message.cells), moves)
+
+
 # {state: {action: {next state: probability}}}; states and actions are numbers.
 Table = Mapping[int, Mapping[int, Mapping[int, float]]]
 
@@ -81,6 +102,7 @@ class Mdp:
     num_actions: int = 0
     # [S, A]: the reward that the environment came with, if any; for Reward(base=mdp.reward), not used by itself.
     reward: Optional[FloatArray] = None
+    grid: Optional[Grid] = None
 
     def __post_init__(self) -> None:
         if is_sparse(self.transitions):
@@ -118,6 +140,8 @@ class Mdp:
             message.available_actions.CopyFrom(to_array(np.asarray(self.available_actions, dtype=bool), "u1"))
         if self.initial_distribution is not None:
             message.initial_distribution.CopyFrom(to_array(self.initial_distribution))
+        if self.grid is not None:
+            message.grid.CopyFrom(self.grid.to_proto())
         return message
 
     def to_proto(self) -> Any:
@@ -151,6 +175,7 @@ class Mdp:
             available_actions=None if mask is None else mask.astype(bool),
             initial_distribution=optional("initial_distribution", S),
             num_actions=A,
+            grid=Grid.from_proto(message.grid) if message.HasField("grid") else None,
         )
 
     @staticmethod
@@ -195,7 +220,18 @@ class Mdp:
         if start is not None:
             start = np.asarray(start, dtype=np.float64) / np.sum(start)
         mdp = _from_entries(num_states, num_actions, entries, listed, start)
-        return dataclasses.replace(mdp, reward=reward)
+        return dataclasses.replace(mdp, reward=reward, grid=_gymnasium_grid(base, num_states, num_actions))
+
+
+def _gymnasium_grid(base: Any, num_states: int, num_actions: int) -> Optional[Grid]:
+    """Of FrozenLake and CliffWalking, whose states are the cells of a map, row by row."""
+    shape = getattr(base, "shape", None) or getattr(getattr(base, "desc", None), "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] * shape[1] != num_states or num_actions != 4:
+        return None
+    left, down, right, up = (0, -1), (1, 0), (0, 1), (-1, 0)
+    # FrozenLake numbers its actions left, down, right, up; CliffWalking up, right, down, left.
+    moves = (left, down, right, up) if hasattr(base, "desc") else (up, right, down, left)
+    return Grid(int(shape[0]), int(shape[1]), np.arange(num_states), moves)
 
 
 def _from_entries(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import numpy.typing as npt
 
 from bilevel import v1
@@ -69,6 +70,8 @@ class LowerLevelSolution:
     policy: Optional[FloatArray]  # pi, [S, A]
     q: Optional[FloatArray]  # [S, A]; NaN where the action is not available
     log_policy: Optional[FloatArray]  # [S, A]
+    reward: Optional[FloatArray]  # r(s, a; x), [S, A]
+    incentive: Optional[FloatArray]  # what x adds to it, [S, A]
     method: str  # sweeps, newton_direct, newton_krylov
     sweeps: int
     certificate: LowerLevelCertificate
@@ -85,6 +88,8 @@ class LowerLevelSolution:
             policy=optional("policy"),
             q=optional("q"),
             log_policy=optional("log_policy"),
+            reward=optional("reward"),
+            incentive=optional("incentive"),
             method=v1.LowerLevelMethod(message.method).name[len("LOWER_LEVEL_METHOD_") :].lower(),
             sweeps=message.sweeps,
             certificate=LowerLevelCertificate.from_proto(message.certificate),
@@ -240,6 +245,25 @@ class Progress:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class History:
+    """The iterations of a run; of more than 4096 every 2nd, 4th, ..."""
+
+    iterations: npt.NDArray[np.int64]
+    objective: FloatArray
+    gradient_norm: FloatArray  # |h|
+    error_bound: FloatArray  # of the exact hyper-gradient; infinite without certify_progress
+
+    @staticmethod
+    def from_proto(entries: Any) -> "History":
+        return History(
+            np.array([entry.iteration for entry in entries], dtype=np.int64),
+            np.array([entry.objective for entry in entries], dtype=np.float64),
+            np.array([entry.gradient_norm for entry in entries], dtype=np.float64),
+            np.array([entry.error_bound for entry in entries], dtype=np.float64),
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class OptimizeResult:
     """The best point found, certified."""
 
@@ -250,6 +274,7 @@ class OptimizeResult:
     method: str
     seed: int
     notes: Tuple[str, ...]
+    history: Optional[History]  # on request
 
     @staticmethod
     def from_proto(message: Any) -> "OptimizeResult":
@@ -261,6 +286,7 @@ class OptimizeResult:
             method=message.method,
             seed=message.seed,
             notes=tuple(message.notes),
+            history=History.from_proto(message.history) if message.history else None,
         )
 
 
