@@ -114,8 +114,20 @@ def _is_loopback(target: str) -> bool:
     return target.startswith("[::1]") or host == "localhost" or re.fullmatch(r"127\.[0-9.]*", host) is not None
 
 
-def _problem(problem: AnyProblem) -> Any:
-    return problem.to_proto() if isinstance(problem, Problem) else problem
+def _serialize(request: Any) -> bytes:
+    return request if isinstance(request, bytes) else bytes(request.SerializeToString())
+
+
+def _wire(problem: AnyProblem, request: Any) -> bytes:
+    """A request as it is sent: its `problem`, field 1 of every request, then the rest.
+
+    A Problem is serialised once, so that many requests cost little.
+    """
+    if isinstance(problem, Problem):
+        field = problem.to_wire_field()
+    else:
+        field = v1.SolveLowerLevelRequest(problem=problem).SerializeToString()
+    return bytes(field + request.SerializeToString())
 
 
 class Client:
@@ -171,7 +183,7 @@ class Client:
         self._calls = {
             name: (self._channel.unary_stream if method.server_streaming else self._channel.unary_unary)(
                 method.path,
-                request_serializer=method.request.SerializeToString,
+                request_serializer=_serialize,
                 response_deserializer=method.response.FromString,
             )
             for name, method in v1.METHODS.items()
@@ -187,10 +199,14 @@ class Client:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def call(self, name: str, request: Any, timeout: Optional[float] = None) -> Any:
-        """Any unary call of SolverService with messages of bilevel.v1, for what the other methods do not say."""
+    def call(self, name: str, request: Any, timeout: Optional[float] = None, problem: Optional[AnyProblem] = None) -> Any:
+        """Any unary call of SolverService with messages of bilevel.v1, for what the other methods do not say.
+
+        With `problem`, that is the request's problem.
+        """
+        deadline = self._deadline(request, timeout, self._timeout)
         try:
-            return self._calls[name](request, timeout=self._deadline(request, timeout, self._timeout))
+            return self._calls[name](request if problem is None else _wire(problem, request), timeout=deadline)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
 
@@ -271,13 +287,10 @@ class Client:
     ) -> Tuple[solution.LowerLevelSolution, ...]:
         """The follower's soft-optimal value and policy at x, one for each context."""
         request = v1.SolveLowerLevelRequest(
-            problem=_problem(problem),
-            return_q=return_q,
-            return_log_policy=return_log_policy,
-            return_reward=return_reward,
+            return_q=return_q, return_log_policy=return_log_policy, return_reward=return_reward
         )
         self._fill(request, parameters, lower_level, time_limit, warm_start)
-        response = self.call("SolveLowerLevel", request, timeout)
+        response = self.call("SolveLowerLevel", request, timeout, problem)
         return tuple(solution.LowerLevelSolution.from_proto(context) for context in response.contexts)
 
     def _evaluate(
@@ -292,10 +305,10 @@ class Client:
         timeout: Optional[float],
     ) -> Tuple[solution.Hypergradient, ...]:
         request = v1.EvaluateHypergradientRequest(
-            problem=_problem(problem), return_policies=return_policies, return_warm_start=return_warm_start
+            return_policies=return_policies, return_warm_start=return_warm_start
         )
         self._fill(request, parameters, lower_level, time_limit, warm_start)
-        response = self.call("EvaluateHypergradient", request, timeout)
+        response = self.call("EvaluateHypergradient", request, timeout, problem)
         return tuple(solution.Hypergradient.from_proto(point) for point in response.points)
 
     def evaluate_hypergradient(
@@ -351,14 +364,13 @@ class Client:
     ) -> solution.Pullback:
         """The follower's answer, and the vector-Jacobian product with cotangents, none or one for each context."""
         request = v1.PullbackRequest(
-            problem=_problem(problem),
             cotangents=[cotangent.to_proto() for cotangent in cotangents],
             return_transition_gradient=return_transition_gradient,
             return_warm_start=return_warm_start,
             return_log_policy=return_log_policy,
         )
         self._fill(request, parameters, lower_level, time_limit, warm_start)
-        return solution.Pullback.from_proto(self.call("Pullback", request, timeout))
+        return solution.Pullback.from_proto(self.call("Pullback", request, timeout, problem))
 
     def check_gradient(
         self,
@@ -373,9 +385,9 @@ class Client:
         timeout: Optional[float] = None,
     ) -> solution.GradientCheck:
         """The hyper-gradient against central differences, along every coordinate or `directions` random ones."""
-        request = v1.CheckGradientRequest(problem=_problem(problem), step=step, directions=directions, seed=seed)
+        request = v1.CheckGradientRequest(step=step, directions=directions, seed=seed)
         self._fill(request, parameters, lower_level, time_limit)
-        return solution.GradientCheck.from_proto(self.call("CheckGradient", request, timeout))
+        return solution.GradientCheck.from_proto(self.call("CheckGradient", request, timeout, problem))
 
     def lint(
         self, problem: AnyProblem, parameters: Optional[npt.ArrayLike] = None, *, timeout: Optional[float] = None
@@ -384,13 +396,13 @@ class Client:
 
         Without objectives: one solve. Other errors than a broken rule (too large, no server) are raised.
         """
-        message = _problem(problem)
+        message = problem.to_proto() if isinstance(problem, Problem) else problem
         with_objective = any(context.objective for context in message.contexts)
         name = "EvaluateHypergradient" if with_objective else "SolveLowerLevel"
-        request = v1.METHODS[name].request(problem=message, validate_only=True)
+        request = v1.METHODS[name].request(validate_only=True)
         self._fill(request, parameters, None, None)
         try:
-            estimate = self.call(name, request, timeout).estimate
+            estimate = self.call(name, request, timeout, problem).estimate
         except InvalidRequest as error:
             return solution.Lint(error.violations, (), float("nan"), float("nan"))
         advice = tuple(solution.Advice(item.field, item.description) for item in estimate.advice)
@@ -423,7 +435,6 @@ class Client:
         bar on standard error, tqdm's when it is installed.
         """
         request = v1.OptimizeRequest(
-            problem=_problem(problem),
             gradient_tolerance=gradient_tolerance,
             max_iterations=max_iterations,
             max_evaluations=max_evaluations,
@@ -447,7 +458,7 @@ class Client:
             request.projected_gradient.CopyFrom(v1.ProjectedGradientOptions(step_size=method.step_size))
         self._fill(request, parameters, lower_level, time_limit, warm_start)
         deadline = self._deadline(request, timeout, self._optimize_timeout)
-        return Optimization(self._calls["Optimize"](request, timeout=deadline), max_iterations or 1000, progress_bar)
+        return Optimization(self._calls["Optimize"](_wire(problem, request), timeout=deadline), max_iterations or 1000, progress_bar)
 
 
 class Optimization:

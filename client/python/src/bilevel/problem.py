@@ -240,6 +240,14 @@ class Problem:
         """The message on the wire; not to be changed."""
         return self._message
 
+    @functools.cached_property
+    def _wire_field(self) -> bytes:
+        return bytes(v1.SolveLowerLevelRequest(problem=self._message).SerializeToString())
+
+    def to_wire_field(self) -> bytes:
+        """The serialised field `problem`, which has the same number in every request."""
+        return self._wire_field
+
     def to_json(self) -> str:
         """The text that `bilevel example` prints and every command of `bilevel` reads."""
         return _json.to_json(self._message)
