@@ -1,4 +1,4 @@
-"""readme_test.py BINARIES COMPILER INCLUDES... SERVER_ADDRESS: the snippets of every README, as a reader would try them.
+"""readme_test.py BINARIES COMPILER INCLUDES... ADDRESS: the snippets of every README, as a reader would try them.
 
     ```json               saved under the last `NAME.json` named before it
     ```console            its `$ ` lines run in one shell; each other line must appear in the output, in order
@@ -42,7 +42,9 @@ def run_console(where, block, folder):
     for line in (squeezed(line) for line in commands if line and not line.startswith("$ ")):
         found = output.find(line, at)
         if found < 0:
-            fail(where, f"{line!r} is not (or not in this order) in the output of {script}:\n{done.stdout}{done.stderr}")
+            fail(
+                where, f"{line!r} is not (or not in this order) in the output of {script}:\n{done.stdout}{done.stderr}"
+            )
             return
         at = found + len(line)
 

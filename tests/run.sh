@@ -11,6 +11,7 @@ docker/install_packages.sh docker/packages.txt tests/packages.txt
 
 echo "== format"
 git ls-files -z '*.h' '*.cc' | xargs -0 clang-format-14 --dry-run -Werror
+git ls-files -z '*.py' | xargs -0 black --quiet --check --line-length 120 --target-version py39
 
 for preset in release dev tsan; do
   echo "== $preset"

@@ -31,9 +31,7 @@ def python_loopback(binaries, address):
     command = [f"{binaries}/bilevel", "example", "four-rooms", "--temperature", TEMPERATURE]
     problem = bilevel.Problem.from_json(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     # Raw arrays, as programs send them.
-    problem = bilevel.Problem(
-        problem.contexts, problem.num_parameters, problem.parameter_groups, sense=problem.sense
-    )
+    problem = bilevel.Problem(problem.contexts, problem.num_parameters, problem.parameter_groups, sense=problem.sense)
     rng = np.random.default_rng(1)
     x = np.zeros(problem.num_parameters)
     seconds = []

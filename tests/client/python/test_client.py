@@ -47,9 +47,7 @@ def test_solve_gives_value_and_policy(client):
 
 def test_pullback_of_the_policy_is_the_softmax_jacobian(client):
     # With discount 0.5 the next state's value moves by x: d pi(1|s) / d r(1, .) = pi (1 - pi) gamma / tau.
-    back = client.pullback(
-        two_state(), [bilevel.Cotangent(policy=[[0, 1], [0, 0]])], return_transition_gradient=True
-    )
+    back = client.pullback(two_state(), [bilevel.Cotangent(policy=[[0, 1], [0, 0]])], return_transition_gradient=True)
     assert back.gradients[0].reward[0] == pytest.approx([-0.25 / 0.5 - 0.125, 0.25 / 0.5 - 0.125], abs=1e-12)
     assert back.gradients[0].reward[1] == pytest.approx([0.125, 0.125], abs=1e-12)
     assert back.gradients[0].transitions.shape == (2, 2, 2)

@@ -23,9 +23,7 @@ def test_check_grads(client, seed, index):
     def answer(reward, transitions, discount, temperature):
         if case.pattern is not None:
             transitions = bilevel.Csr(*case.pattern, transitions, (S * A, S))
-        return layer.soft_policy(
-            reward, transitions, discount, temperature, available_actions=case.mask, client=client
-        )
+        return layer.soft_policy(reward, transitions, discount, temperature, available_actions=case.mask, client=client)
 
     inputs = tuple(map(jnp.asarray, (case.reward, case.transitions, case.discount, case.temperature)))
     check_grads(answer, inputs, order=1, modes=["rev"])

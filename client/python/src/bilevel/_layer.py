@@ -215,13 +215,9 @@ def backward(
     to_transitions = np.zeros(batch.transitions.shape) if transition_gradient else None
     to_discount, to_temperature = np.empty(batch.size), np.empty(batch.size)
     for chunk in _chunks(client, batch):
-        request = v1.PullbackRequest(
-            problem=batch.problem(chunk), return_transition_gradient=transition_gradient
-        )
+        request = v1.PullbackRequest(problem=batch.problem(chunk), return_transition_gradient=transition_gradient)
         for c in chunk:
-            request.cotangents.add(
-                policy=to_array(to_policy[c]), q=to_array(to_q[c]), value=to_array(to_value[c])
-            )
+            request.cotangents.add(policy=to_array(to_policy[c]), q=to_array(to_q[c]), value=to_array(to_value[c]))
             request.warm_start.contexts.add(value=to_array(values[c]))
         response = client.call("Pullback", request)
         for c, gradient in zip(chunk, response.gradients):

@@ -43,7 +43,9 @@ class LowerLevelOptions:
         return v1.LowerLevelOptions(
             residual_tolerance=self.residual_tolerance,
             max_sweeps=self.max_sweeps,
-            method=0 if self.method == "automatic" else v1.LowerLevelMethod[f"LOWER_LEVEL_METHOD_{self.method.upper()}"],
+            method=0
+            if self.method == "automatic"
+            else v1.LowerLevelMethod[f"LOWER_LEVEL_METHOD_{self.method.upper()}"],
             adjoint_tolerance=self.adjoint_tolerance,
         )
 
@@ -199,7 +201,9 @@ class Client:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def call(self, name: str, request: Any, timeout: Optional[float] = None, problem: Optional[AnyProblem] = None) -> Any:
+    def call(
+        self, name: str, request: Any, timeout: Optional[float] = None, problem: Optional[AnyProblem] = None
+    ) -> Any:
         """Any unary call of SolverService with messages of bilevel.v1, for what the other methods do not say.
 
         With `problem`, that is the request's problem.
@@ -304,9 +308,7 @@ class Client:
         time_limit: Optional[float],
         timeout: Optional[float],
     ) -> Tuple[solution.Hypergradient, ...]:
-        request = v1.EvaluateHypergradientRequest(
-            return_policies=return_policies, return_warm_start=return_warm_start
-        )
+        request = v1.EvaluateHypergradientRequest(return_policies=return_policies, return_warm_start=return_warm_start)
         self._fill(request, parameters, lower_level, time_limit, warm_start)
         response = self.call("EvaluateHypergradient", request, timeout, problem)
         return tuple(solution.Hypergradient.from_proto(point) for point in response.points)
@@ -458,7 +460,9 @@ class Client:
             request.projected_gradient.CopyFrom(v1.ProjectedGradientOptions(step_size=method.step_size))
         self._fill(request, parameters, lower_level, time_limit, warm_start)
         deadline = self._deadline(request, timeout, self._optimize_timeout)
-        return Optimization(self._calls["Optimize"](_wire(problem, request), timeout=deadline), max_iterations or 1000, progress_bar)
+        return Optimization(
+            self._calls["Optimize"](_wire(problem, request), timeout=deadline), max_iterations or 1000, progress_bar
+        )
 
 
 class Optimization:

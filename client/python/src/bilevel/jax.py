@@ -115,8 +115,8 @@ def soft_policy(
 ) -> SoftPolicy:
     """The soft-optimal policy, Q and V of an entropy-regularised MDP, differentiable in the first four arguments.
 
-    Shapes and meanings are those of bilevel.torch.soft_policy: reward [..., S, A]; transitions [S, A, S], [..., S, A, S]
-    or a bilevel.Csr whose values are [entries] or [..., entries]; discount and temperature () or [...];
+    Shapes and meanings are those of bilevel.torch.soft_policy: reward [..., S, A]; transitions [S, A, S],
+    [..., S, A, S] or a bilevel.Csr whose values are [entries] or [..., entries]; discount and temperature () or [...];
     available_actions a concrete [S, A].
     """
     mask = None if available_actions is None else np.asarray(available_actions, dtype=bool)

@@ -270,5 +270,3 @@ def _from_entries(
         initial_distribution=initial_distribution,
         num_actions=num_actions,
     )
-
-

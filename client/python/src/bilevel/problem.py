@@ -69,7 +69,9 @@ class Reward:
             base=from_array(message.base, pair) if message.HasField("base") else None,
             features=features,
             quadratic=quadratic,
-            transition_rewards=from_array(message.transition_rewards) if message.HasField("transition_rewards") else None,
+            transition_rewards=from_array(message.transition_rewards)
+            if message.HasField("transition_rewards")
+            else None,
         )
 
 

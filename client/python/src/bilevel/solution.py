@@ -57,9 +57,7 @@ class LowerLevelCertificate:
 
     @staticmethod
     def from_proto(message: Any) -> "LowerLevelCertificate":
-        return LowerLevelCertificate(
-            message.backward_error, message.value_error_bound, message.log_policy_error_bound
-        )
+        return LowerLevelCertificate(message.backward_error, message.value_error_bound, message.log_policy_error_bound)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
