@@ -97,7 +97,8 @@ absl::StatusOr<std::unique_ptr<BilevelServer>> BilevelServer::Start(const Server
   builder.RegisterService(result->service_.get());
   result->server_ = builder.BuildAndStart();
   if (result->server_ == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options.listen, "; the address may be in use or not this machine's"));
   }
   result->address_ = absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port);
   result->server_->GetHealthCheckService()->SetServingStatus(kServiceName, true);

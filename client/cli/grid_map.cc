@@ -16,6 +16,8 @@ namespace {
 constexpr double kCell = 34, kMargin = 20, kHeader = 44, kFooter = 30;
 // Starts are marked from this probability on: a uniform start marks nothing.
 constexpr double kMarkedStart = 0.2;
+// Probabilities that differ by less are the same.
+constexpr double kEqual = 1e-9;
 
 std::vector<double> Elements(const v1::Array& array) { return ToVector(array).value_or(std::vector<double>{}); }
 
@@ -32,6 +34,7 @@ absl::StatusOr<GridMap> MapOf(const v1::Context& context, const v1::LowerLevelSo
   const std::vector<double> value = Elements(solution.value()), policy = Elements(solution.policy());
   const std::vector<double> incentive = Elements(solution.incentive());
   const std::vector<double> start = Elements(environment.initial_distribution());
+  const std::vector<double> termination = Elements(environment.termination_probability());
   const auto actions = static_cast<std::size_t>(environment.num_actions());
   for (std::size_t s = 0; s < value.size(); ++s) {
     GridMap::State state;
@@ -40,15 +43,21 @@ absl::StatusOr<GridMap> MapOf(const v1::Context& context, const v1::LowerLevelSo
     state.col = cell % grid.cols();
     state.value = value[s];
     if (!start.empty()) state.start = start[s];
+    state.ends = !termination.empty();
     std::size_t likely = s * actions;
+    double least = 1;
     for (std::size_t row = s * actions; row < (s + 1) * actions; ++row) {
       state.incentive += policy[row] * incentive[row];
+      if (policy[row] > 0) {
+        state.ends = state.ends && termination[row] > 1 - kEqual;
+        least = std::min(least, policy[row]);
+      }
       if (!map.has_moves) continue;
       state.down += policy[row] * moves[2 * (row - s * actions)];
       state.right += policy[row] * moves[2 * (row - s * actions) + 1];
       if (policy[row] > policy[likely]) likely = row;
     }
-    if (map.has_moves) {
+    if (map.has_moves && policy[likely] - least > kEqual) {
       state.likely_down = moves[2 * (likely - s * actions)];
       state.likely_right = moves[2 * (likely - s * actions) + 1];
     }
@@ -88,11 +97,12 @@ void DrawMap(Svg& svg, double left, const GridMap& map) {
                  state.incentive < 0 ? "#d98a7b" : "#8fc08a");
     }
     const double reach = kCell * 0.38;
-    if (map.has_moves) {
+    if (map.has_moves && !state.ends) {
       svg.Arrow({center.x - reach * state.right, center.y - reach * state.down},
                 {center.x + reach * state.right, center.y + reach * state.down}, "black");
     }
     if (state.start >= kMarkedStart) svg.Text({corner.x + 2, corner.y + 11}, "S", Svg::Anchor::kStart, 11);
+    if (state.ends) svg.Text({center.x, center.y + 5}, "E", Svg::Anchor::kMiddle, 14);
   }
   if (largest > 0) {
     svg.Text({left, kHeader + map.rows * kCell + 18},
@@ -119,7 +129,9 @@ std::string PrintMaps(std::span<const GridMap> maps) {
     std::vector<std::string> lines(static_cast<std::size_t>(map.rows), std::string(width, '#'));
     for (const GridMap::State& state : map.states) {
       lines[static_cast<std::size_t>(state.row)][static_cast<std::size_t>(state.col)] =
-          map.has_moves ? ArrowOf(state.likely_down, state.likely_right) : '.';
+          state.ends      ? '*'
+          : map.has_moves ? ArrowOf(state.likely_down, state.likely_right)
+                          : '.';
     }
     absl::StrAppend(&text, map.label, map.label.empty() ? "" : "\n");
     for (const std::string& line : lines) absl::StrAppend(&text, "  ", line, "\n");

@@ -19,6 +19,7 @@ struct GridMap {
     double value = 0;
     double incentive = 0;  // what x is expected to pay for a step here, under the policy
     double start = 0;      // probability that an episode starts here
+    bool ends = false;     // every action ends the episode
     double down = 0;       // expected move
     double right = 0;
     double likely_down = 0;  // likeliest action's move
@@ -34,10 +35,12 @@ struct GridMap {
 // One map for each context. INVALID_ARGUMENT when an environment has no grid.
 absl::StatusOr<std::vector<GridMap>> GridMaps(const v1::Problem& problem, const v1::SolveLowerLevelResponse& answer);
 
-// Text: an arrow in each cell, # where no state is.
+// Text: an arrow in each cell, o where no action is likelier than the others, * where the episode ends, # where no
+// state is.
 std::string PrintMaps(std::span<const GridMap> maps);
 
-// An SVG: cells shaded by value, arrows for expected moves, discs for incentives (red takes, green pays).
+// An SVG: cells shaded by value, arrows for expected moves, discs for incentives (red takes, green pays), S where
+// episodes start, E where they end.
 std::string DrawMaps(std::span<const GridMap> maps);
 
 }  // namespace bilevel::client

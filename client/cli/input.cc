@@ -90,7 +90,8 @@ absl::StatusOr<std::string> ReadInput(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
   std::ostringstream text;
   if (stream) text << stream.rdbuf();
-  if (!stream) return absl::NotFoundError(absl::StrCat(file, ": cannot be read"));
+  if (!stream)
+    return absl::NotFoundError(absl::StrCat(file, ": cannot be read; must name a file, or - for standard input"));
   return text.str();
 }
 

@@ -29,7 +29,7 @@ int RunLint(GlobalOptions globals, std::span<const std::string> arguments) {
   }
   v1::SolveLowerLevelRequest solve;
   *solve.mutable_problem() = std::move(*request.mutable_problem());
-  *solve.mutable_parameters() = std::move(*request.mutable_parameters());
+  if (request.has_parameters()) *solve.mutable_parameters() = std::move(*request.mutable_parameters());
   *solve.mutable_lower_level() = std::move(*request.mutable_lower_level());
   solve.set_validate_only(true);
   const absl::StatusOr<v1::SolveLowerLevelResponse> response = client->SolveLowerLevel(solve);

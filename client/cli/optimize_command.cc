@@ -130,6 +130,12 @@ void PrintBestSoFar(const v1::OptimizeProgress& progress, const std::string& rea
   }
 }
 
+// Before the run, which may be long.
+absl::Status CheckWritable(const std::string& file) {
+  if (file.empty() || std::ofstream(file, std::ios::app)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--plot is \"", file, "\", which cannot be written"));
+}
+
 absl::Status WritePlot(const std::string& file, const v1::OptimizeResult& result) {
   std::ofstream out(file);
   out << PlotHistory(result.history());
@@ -178,6 +184,7 @@ int RunOptimize(GlobalOptions globals, std::span<const std::string> arguments) {
   if (const std::optional<int> exit = ParseOrExit(flags, arguments, 1, operands)) return *exit;
   v1::OptimizeRequest request;
   if (absl::Status status = Fill(optimize_flags, request); !status.ok()) return UsageError(status);
+  if (absl::Status status = CheckWritable(optimize_flags.plot); !status.ok()) return UsageError(status);
   if (absl::Status status = request_flags.Fill(operands[0], request); !status.ok()) return UsageError(status);
   BlockInterrupts();
   const absl::StatusOr<BilevelClient> client = Connect(globals);

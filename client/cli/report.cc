@@ -143,7 +143,7 @@ void PrintHypergradient(const v1::Hypergradient& point, std::ostream& out) {
   const v1::Certificate& certificate = point.certificate();
   PrintLine("objective",
             absl::StrFormat("%s   error <= %.2g", Short(point.objective()), certificate.objective_error_bound()), out);
-  PrintLine("gradient norm", Short(point.gradient_norm()), out);
+  PrintLine("projected gradient", Short(point.gradient_norm()), out);
   PrintLine(
       "gradient error",
       absl::StrFormat("<= %.2g (bound), %.2g (estimate)", certificate.error_bound(), certificate.error_estimate()),

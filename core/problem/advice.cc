@@ -12,7 +12,7 @@ namespace bilevel {
 namespace {
 
 // Reward differences of so many temperatures make probabilities of 0 and 1 in double precision within a few steps.
-constexpr double kDwarfed = 1e5;
+constexpr double kDwarfed = 1e4;
 constexpr double kDwarfing = 1e-3;
 constexpr double kLongHorizon = 1e4;
 constexpr size_t kNamed = 5;
@@ -75,6 +75,25 @@ std::vector<int> Traps(const TabularMdp& mdp) {
   return result;
 }
 
+// States in which every available action, at least two, ends the episode.
+std::vector<int> Ends(const TabularMdp& mdp) {
+  const int A = mdp.num_actions();
+  Vector going = Vector::Zero(mdp.num_rows());
+  mdp.ForEachEntry([&](Eigen::Index row, uint64_t, uint32_t, double p) { going[row] += p; });
+  std::vector<int> result;
+  for (int s = 0; s < mdp.num_states(); ++s) {
+    int actions = 0;
+    bool ends = true;
+    for (Eigen::Index row = Eigen::Index{s} * A; row < (s + Eigen::Index{1}) * A; ++row) {
+      if (!mdp.available(row)) continue;
+      ++actions;
+      ends = ends && going[row] < 1e-9;
+    }
+    if (ends && actions > 1) result.push_back(s);
+  }
+  return result;
+}
+
 // Largest difference between rewards of available pairs.
 double Spread(const RegularizedMdp& follower) {
   double low = std::numeric_limits<double>::infinity(), high = -low;
@@ -101,6 +120,12 @@ void AdviseContext(const BilevelProblem& problem, size_t c, const Vector& x, con
         absl::StrCat("no action leaves ", Name("state", states),
                      "; the follower is paid entropy there for ever. If the episode is over, say so by "
                      "termination_probability"));
+  }
+  if (const std::vector<int> states = Ends(*context.mdp); !states.empty()) {
+    add("environment.termination_probability",
+        absl::StrCat("is 1 for all actions of ", Name("state", states),
+                     "; that last step still pays its reward and, with several actions, entropy. Leave one action "
+                     "available to avoid it"));
   }
   const double spread = Spread(problem.Follower(c, x, theta)), tau = context.temperature;
   const double horizon = 1 / (1 - context.discount);

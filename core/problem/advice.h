@@ -17,7 +17,8 @@ struct Advice {
 
 // At x, which rewards are judged by. Looks for, context by context:
 //   states that the initial distribution never reaches,
-//   states with several actions that all stay there for ever, where the follower is paid entropy without end,
+//   states with several actions that all stay there for ever, where the follower is paid entropy without end, or that
+//   all end the episode, where it is paid entropy once more,
 //   rewards that dwarf the temperature (a policy that is deterministic in double precision has no gradient), or the
 //   reverse (a policy that hardly looks at rewards),
 //   discounts of 0 and horizons 1 / (1 - discount) of 10,000 steps and more,

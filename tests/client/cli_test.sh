@@ -50,6 +50,10 @@ sed 's/"temperature": 0.5/"temperature": 1e6/; s/"discount": 0.5/"discount": 0/'
 echo '[1]' >"$dir/one.json"
 expect 0 'contexts\[0\].temperature is 1e\+06 and rewards differ by 1 at most' "$bilevel" lint "$dir/odd.json" --at "$dir/one.json"
 expect 0 '"field": "problem.contexts\[0\].discount"' "$bilevel" lint "$dir/odd.json" --json
+/usr/bin/env python3 -c 'import json, sys; p = json.load(open(sys.argv[1])); del p["contexts"][0]["objective"]; print(json.dumps(p))' \
+  "$dir/two.json" >"$dir/follower.json"
+expect 0 '^the request is valid' "$bilevel" lint "$dir/follower.json"
+expect 2 'plot is "/none/x.svg", which cannot be written' "$bilevel" optimize "$dir/two.json" --plot /none/x.svg
 sed 's/"list": \[1, 0, 0, 1, 1, 0, 0, 1\]/"list": [1, 0, 0, 0.9, 1, 0, 0, 1]/' "$dir/two.json" >"$dir/bad.json"
 expect 1 'transitions: row 1 \(s=0, a=1\) sums to 0.9' "$bilevel" lint "$dir/bad.json"
 

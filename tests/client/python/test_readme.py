@@ -1,5 +1,6 @@
 """Every Python snippet of client/python/README.md, one after the other, as a reader would run them."""
 
+import importlib.util
 import pathlib
 import re
 
@@ -9,10 +10,13 @@ README = pathlib.Path(__file__).resolve().parents[3] / "client" / "python" / "RE
 
 
 def test_the_snippets_run(capsys):
-    pytest.importorskip("torch")
-    snippets = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(snippets) >= 6
-    exec(compile("".join(snippets), str(README), "exec"), {"__name__": "readme"})
+    snippets = re.findall(r"^```python ?(\w*)\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(snippets) >= 7
+    names = {"__name__": "readme"}
+    for needs, code in snippets:
+        if needs and importlib.util.find_spec(needs) is None:
+            continue  # the other of the two test runs has it
+        exec(compile(code, str(README), "exec"), names)
     out = capsys.readouterr().out
     assert "problem.contexts[0].discount is 1; must be in [0, 1)" in out
     assert "CONVERGED [-0.567143" in out

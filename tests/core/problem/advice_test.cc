@@ -71,6 +71,18 @@ TEST(Advice, TrapsWithAChoicePayEntropyForEver) {
   EXPECT_THAT(AdviceFor(ProblemOf(ContextOf(spec, 1, 1), 1)), IsEmpty());
 }
 
+TEST(Advice, LastStepsWithAChoicePayEntropyOnce) {
+  TabularMdpSpec spec = Ring();
+  spec.offsets = {0, 1, 2, 3, 4, 4, 4};
+  spec.columns.resize(4);
+  spec.probabilities.resize(4);
+  spec.termination_probability = Vector{{0, 0, 0, 0, 1, 1}};
+  ExpectOne(ProblemOf(ContextOf(spec, 1, 1), 1), "contexts[0].environment.termination_probability",
+            "all actions of 1 state: 2");
+  spec.available_actions = {1, 1, 1, 1, 1, 0};
+  EXPECT_THAT(AdviceFor(ProblemOf(ContextOf(spec, 1, 1), 1)), IsEmpty());
+}
+
 TEST(Advice, TemperaturesFarFromTheRewardsAreNamed) {
   ContextNumbers context = ContextOf(Ring(), 1, 1);
   context.temperature = 1e-6;
