@@ -18,6 +18,8 @@ for preset in release dev tsan; do
   cmake --preset "$preset" >/dev/null
   cmake --build --preset "$preset"
   ctest --preset "$preset"
+  # What a test said when it could not run.
+  grep -h '^SKIPPED' ".build/$preset/Testing/Temporary/LastTest.log" || true
 done
 
 if $all; then

@@ -51,13 +51,16 @@ void Svg::Line(Point from, Point to, std::string_view stroke, double width) {
 }
 
 void Svg::Arrow(Point from, Point to, std::string_view stroke) {
-  Line(from, to, stroke, 1.5);
   const double dx = to.x - from.x, dy = to.y - from.y, length = std::hypot(dx, dy);
   if (length == 0) return;
   constexpr double kHead = 4, kSpread = 0.6;
-  for (const double side : {-kSpread, kSpread}) {
-    Line(to, {to.x - kHead * (dx - side * dy) / length, to.y - kHead * (dy + side * dx) / length}, stroke, 1.5);
-  }
+  auto barb = [&](double side) -> Point {
+    return {to.x - kHead * (dx - side * dy) / length, to.y - kHead * (dy + side * dx) / length};
+  };
+  const Point left = barb(-kSpread), right = barb(kSpread);
+  absl::StrAppendFormat(
+      &out_, "<path d=\"M%.1f %.1fL%.1f %.1fM%.1f %.1fL%.1f %.1fL%.1f %.1f\" fill=\"none\" stroke=\"%s\"/>\n", from.x,
+      from.y, to.x, to.y, left.x, left.y, to.x, to.y, right.x, right.y, View(stroke));
 }
 
 void Svg::Path(std::span<const Point> points, std::string_view stroke) {
