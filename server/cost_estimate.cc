@@ -8,6 +8,7 @@
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
 #include "core/mdp/lower_level.h"
+#include "core/solvers/outer_loop.h"
 #include "server/convert/environment.h"
 #include "server/convert/in_field.h"
 #include "server/convert/problem.h"
@@ -96,11 +97,15 @@ absl::StatusOr<ProblemSize> Measure(const v1::Problem& problem, const v1::LowerL
   return total;
 }
 
+// What one evaluator and one evaluation hold.
+double EvaluatorBytes(const ProblemSize& size) {
+  return size.system_bytes + size.term_bytes + 8 * (40 * size.rows + 20 * size.states);
+}
+
 // points: x that are held at once.
 double Bytes(const ProblemSize& size, double message_bytes, double points, double response_bytes) {
   constexpr double kRest = 1 << 20, kContext = 16 << 10;
-  return kRest + 4 * message_bytes + 12 * size.entries + size.system_bytes + size.term_bytes +
-         kContext * size.contexts + 8 * (40 * size.rows + 20 * size.states) +
+  return kRest + 4 * message_bytes + 12 * size.entries + EvaluatorBytes(size) + kContext * size.contexts +
          8 * size.n * (20 + 6 * size.contexts + points) + 2 * response_bytes;
 }
 
@@ -138,7 +143,8 @@ double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
 
 absl::StatusOr<Cost> EstimateCost(const v1::SolveLowerLevelRequest& request, const Limits& limits) {
   ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
-  const double arrays = 1.0 + (request.return_q() ? 1 : 0) + (request.return_log_policy() ? 1 : 0);
+  const double arrays =
+      1.0 + (request.return_q() ? 1 : 0) + (request.return_log_policy() ? 1 : 0) + (request.return_reward() ? 2 : 0);
   return Finish(request, size, 1, 1, 8 * size.states + 8 * size.rows * arrays, limits);
 }
 
@@ -169,8 +175,15 @@ absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limi
   ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
   double evaluations = request.has_max_iterations() ? request.max_iterations() : 1000;
   if (request.has_max_evaluations()) evaluations = std::min(evaluations, 1.0 * request.max_evaluations());
-  return Finish(request, size, 1 + std::max(evaluations, 0.0), 30,
-                PointBytes(size, request.return_policies(), request.return_warm_start()), limits);
+  evaluations = 1 + std::max(evaluations, 0.0);
+  const double history =
+      request.return_history() ? 48 * std::min(evaluations, static_cast<double>(History::kMaxEntries)) : 0;
+  ASSIGN_OR_RETURN(Cost cost,
+                   Finish(request, size, evaluations * (request.certify_progress() ? 3 : 1), 30,
+                          history + PointBytes(size, request.return_policies(), request.return_warm_start()), limits));
+  // A second evaluator for the certificates.
+  if (request.certify_progress()) cost.bytes += EvaluatorBytes(size);
+  return cost;
 }
 
 }  // namespace bilevel::server

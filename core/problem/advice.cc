@@ -27,11 +27,16 @@ std::string Name(const char* noun, const std::vector<int>& found) {
 
 std::vector<int> Unreached(const TabularMdp& mdp) {
   const int S = mdp.num_states();
-  std::vector<std::vector<uint32_t>> next(static_cast<size_t>(S));
+  // Where each state leads, as compressed rows.
+  std::vector<uint64_t> begin(static_cast<size_t>(S) + 1, 0);
+  std::vector<uint32_t> next;
+  next.reserve(mdp.num_entries());
   mdp.ForEachEntry([&](Eigen::Index row, uint64_t, uint32_t column, double p) {
-    const Eigen::Index s = row / mdp.num_actions();
-    if (p > 0 && column != s) next[static_cast<size_t>(s)].push_back(column);
+    if (!(p > 0)) return;
+    next.push_back(column);
+    begin[static_cast<size_t>(row / mdp.num_actions()) + 1] = next.size();
   });
+  for (size_t s = 1; s < begin.size(); ++s) begin[s] = std::max(begin[s], begin[s - 1]);
   std::vector<bool> reached(static_cast<size_t>(S), false);
   std::vector<uint32_t> open;
   auto reach = [&](uint32_t s) {
@@ -45,7 +50,7 @@ std::vector<int> Unreached(const TabularMdp& mdp) {
   while (!open.empty()) {
     const uint32_t s = open.back();
     open.pop_back();
-    for (const uint32_t column : next[s]) reach(column);
+    for (uint64_t k = begin[s]; k < begin[s + 1]; ++k) reach(next[k]);
   }
   std::vector<int> result;
   for (int s = 0; s < S; ++s) {
