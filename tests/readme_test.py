@@ -33,10 +33,14 @@ def run_console(where, block, folder):
     script = [line[2:] for line in commands if line.startswith("$ ")]
     # The server is running already.
     script = [line for line in script if not re.search(r"bilevel_server\b.*&$", line)]
+    if "bilevel: " not in block:  # no error is announced
+        script.insert(0, "set -eo pipefail")
     environment = dict(os.environ, BILEVEL_SERVER=address, PATH=f"{binaries}:{os.environ['PATH']}")
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
+    if done.returncode != 0 and "bilevel: " not in block:
+        fail(where, f"{script} ended with {done.returncode}: {done.stderr}")
     output = squeezed(done.stdout + " " + done.stderr)
     at = 0
     for line in (squeezed(line) for line in commands if line and not line.startswith("$ ")):

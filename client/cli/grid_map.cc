@@ -33,31 +33,38 @@ absl::StatusOr<GridMap> MapOf(const v1::Context& context, const v1::LowerLevelSo
   const std::vector<double> cells = Elements(grid.cells()), moves = Elements(grid.moves());
   const std::vector<double> value = Elements(solution.value()), policy = Elements(solution.policy());
   const std::vector<double> incentive = Elements(solution.incentive());
+  if (grid.cols() < 1 || cells.size() != value.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("contexts[", index, "].environment.grid does not fit its states"));
+  }
+  const std::vector<double> mask = Elements(environment.available_actions());
   const std::vector<double> start = Elements(environment.initial_distribution());
   const std::vector<double> termination = Elements(environment.termination_probability());
   const auto actions = static_cast<std::size_t>(environment.num_actions());
   for (std::size_t s = 0; s < value.size(); ++s) {
     GridMap::State state;
     const int cell = static_cast<int>(cells[s]);
+    if (cells[s] >= double{1} * grid.rows() * grid.cols()) {
+      return absl::InvalidArgumentError(absl::StrCat("contexts[", index, "].environment.grid has a cell outside"));
+    }
     state.row = cell / grid.cols();
     state.col = cell % grid.cols();
     state.value = value[s];
     if (!start.empty()) state.start = start[s];
     state.ends = !termination.empty();
     std::size_t likely = s * actions;
-    double least = 1;
+    double second = 0;  // probability of the runner-up
     for (std::size_t row = s * actions; row < (s + 1) * actions; ++row) {
       state.incentive += policy[row] * incentive[row];
-      if (policy[row] > 0) {
-        state.ends = state.ends && termination[row] > 1 - kEqual;
-        least = std::min(least, policy[row]);
+      if (mask.empty() || mask[row] != 0) state.ends = state.ends && termination[row] > 1 - kEqual;
+      if (row != likely) {
+        second = std::max(second, std::min(policy[row], policy[likely]));
+        if (policy[row] > policy[likely]) likely = row;
       }
       if (!map.has_moves) continue;
       state.down += policy[row] * moves[2 * (row - s * actions)];
       state.right += policy[row] * moves[2 * (row - s * actions) + 1];
-      if (policy[row] > policy[likely]) likely = row;
     }
-    if (map.has_moves && policy[likely] - least > kEqual) {
+    if (map.has_moves && policy[likely] - second > kEqual) {
       state.likely_down = moves[2 * (likely - s * actions)];
       state.likely_right = moves[2 * (likely - s * actions) + 1];
     }

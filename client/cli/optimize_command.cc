@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 
@@ -132,7 +133,11 @@ void PrintBestSoFar(const v1::OptimizeProgress& progress, const std::string& rea
 
 // Before the run, which may be long.
 absl::Status CheckWritable(const std::string& file) {
-  if (file.empty() || std::ofstream(file, std::ios::app)) return absl::OkStatus();
+  if (file.empty()) return absl::OkStatus();
+  const bool existed = std::filesystem::exists(file);
+  const bool writable = std::ofstream(file, std::ios::app).good();
+  if (!existed && writable) std::filesystem::remove(file);
+  if (writable) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("--plot is \"", file, "\", which cannot be written"));
 }
 

@@ -40,7 +40,8 @@ struct Range {
   // Never empty, with a little room.
   Range Widened() const {
     if (!(low <= high)) return {0, 1};
-    const double room = high > low ? 0.05 * (high - low) : 0.5;
+    const double scale = std::max(std::abs(low), std::abs(high));
+    const double room = high - low > 1e-9 * scale ? 0.05 * (high - low) : std::max(0.5 * scale, 1e-300);
     return {low - room, high + room};
   }
 };
@@ -54,7 +55,8 @@ std::vector<double> Ticks(const Range& range, int count) {
     if (factor * power >= rough) step = factor * power;
   }
   std::vector<double> ticks;
-  for (double i = std::ceil(range.low / step); i * step <= range.high; ++i) ticks.push_back(i * step);
+  const double first = std::ceil(range.low / step);
+  for (int i = 0; i <= 10 * count && (first + i) * step <= range.high; ++i) ticks.push_back((first + i) * step);
   return ticks;
 }
 

@@ -14,8 +14,12 @@ std::string Escape(std::string_view text) {
   for (const char c : text) {
     if (c == '<') {
       result += "&lt;";
+    } else if (c == '>') {
+      result += "&gt;";
     } else if (c == '&') {
       result += "&amp;";
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      result += ' ';
     } else {
       result += c;
     }

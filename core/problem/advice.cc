@@ -118,7 +118,8 @@ void AdviseContext(const BilevelProblem& problem, size_t c, const Vector& x, con
   };
   if (const std::vector<int> states = Unreached(*context.mdp); !states.empty()) {
     add("environment.initial_distribution",
-        absl::StrCat("never reaches ", Name("state", states), "; what happens there is without effect on a return"));
+        absl::StrCat("never reaches ", Name("state", states),
+                     "; a return from there on does not depend on what happens in them"));
   }
   if (const std::vector<int> states = Traps(*context.mdp); !states.empty()) {
     add("environment.transitions",

@@ -30,6 +30,10 @@ absl::StatusOr<OuterResult> CertifyStart(const BilevelProblem& problem, const Ve
   result.termination = ConvergedAfterAll(
       result.best, options, {StopReason::kEvaluationLimit, "the start was evaluated; raise max_evaluations"});
   result.evaluations = evaluator.evaluations();
+  if (options.record_history) {
+    result.history = {
+        {0, result.evaluations, result.best.objective, result.best.gradient_norm, result.best.certificate.error_bound}};
+  }
   result.warm_start = evaluator.warm_start();
   return result;
 }

@@ -44,11 +44,10 @@ absl::Status CheckExtent(const char* name, int value) {
   return FieldError(name, absl::StrCat("is ", value, "; must be in [1, ", kMaxGridExtent, "]"));
 }
 
-// Nothing of it reaches core: pictures are drawn by clients.
-absl::Status CheckGrid(const v1::GridLayout& grid, const EnvironmentSize& size) {
+absl::Status CheckLayout(const v1::GridLayout& grid, int64_t num_states, int64_t num_actions) {
   RETURN_IF_ERROR(CheckExtent("rows", grid.rows()));
   RETURN_IF_ERROR(CheckExtent("cols", grid.cols()));
-  const int64_t states[] = {size.states};
+  const int64_t states[] = {num_states};
   RETURN_IF_ERROR(InField("cells", CheckShape(grid.cells(), states)));
   ASSIGN_OR_RETURN(std::vector<uint32_t> cells, InField("cells", DecodeIndexList<uint32_t>(grid.cells())));
   std::sort(cells.begin(), cells.end());
@@ -60,7 +59,7 @@ absl::Status CheckGrid(const v1::GridLayout& grid, const EnvironmentSize& size) 
     return FieldError("cells", absl::StrCat("hold ", *twice, " twice; no two states may share a cell"));
   }
   if (!grid.has_moves()) return absl::OkStatus();
-  return InField("moves", DecodeReals(grid.moves(), {size.actions, 2}).status());
+  return InField("moves", DecodeReals(grid.moves(), {num_actions, 2}).status());
 }
 
 bool SameMatrix(const v1::Matrix& a, const v1::Matrix& b) {
@@ -72,6 +71,12 @@ bool SameMatrix(const v1::Matrix& a, const v1::Matrix& b) {
 }
 
 }  // namespace
+
+// Nothing of it reaches core: pictures are drawn by clients.
+absl::Status CheckGrid(const v1::Environment& environment) {
+  if (!environment.has_grid()) return absl::OkStatus();
+  return InField("grid", CheckLayout(environment.grid(), environment.num_states(), environment.num_actions()));
+}
 
 absl::StatusOr<EnvironmentSize> MeasureEnvironment(const v1::Environment& environment, const Limits& limits) {
   const int32_t states = environment.num_states(), actions = environment.num_actions();
@@ -109,7 +114,6 @@ absl::StatusOr<TabularMdp> DecodeEnvironment(const v1::Environment& environment,
     ASSIGN_OR_RETURN(spec.initial_distribution,
                      InField("initial_distribution", DecodeReals(environment.initial_distribution(), {size.states})));
   }
-  if (environment.has_grid()) RETURN_IF_ERROR(InField("grid", CheckGrid(environment.grid(), size)));
   absl::StatusOr<TabularMdp> mdp = TabularMdp::Create(std::move(spec));
   if (!mdp.ok()) return OnTheWire(mdp.status());
   return mdp;

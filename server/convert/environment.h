@@ -27,7 +27,10 @@ absl::StatusOr<EnvironmentSize> MeasureEnvironment(const v1::Environment& enviro
 // Everything checked. Cost: O(entries).
 absl::StatusOr<TabularMdp> DecodeEnvironment(const v1::Environment& environment, const Limits& limits);
 
-// Whether both messages are the same, in the same form.
+// The layout for pictures; no answer depends on it, so DecodeEnvironment does not look at it.
+absl::Status CheckGrid(const v1::Environment& environment);
+
+// Whether both messages are the same environment, in the same form; their grids may differ.
 bool SameEnvironment(const v1::Environment& a, const v1::Environment& b);
 
 }  // namespace bilevel::server

@@ -171,6 +171,9 @@ absl::StatusOr<std::vector<Context>> DecodeContexts(const v1::Problem& problem, 
     for (int j = std::max(0, i - kLookBack); j < i && mdp == nullptr; ++j) {
       if (SameEnvironment(problem.contexts(j).environment(), context.environment())) mdp = contexts[j].mdp;
     }
+    // The grid is not part of the comparison.
+    if (absl::Status grid = CheckGrid(context.environment()); !grid.ok())
+      return WithField(At(i) + ".environment", grid);
     if (mdp == nullptr) {
       absl::StatusOr<TabularMdp> decoded = DecodeEnvironment(context.environment(), limits);
       if (!decoded.ok()) return WithField(At(i) + ".environment", decoded.status());

@@ -301,6 +301,11 @@ std::vector<Case> EnvironmentCases() {
          *m.mutable_cells() = Indices({0, 6});
        }),
        kInvalid, env + "grid.cells", "hold 6", "rows * cols = 6"},
+      {"second context's grid", OfProblem([](auto& m) {
+         *m.add_contexts() = m.contexts(0);
+         m.mutable_contexts(1)->mutable_environment()->mutable_grid()->set_rows(-1);
+       }),
+       kInvalid, "problem.contexts[1].environment.grid.rows", "is -1", "[1, 10000]"},
       {"grid cell twice", OfGrid([](auto& m) {
          *m.mutable_cells() = Indices({3, 3});
        }),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 
 import numpy as np
 import pytest
@@ -88,6 +89,23 @@ def test_optimize_shows_a_bar_and_keeps_the_best_point_when_cancelled(client, ca
     assert "|h|" in capsys.readouterr().err
 
 
+def test_leaving_the_loop_stops_the_servers_work(server):
+    # Of a client of its own: what is left open would end with it, so the server is asked through another.
+    endless = {"method": bilevel.MSobirl(step_size=1e-9), "max_iterations": 1_000_000_000, "progress_every": 1}
+    with bilevel.Server(flags=["--threads=1", "--queue_length=0"]) as own, bilevel.Client(own.address) as client:
+        for _ in client.optimize(two_state(), [2.0], **endless):
+            break
+        client.optimize(two_state(), [2.0], **endless)  # never read, and dropped
+        # The only worker is free again: with a queue of length 0 a busy one would refuse.
+        for attempt in range(100):
+            try:
+                result = client.optimize(two_state(), [2.0], max_iterations=1).result()
+                break
+            except bilevel.ResourceExhausted:
+                time.sleep(0.05)
+        assert result.iterations == 1
+
+
 def test_limits_are_outcomes(client):
     result = client.optimize(two_state(), [2.0], max_iterations=0).result()
     assert result.termination.reason == "ITERATION_LIMIT"
@@ -121,8 +139,6 @@ def test_lint_names_what_is_wrong_and_what_looks_unintended(client):
 
 def test_ten_megabytes_of_numbers_cross_without_a_loop(rng):
     """Throughput of arrays to messages and back, printed; a Python loop would take seconds."""
-    import time
-
     from bilevel.arrays import from_array, to_array
 
     numbers = rng.normal(size=10_000_000 // 8)

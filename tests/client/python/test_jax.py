@@ -57,3 +57,19 @@ def test_vmap_over_rewards_sums_what_is_shared(client):
 
     P = jnp.asarray(case.transitions)
     assert np.allclose(jax.grad(total)(P), jax.grad(batch)(P), atol=1e-11)
+
+
+def test_repeated_gradients_reuse_what_was_compiled(client):
+    case = next(c for c in cases(5) if c.name == "mask")
+
+    def loss(reward):
+        answer = layer.soft_policy(
+            reward, case.transitions, 0.9, 0.4, available_actions=case.mask, start=np.zeros((2, 4)), client=client
+        )
+        return (answer.policy**2).sum()
+
+    jax.grad(loss)(jnp.asarray(case.reward))
+    before = layer._forward._cache_size(), layer._backward._cache_size()
+    for i in range(5):
+        jax.grad(loss)(jnp.asarray(case.reward) + i)
+    assert (layer._forward._cache_size(), layer._backward._cache_size()) == before

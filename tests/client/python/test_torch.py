@@ -5,6 +5,7 @@ import pytest
 from layer_cases import cases
 
 import bilevel
+from bilevel.arrays import from_array
 
 torch = pytest.importorskip("torch")
 import bilevel.torch as layer  # noqa: E402
@@ -65,7 +66,7 @@ def test_batches_larger_than_a_message_are_split(client):
     assert torch.allclose(reward.grad.sum((1, 2)), torch.full((B,), S / 0.1, dtype=torch.float64))
 
 
-def test_the_module_starts_from_its_last_values(client):
+def test_the_module_starts_from_its_last_values(client, monkeypatch):
     case = next(iter(cases(6)))
     module = layer.SoftPolicyLayer(client)
     one = module(tensor(case.reward), tensor(case.transitions), 0.9, 0.4)
@@ -73,6 +74,37 @@ def test_the_module_starts_from_its_last_values(client):
     cold = layer.soft_policy(tensor(case.reward + 1e-3), tensor(case.transitions), 0.9, 0.4, client=client)
     assert torch.allclose(two.value, cold.value, atol=1e-12)
     assert not torch.equal(one.value, two.value)
+    starts = []
+    monkeypatch.setattr(
+        client,
+        "call",
+        lambda name, request: starts.append(request.warm_start) or type(client).call(client, name, request),
+    )
+    module(tensor(case.reward), tensor(case.transitions), 0.9, 0.4)
+    assert from_array(starts[0].contexts[0].value).tolist() == two.value.detach().numpy().tolist()
+
+
+def test_an_unfinished_solve_is_no_answer(client):
+    # A ring of 3000 states that hardly mixes, with no time to solve it.
+    S = 3000
+    ring = bilevel.Csr(np.arange(S + 1), (np.arange(S) + 1) % S, torch.ones(S, dtype=torch.float64), (S, S))
+    reward = torch.linspace(0, 1, S, dtype=torch.float64)[:, None]
+    with bilevel.Client(client.target, timeout=0.25) as hurried:
+        with pytest.raises(bilevel.NotConverged):
+            layer.soft_policy(reward, ring, 1 - 1e-8, 0.1, client=hurried)
+
+
+def test_integers_are_refused(client):
+    with pytest.raises(TypeError, match="floating-point"):
+        layer.soft_policy(torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3, 2, 3), 0.9, 0.4, client=client)
+
+
+def test_single_precision_batches_come_back_in_double(client):
+    rng = np.random.default_rng(0)
+    P = torch.tensor(rng.dirichlet(np.ones(60), size=(30, 60, 5)), dtype=torch.float32, requires_grad=True)
+    reward = torch.zeros(30, 60, 5, dtype=torch.float32)
+    layer.soft_policy(reward, P, 0.9, 0.5, client=client).value.sum().backward()
+    assert torch.isfinite(P.grad).all()
 
 
 def test_shapes_that_do_not_fit_are_named(client):

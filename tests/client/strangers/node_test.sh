@@ -8,6 +8,9 @@ need npm "the Node client"
 mkdir -p "$build"
 cp "$repository"/client/examples/node/* "$build"
 cd "$build"
-npm install --silent --no-audit --no-fund --fetch-retries=1 --fetch-timeout=15000 ||
-  skip "the npm registry cannot be reached, so the Node client was not tried"
+if [[ ! -d node_modules ]]; then
+  npm view --silent --fetch-retries=1 --fetch-timeout=15000 @grpc/grpc-js version >/dev/null ||
+    skip "the npm registry cannot be reached, so the Node client was not tried"
+  npm install --silent --no-audit --no-fund
+fi
 exec node hypergradient.js "$address" "$repository/proto"

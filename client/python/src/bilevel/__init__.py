@@ -26,6 +26,7 @@ from bilevel.errors import (
     DeadlineExceeded,
     FieldViolation,
     InvalidRequest,
+    NotConverged,
     ResourceExhausted,
     Unavailable,
 )
@@ -63,4 +64,4 @@ from bilevel.solution import (
     WarmStart,
 )
 
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [name for name, value in globals().items() if getattr(value, "__module__", "").startswith("bilevel.")]

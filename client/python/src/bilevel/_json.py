@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from json import dumps
 from typing import Any
@@ -31,6 +32,8 @@ def _scalar(field: Any, value: Any) -> str:
     if field.cpp_type == field.CPPTYPE_ENUM:
         known = field.enum_type.values_by_number.get(value)
         return str(value) if known is None else dumps(known.name)
+    if field.type == field.TYPE_BYTES:
+        return dumps(base64.b64encode(value).decode())
     if field.cpp_type == field.CPPTYPE_STRING:
         return dumps(value, ensure_ascii=False)
     return str(value)

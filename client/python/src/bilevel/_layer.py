@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bilevel import v1
 from bilevel.arrays import FloatArray, from_array, to_array
 from bilevel.client import Client
+from bilevel.errors import NotConverged
 
 # Row sums nearer to one than this end no episode; 32-bit sums are renormalised by the server.
 _ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}
@@ -137,7 +138,8 @@ class _Batch:
 
     def bytes_of_context(self) -> int:
         pairs = self.states * self.actions
-        stored = self.transitions[0].nbytes
+        # As many bytes come back for the gradient in double precision as go out at most.
+        stored = 8 * self.transitions[0].size
         if self.structure.sparse:
             stored += 8 * pairs + 4 * self.transitions.shape[1]
         return int(stored + 8 * (6 * pairs + 3 * self.states) + 1024)
@@ -161,6 +163,13 @@ def _chunks(client: Client, batch: _Batch) -> Sequence[range]:
     return [range(first, min(first + each, batch.size)) for first in range(0, batch.size, each)]
 
 
+def _solved(client: Client, request: Any) -> Any:
+    response = client.call("Pullback", request)
+    if response.termination.reason != v1.Termination.REASON_CONVERGED:
+        raise NotConverged(response.termination.detail or v1.Termination.Reason.Name(response.termination.reason))
+    return response
+
+
 def forward(
     client: Client,
     structure: Structure,
@@ -180,7 +189,7 @@ def forward(
         if starts is not None:
             for c in chunk:
                 request.warm_start.contexts.add(value=to_array(starts[c]))
-        response = client.call("Pullback", request)
+        response = _solved(client, request)
         for c, context in zip(chunk, response.contexts):
             policy[c] = from_array(context.policy)
             q[c] = from_array(context.q)
@@ -219,7 +228,7 @@ def backward(
         for c in chunk:
             request.cotangents.add(policy=to_array(to_policy[c]), q=to_array(to_q[c]), value=to_array(to_value[c]))
             request.warm_start.contexts.add(value=to_array(values[c]))
-        response = client.call("Pullback", request)
+        response = _solved(client, request)
         for c, gradient in zip(chunk, response.gradients):
             to_reward[c] = from_array(gradient.reward)
             to_discount[c] = gradient.discount

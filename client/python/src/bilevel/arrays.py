@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Optional, Sequence
 
 import numpy as np
@@ -47,6 +48,8 @@ def from_array(message: Any, shape: Optional[Sequence[int]] = None) -> npt.NDArr
     else:
         array = np.array(message.values.list, dtype=np.float64)
     extents = tuple(message.shape) or (tuple(shape) if shape is not None else ())
+    if extents and array.size != math.prod(extents):
+        raise ValueError(f"an array has {array.size} elements; its shape {extents} needs {math.prod(extents)}")
     return array.reshape(extents) if extents else array
 
 
@@ -59,7 +62,9 @@ def make_readable(message: Any) -> None:
         if message.dtype in (v1.DTYPE_F64, v1.DTYPE_F32):
             message.values.SetInParent()
             message.values.list.extend(array.tolist())
-        elif array.size == 0 or int(array.max()) < 2**32:
+        elif array.size != 0 and int(array.max()) >= 2**32:
+            return  # no readable form: stays raw
+        else:
             message.indices.SetInParent()
             message.indices.list.extend(array.tolist())
         if message.dtype != v1.DTYPE_F32:

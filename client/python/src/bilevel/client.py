@@ -40,6 +40,8 @@ class LowerLevelOptions:
     adjoint_tolerance: Optional[float] = None
 
     def to_proto(self) -> Any:
+        if self.method not in ("automatic", "sweeps", "newton_direct", "newton_krylov"):
+            raise ValueError(f"method is {self.method!r}; must be automatic, sweeps, newton_direct or newton_krylov")
         return v1.LowerLevelOptions(
             residual_tolerance=self.residual_tolerance,
             max_sweeps=self.max_sweeps,
@@ -465,21 +467,45 @@ class Client:
         )
 
 
+class _Outcome:
+    """What an Optimization has seen; apart from it, so that the iterator does not keep it alive."""
+
+    def __init__(self) -> None:
+        self.progress: Optional[Progress] = None
+        self.result: Optional[OptimizeResult] = None
+        self.error: Optional[BilevelError] = None
+
+
 class Optimization:
-    """A running optimisation: an iterator of Progress that ends with one OptimizeResult."""
+    """A running optimisation: an iterator of Progress that ends with one OptimizeResult.
+
+    Leaving a `with` block, or dropping it, stops the server's work.
+    """
 
     def __init__(self, call: Any, max_iterations: int, progress_bar: bool) -> None:
         self._call = call
-        self._events = self._read(max_iterations, progress_bar)
-        self._result: Optional[OptimizeResult] = None
-        # The last progress, whose best_parameters survive a cancelled or broken call.
-        self.last_progress: Optional[Progress] = None
+        self._outcome = _Outcome()
+        self._events = _read(call, self._outcome, _Bar(max_iterations) if progress_bar else None)
 
-    def __iter__(self) -> Iterator[Union[Progress, OptimizeResult]]:
-        return self._events
+    @property
+    def last_progress(self) -> Optional[Progress]:
+        """The last progress, whose best_parameters survive a cancelled or broken call."""
+        return self._outcome.progress
+
+    def __iter__(self) -> "Optimization":
+        return self
 
     def __next__(self) -> Union[Progress, OptimizeResult]:
         return next(self._events)
+
+    def __enter__(self) -> "Optimization":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        self.cancel()
 
     def cancel(self) -> None:
         """Stops the server's work; iterating then raises Cancelled."""
@@ -489,28 +515,31 @@ class Optimization:
         """Waits for the end. Raises BilevelError; `last_progress` then has the best point so far."""
         for _ in self._events:
             pass
-        if self._result is None:
-            raise Cancelled("the optimisation was abandoned", grpc.StatusCode.CANCELLED)
-        return self._result
+        if self._outcome.error is not None:
+            raise self._outcome.error
+        if self._outcome.result is None:
+            raise Cancelled("the iteration was left before its end", grpc.StatusCode.CANCELLED)
+        return self._outcome.result
 
-    def _read(self, max_iterations: int, progress_bar: bool) -> Iterator[Union[Progress, OptimizeResult]]:
-        bar = _Bar(max_iterations) if progress_bar else None
-        try:
-            for event in self._call:
-                if event.WhichOneof("event") == "result":
-                    self._result = OptimizeResult.from_proto(event.result)
-                    yield self._result
-                else:
-                    self.last_progress = Progress.from_proto(event.progress)
-                    if bar is not None:
-                        bar.show(self.last_progress)
-                    yield self.last_progress
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
-        finally:
-            if bar is not None:
-                bar.close()
-            self._call.cancel()
+
+def _read(call: Any, outcome: _Outcome, bar: Optional["_Bar"]) -> Iterator[Union[Progress, OptimizeResult]]:
+    try:
+        for event in call:
+            if event.WhichOneof("event") == "result":
+                outcome.result = OptimizeResult.from_proto(event.result)
+                yield outcome.result
+            else:
+                outcome.progress = Progress.from_proto(event.progress)
+                if bar is not None:
+                    bar.show(outcome.progress)
+                yield outcome.progress
+    except grpc.RpcError as error:
+        outcome.error = from_rpc_error(error)
+        raise outcome.error from None
+    finally:
+        if bar is not None:
+            bar.close()
+        call.cancel()
 
 
 class _Bar:

@@ -73,6 +73,10 @@ class Cancelled(BilevelError):
     """CANCELLED: the caller cancelled."""
 
 
+class NotConverged(RuntimeError):
+    """A layer's solve stopped before its tolerance was met (a deadline, say), so its numbers would mislead."""
+
+
 _CLASSES: dict[grpc.StatusCode, type[BilevelError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,

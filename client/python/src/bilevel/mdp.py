@@ -259,8 +259,15 @@ def _from_entries(
     columns = np.array([target for _, target in keys], dtype=np.uint32)
     mask = np.zeros((num_states, num_actions), dtype=bool)
     for state, action in listed:
+        if not 0 <= state < num_states:
+            raise ValueError(f"state {state} is listed; states must be 0 ... {num_states - 1}")
         mask[state, action] = True
     stay = np.bincount(rows, weights=values, minlength=num_rows).reshape(num_states, num_actions)
+    if stay.size and stay.max() > 1 + 1e-9:
+        state, action = np.unravel_index(int(stay.argmax()), stay.shape)
+        raise ValueError(
+            f"probabilities of state {state}, action {action} sum to {stay.max():.12g}; at most 1 is allowed"
+        )
     # Roundings of a sum of probabilities are no termination.
     end = np.where(np.abs(1 - stay) < 1e-12, 0.0, 1 - stay)
     return Mdp(

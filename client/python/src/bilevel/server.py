@@ -24,7 +24,8 @@ class Server:
 
     def __init__(self, binary: Optional[str] = None, flags: Sequence[str] = ()) -> None:
         command = [binary or find_server(), "--listen=127.0.0.1:0", "--ephemeral", "--drain_delay=0s", *flags]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # In a session of its own: Ctrl-C is for the program that uses it.
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

@@ -89,8 +89,10 @@ def soft_policy(
     start: values [..., S] of a nearby problem, to start from; the answer stays the same within the solver's tolerance.
     client: default, that of $BILEVEL_SERVER, else of 127.0.0.1:50051.
 
-    Raises bilevel.BilevelError; second derivatives are refused by PyTorch.
+    Raises bilevel.BilevelError, and bilevel.NotConverged when a limit ended the solve; second derivatives are refused by PyTorch.
     """
+    if not reward.is_floating_point():
+        raise TypeError(f"reward has dtype {reward.dtype}; must be a floating-point tensor")
     mask = None if available_actions is None else _numpy(available_actions).astype(bool)
     if isinstance(transitions, Csr):
         structure = _layer.Structure(_numpy(transitions.offsets), _numpy(transitions.columns), mask)
@@ -138,5 +140,6 @@ class SoftPolicyLayer(torch.nn.Module):
             start=start,
             client=self._client,
         )
-        self._value = answer.value.detach()
+        value = answer.value.detach().double()
+        self._value = value if bool(torch.isfinite(value).all()) else None
         return answer
