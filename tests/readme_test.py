@@ -5,6 +5,7 @@
     ```console PLACE      run elsewhere: PLACE must exist
     ```cpp                compiled, all together
     ```cmake              must stand in the test of the installed library
+    ```yaml               compose services, whose variables must be flags of the server
     ```python             run by tests/client/python/test_readme.py
 """
 
@@ -14,6 +15,8 @@ import re
 import subprocess
 import sys
 import tempfile
+
+import yaml
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 binaries, compiler, *includes, address = sys.argv[1:]
@@ -51,6 +54,16 @@ def run_console(where, block, folder):
             )
             return
         at = found + len(line)
+
+
+def check_compose(where, block):
+    flags = subprocess.run([f"{binaries}/bilevel_server", "--help"], capture_output=True, text=True).stdout
+    for service in yaml.safe_load(block)["services"].values():
+        if not (REPOSITORY / service["build"]["dockerfile"]).is_file():
+            fail(where, "the Dockerfile is not there")
+        for variable in service["environment"]:
+            if f"--{variable.removeprefix('BILEVEL_').lower()} " not in flags:
+                fail(where, f"{variable} is no flag of bilevel_server")
 
 
 def compile_cpp(blocks):
@@ -109,7 +122,9 @@ for readme in sorted(REPOSITORY.glob("**/README.md")):
                 for line in block.splitlines():
                     if line.split("(")[0] not in test:
                         fail(where, f"tests/client/install_test.sh has no {line}")
-            elif kind not in ("python", "yaml"):
+            elif kind == "yaml":
+                check_compose(where, block)
+            elif kind != "python":
                 fail(where, f"a snippet of kind {kind!r}, which no test runs")
     if cpp:
         compile_cpp(cpp)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs the tests: as shipped, under AddressSanitizer + UBSan, and core and the
-# gRPC-free layer under ThreadSanitizer. --all adds the tests labelled long and clang-tidy.
+# gRPC-free layer under ThreadSanitizer. --all adds the tests labelled long, the benchmarks, the image and clang-tidy.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -24,7 +24,11 @@ done
 
 if $all; then
   echo "== long tests"
+  cmake --preset release -DBILEVEL_BUILD_BENCHMARKS=ON >/dev/null
+  cmake --build --preset release
   ctest --test-dir .build/release --output-on-failure -L long
+  echo "== image"
+  docker/build_and_try.sh
   echo "== clang-tidy"
   docker/install_packages.sh <(echo clang-tidy-14)
   # A configuration of its own: clang does not read GCC's precompiled headers.

@@ -118,7 +118,7 @@ def _backward(static: _Static, wanted: bool, inputs: Any, value: Any, cotangents
 def _soft_policy(
     static: _Static, reward: Any, transitions: Any, discount: Any, temperature: Any, start: Any
 ) -> SoftPolicy:
-    return _forward(static, reward, transitions, discount, temperature, start)
+    return SoftPolicy(*_forward(static, reward, transitions, discount, temperature, start))
 
 
 def _soft_policy_fwd(static: _Static, *arguments: Any) -> Any:

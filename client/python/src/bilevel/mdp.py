@@ -264,7 +264,7 @@ def _from_entries(
         mask[state, action] = True
     stay = np.bincount(rows, weights=values, minlength=num_rows).reshape(num_states, num_actions)
     if stay.size and stay.max() > 1 + 1e-9:
-        state, action = np.unravel_index(int(stay.argmax()), stay.shape)
+        state, action = divmod(int(stay.argmax()), num_actions)
         raise ValueError(
             f"probabilities of state {state}, action {action} sum to {stay.max():.12g}; at most 1 is allowed"
         )
