@@ -15,6 +15,8 @@ namespace {
 constexpr double kDwarfed = 1e4;
 constexpr double kDwarfing = 1e-3;
 constexpr double kLongHorizon = 1e4;
+// Probabilities so near to 0 or 1 are meant to be that.
+constexpr double kCertain = 1e-9;
 constexpr size_t kNamed = 5;
 
 // "3 states: 1, 4, 9"; the first few of many.
@@ -59,44 +61,37 @@ std::vector<int> Unreached(const TabularMdp& mdp) {
   return result;
 }
 
-// States whose available actions, at least two, lead nowhere else and never end.
-std::vector<int> Traps(const TabularMdp& mdp) {
+// States with at least two available actions, all of whose rows (s, a) are accepted.
+template <typename Accept>
+std::vector<int> StatesWhere(const TabularMdp& mdp, Accept accept) {
   const int A = mdp.num_actions();
-  Vector staying = Vector::Zero(mdp.num_rows());
-  mdp.ForEachEntry([&](Eigen::Index row, uint64_t, uint32_t column, double p) {
-    if (column == row / A) staying[row] += p;
-  });
   std::vector<int> result;
   for (int s = 0; s < mdp.num_states(); ++s) {
     int actions = 0;
-    bool stays = true;
+    bool all = true;
     for (Eigen::Index row = Eigen::Index{s} * A; row < (s + Eigen::Index{1}) * A; ++row) {
       if (!mdp.available(row)) continue;
       ++actions;
-      stays = stays && staying[row] > 1 - 1e-9;
+      all = all && accept(row);
     }
-    if (stays && actions > 1) result.push_back(s);
+    if (all && actions > 1) result.push_back(s);
   }
   return result;
 }
 
-// States in which every available action, at least two, ends the episode.
+// States that no action leaves, by moving or by ending.
+std::vector<int> Traps(const TabularMdp& mdp) {
+  Vector staying = Vector::Zero(mdp.num_rows());
+  mdp.ForEachEntry([&](Eigen::Index row, uint64_t, uint32_t column, double p) {
+    if (column == row / mdp.num_actions()) staying[row] += p;
+  });
+  return StatesWhere(mdp, [&](Eigen::Index row) { return staying[row] > 1 - kCertain; });
+}
+
+// States in which every action ends the episode.
 std::vector<int> Ends(const TabularMdp& mdp) {
-  const int A = mdp.num_actions();
-  Vector going = Vector::Zero(mdp.num_rows());
-  mdp.ForEachEntry([&](Eigen::Index row, uint64_t, uint32_t, double p) { going[row] += p; });
-  std::vector<int> result;
-  for (int s = 0; s < mdp.num_states(); ++s) {
-    int actions = 0;
-    bool ends = true;
-    for (Eigen::Index row = Eigen::Index{s} * A; row < (s + Eigen::Index{1}) * A; ++row) {
-      if (!mdp.available(row)) continue;
-      ++actions;
-      ends = ends && going[row] < 1e-9;
-    }
-    if (ends && actions > 1) result.push_back(s);
-  }
-  return result;
+  const Vector going = mdp.ExpectNext(Vector::Ones(mdp.num_states()));
+  return StatesWhere(mdp, [&](Eigen::Index row) { return going[row] < kCertain; });
 }
 
 // Largest difference between rewards of available pairs.
@@ -119,7 +114,7 @@ void AdviseContext(const BilevelProblem& problem, size_t c, const Vector& x, con
   if (const std::vector<int> states = Unreached(*context.mdp); !states.empty()) {
     add("environment.initial_distribution",
         absl::StrCat("never reaches ", Name("state", states),
-                     "; a return from there on does not depend on what happens in them"));
+                     "; a return from those starts does not depend on what happens there"));
   }
   if (const std::vector<int> states = Traps(*context.mdp); !states.empty()) {
     add("environment.transitions",

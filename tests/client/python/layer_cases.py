@@ -4,6 +4,8 @@ from typing import Any, Iterator, NamedTuple, Optional
 
 import numpy as np
 
+import bilevel
+
 
 class Case(NamedTuple):
     name: str
@@ -13,6 +15,19 @@ class Case(NamedTuple):
     temperature: Any
     mask: Optional[np.ndarray]
     pattern: Optional[tuple]  # offsets, columns
+
+    def answer(self, layer, client):
+        """soft_policy of a layer as a function of its four differentiable arguments."""
+        S, A = self.reward.shape[-2:]
+
+        def soft_policy(reward, transitions, discount, temperature):
+            if self.pattern is not None:
+                transitions = bilevel.Csr(*self.pattern, transitions, (S * A, S))
+            return layer.soft_policy(
+                reward, transitions, discount, temperature, available_actions=self.mask, client=client
+            )
+
+        return soft_policy
 
 
 def _rows(rng, *shape, end):

@@ -18,15 +18,8 @@ import bilevel.jax as layer  # noqa: E402
 @pytest.mark.parametrize("index", range(5))
 def test_check_grads(client, seed, index):
     case = list(cases(seed))[index]
-    S, A = case.reward.shape[-2:]
-
-    def answer(reward, transitions, discount, temperature):
-        if case.pattern is not None:
-            transitions = bilevel.Csr(*case.pattern, transitions, (S * A, S))
-        return layer.soft_policy(reward, transitions, discount, temperature, available_actions=case.mask, client=client)
-
     inputs = tuple(map(jnp.asarray, (case.reward, case.transitions, case.discount, case.temperature)))
-    check_grads(answer, inputs, order=1, modes=["rev"])
+    check_grads(case.answer(layer, client), inputs, order=1, modes=["rev"])
 
 
 def test_jit_and_vmap_agree_with_the_batch(client):

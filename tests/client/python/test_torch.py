@@ -19,15 +19,8 @@ def tensor(array, grad=True):
 @pytest.mark.parametrize("index", range(5))
 def test_gradcheck(client, seed, index):
     case = list(cases(seed))[index]
-    S, A = case.reward.shape[-2:]
-
-    def answer(reward, transitions, discount, temperature):
-        if case.pattern is not None:
-            transitions = bilevel.Csr(*case.pattern, transitions, (S * A, S))
-        return layer.soft_policy(reward, transitions, discount, temperature, available_actions=case.mask, client=client)
-
     inputs = tuple(map(tensor, (case.reward, case.transitions, case.discount, case.temperature)))
-    assert torch.autograd.gradcheck(answer, inputs), case.name
+    assert torch.autograd.gradcheck(case.answer(layer, client), inputs), case.name
 
 
 def test_masked_actions_have_neither_probability_nor_gradient(client):

@@ -14,6 +14,7 @@
 #include "tests/support/random_problem.h"
 #include "tests/support/reference.h"
 #include "tests/support/sanitized.h"
+#include "tests/support/solved_at.h"
 
 namespace bilevel::testing {
 namespace {
@@ -26,18 +27,6 @@ const RandomProblemOptions kSmall{.min_states = 1,
                                   .max_contexts = 1,
                                   .max_discount = 0.95,
                                   .min_temperature = 0.1};
-
-bool Below(const Vector& error, const Vector& bound) {
-  return (error.array() <= bound.array() * (1 + 1e-9) + 1e-9).all();
-}
-
-LowerLevelSolution At(const RegularizedMdp& follower, const Vector& v) {
-  LowerLevelSolution s;
-  s.value = v;
-  s.backup = ApplySoftBellman(follower, v);
-  s.residual = (s.backup.value - v).lpNorm<Eigen::Infinity>();
-  return s;
-}
 
 TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
   for (uint64_t seed = 1; seed <= kCount; ++seed) {
@@ -68,7 +57,7 @@ TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
       term.occupancy += 1e-3 * DrawNormal(rng, S).cwiseAbs();
     }
     const double size = follower.temperature * (seed % 5 < 2 ? 30 : seed % 5 == 2 ? 0.3 : seed % 5 == 3 ? 1e-3 : 0);
-    const LowerLevelSolution solution = At(follower, exact.value + size * DrawNormal(rng, S));
+    const LowerLevelSolution solution = SolvedAt(follower, exact.value + size * DrawNormal(rng, S));
     system.SetPolicy(solution.backup.pi);
     const FollowerError error = BoundFollowerError(follower, solution, system, Interrupt());
     const auto [g, b] = evaluate(solution.backup.pi, loose ? 0.1 : 1e-15,
@@ -116,7 +105,8 @@ TEST(Propagation, PullbackBoundsCoverFirstOrderErrors) {
     };
     const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, Interrupt(), system);
     const double size = follower.temperature * (seed % 2 == 0 ? 0.3 : 1e-3);
-    const PullbackResult a = pull(exact, 0), b = pull(At(follower, exact.value + size * DrawNormal(rng, S)), size);
+    const PullbackResult a = pull(exact, 0),
+                         b = pull(SolvedAt(follower, exact.value + size * DrawNormal(rng, S)), size);
     EXPECT_LE((a.reward - b.reward).norm(), b.reward_error_bound + 1e-9);
     EXPECT_LE((a.transitions - b.transitions).norm(), b.transitions_error_bound + 1e-9);
     EXPECT_LE(std::abs(a.discount - b.discount), b.discount_error_bound + 1e-9);
@@ -147,7 +137,7 @@ TEST(Propagation, ASkewedPolicyNeedsEveryTermOfTheCentredRadius) {
     return Pullback(follower, solution, error, g, {.want_transitions = true}, {}, Interrupt(), system);
   };
   for (const double size : {1e-3, -1e-3, 0.1, -0.1}) {
-    const PullbackResult a = pull(exact), b = pull(At(follower, exact.value + size * Vector::Unit(2, 1)));
+    const PullbackResult a = pull(exact), b = pull(SolvedAt(follower, exact.value + size * Vector::Unit(2, 1)));
     EXPECT_LE((a.reward - b.reward).norm(), b.reward_error_bound);
     EXPECT_LE((a.transitions - b.transitions).norm(), b.transitions_error_bound);
     EXPECT_LE(std::abs(a.discount - b.discount), b.discount_error_bound);

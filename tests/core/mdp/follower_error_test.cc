@@ -14,23 +14,12 @@
 #include "tests/support/known_problems.h"
 #include "tests/support/reference.h"
 #include "tests/support/sanitized.h"
+#include "tests/support/solved_at.h"
 
 namespace bilevel::testing {
 namespace {
 
 constexpr uint64_t kCount = kSanitized ? 100 : 3000;
-
-bool Below(const Vector& error, const Vector& bound) {
-  return (error.array() <= bound.array() * (1 + 1e-9) + 1e-9).all();
-}
-
-LowerLevelSolution At(const RegularizedMdp& follower, const Vector& v) {
-  LowerLevelSolution s;
-  s.value = v;
-  s.backup = ApplySoftBellman(follower, v);
-  s.residual = (s.backup.value - v).lpNorm<Eigen::Infinity>();
-  return s;
-}
 
 TEST(FollowerError, BracketHoldsFarFromTheAnswer) {
   for (uint64_t seed = 1; seed <= kCount; ++seed) {
@@ -43,7 +32,7 @@ TEST(FollowerError, BracketHoldsFarFromTheAnswer) {
     PolicySystem system(mdp, PolicySystem::Kind::kDirect);
     const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, Interrupt(), system);
     const LowerLevelSolution solution =
-        At(follower, exact.value + tau * std::pow(10, 1 - 3 * rng.Uniform()) * DrawNormal(rng, S));
+        SolvedAt(follower, exact.value + tau * std::pow(10, 1 - 3 * rng.Uniform()) * DrawNormal(rng, S));
     system.SetPolicy(solution.backup.pi);
     const FollowerError error = BoundFollowerError(follower, solution, system, Interrupt());
     bool skip = false;
