@@ -48,6 +48,7 @@ double DistinctDiscounts(const v1::Context& context) {
   std::set<double> discounts = {context.discount()};
   for (const v1::ObjectiveTerm& term : context.objective()) {
     if (term.leader_return().has_discount()) discounts.insert(term.leader_return().discount());
+    if (term.feature_matching().has_discount()) discounts.insert(term.feature_matching().discount());
   }
   return static_cast<double>(discounts.size());
 }
@@ -72,6 +73,8 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
   const double terms = context.objective_size();
   total.term_bytes += 8 * terms * (12 * rows + 6 * S);
   total.evaluation_seconds += terms * 12 * kSecondsForEntry * rows;
+  // An environment of its own that moves with x.
+  if (context.has_dynamics()) total.system_bytes += 40 * entries + 16 * S;
   total.text_bytes += 800 + 2 * static_cast<double>(context.label().size());
   // A policy is evaluated in a handful of sweeps by Newton's method, in 1 / (1 - gamma) times that many otherwise.
   const double horizon = 1 / std::max(1 - context.discount(), 1e-6);

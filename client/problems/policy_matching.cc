@@ -52,7 +52,7 @@ SeededProblem PolicyMatching(std::uint64_t seed) {
 
   v1::ObjectiveTerm& term = *context.add_objective();
   term.set_weight(5.0 / kStates);  // the term's own factor is 1/2
-  *term.mutable_separable_quadratic()->mutable_target() = MakeArray(RandomTarget(random), {kStates, kActions});
+  *term.mutable_separable()->mutable_target() = MakeArray(RandomTarget(random), {kStates, kActions});
   seeded.start = random.Normals(kParameters);
   return seeded;
 }

@@ -25,7 +25,7 @@ SeededProblem Synthetic(std::uint64_t seed) {
   context.set_label("synthetic");
   context.set_discount(0.5);
   context.set_temperature(1.0);
-  context.add_objective()->mutable_separable_quadratic();
+  context.add_objective()->mutable_separable();
   v1::Environment& environment = *context.mutable_environment();
   environment.set_num_states(kStates);
   environment.set_num_actions(kActions);

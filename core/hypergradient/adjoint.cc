@@ -33,6 +33,10 @@ Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, const Cot
   return adjoint;
 }
 
+EnvironmentDerivative ImplicitDerivative(const RegularizedMdp& follower, const Vector& lambda, const Vector& value) {
+  return {follower.discount * lambda, value, {}};
+}
+
 AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi, const Cotangents& cotangents,
                                const Adjoint& adjoint, const FollowerError& error, const Vector& centered_y_radius,
                                Majorant& majorant, const PolicySystem& system) {
@@ -44,7 +48,7 @@ AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi,
 
   // With ' for exact quantities: (I - gamma P^pi')^T (z'' - z) = residual - gamma P^T (yc' - yc - (pi' - pi) z).
   const Vector change = centered_y_radius + error.pi_radius.cwiseProduct(RepeatForActions(mdp, abs_z));
-  const double steps = static_cast<double>(system.max_column_entries()) * mdp.num_actions() + 8.0;
+  const double steps = system.column_steps() * mdp.num_actions() + 8.0;
   Vector rounding = abs_z + adjoint.residual.cwiseAbs() +
                     gamma * mdp.PushForward(abs_pushed + pi.cwiseProduct(RepeatForActions(mdp, abs_z)));
   if (cotangents.value.size() != 0) rounding += tau * cotangents.value.cwiseAbs();

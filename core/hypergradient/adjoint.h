@@ -15,6 +15,7 @@
 #include "core/mdp/follower_error.h"
 #include "core/mdp/majorant.h"
 #include "core/mdp/policy_system.h"
+#include "core/problem/parametric_dynamics.h"
 
 namespace bilevel {
 
@@ -40,6 +41,9 @@ Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, const Vector& y)
 // |lambda - exact lambda of the same pi|_1 <= residual_l1 / (tau (1 - gamma)).
 Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, const Cotangents& cotangents, double tolerance,
                      const Vector& start, const Interrupt& interrupt, PolicySystem& system);
+
+// Through the environment that the follower lives in: d f / d P(s2|s,a) = gamma lambda(s,a) V(s2)         (math.md (9))
+EnvironmentDerivative ImplicitDerivative(const RegularizedMdp& follower, const Vector& lambda, const Vector& value);
 
 // Entrywise bounds on the distance to z', lambda of the exact soft-optimal policy.
 struct AdjointError {

@@ -7,62 +7,13 @@
 #include <utility>
 
 #include "core/base/status_macros.h"
-#include "core/problem/context_objective.h"
+#include "core/hypergradient/context_gradient.h"
+#include "core/problem/world.h"
 
 namespace bilevel {
 namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
-
-// One context at one policy: f_c, y, its gradient.
-struct ContextGradient {
-  ContextObjective objective;
-  Adjoint adjoint;
-  ParameterGradient gradient;  // direct and implicit part
-};
-
-struct Request {
-  const Context& context;
-  const RegularizedMdp& follower;
-  const Vector& x;
-  const Vector& theta;
-  const LowerLevelOptions& options;
-  const Interrupt& interrupt;
-  PolicySystem& system;
-};
-
-TermInput InputOf(const Request& request, const Vector& pi) {
-  return {*request.follower.mdp, pi, request.x, request.theta, request.system, request.options.adjoint_tolerance,
-          request.interrupt};
-}
-
-// request.system must hold pi.
-ContextGradient Differentiate(const Request& request, const Vector& pi, const Vector& start,
-                              const ContextObjective* near = nullptr) {
-  ContextObjective objective = EvaluateContextObjective(request.context, InputOf(request, pi), near);
-  Adjoint adjoint = SolveAdjoint(request.follower, pi, {.y = objective.y, .q = {}, .value = {}},
-                                 request.options.adjoint_tolerance, start, request.interrupt, request.system);
-  ParameterGradient gradient = objective.direct;
-  request.context.reward.AddPullback(adjoint.reward_gradient, request.x, gradient);
-  return {std::move(objective), std::move(adjoint), std::move(gradient)};
-}
-
-struct ContextRadius {
-  double objective;
-  ParameterGradient gradient;
-};
-
-ContextRadius BoundContext(const Request& request, const Vector& pi, const ContextGradient& value,
-                           const FollowerError& error, const Vector& theta_rounding) {
-  Majorant majorant(*request.follower.mdp, request.system, request.follower.discount, error.kappa, request.interrupt);
-  ContextObjectiveRadius radius =
-      BoundContextObjective(request.context, InputOf(request, pi), value.objective, {error, theta_rounding, majorant});
-  const AdjointError adjoint = BoundAdjointError(request.follower, pi, {.y = value.objective.y, .q = {}, .value = {}},
-                                                 value.adjoint, error, radius.centered_y, majorant, request.system);
-  request.context.reward.AddPullbackRadius(adjoint.reward_gradient, value.adjoint.reward_gradient.cwiseAbs(), request.x,
-                                           radius.direct);
-  return {radius.value, std::move(radius.direct)};
-}
 
 // Bound on |gradient - true|_2 from the radii, with the roundings of the last assembly; magnitude: the sum of |values|
 // over contexts, which may cancel.
@@ -114,7 +65,7 @@ HypergradientEvaluator::HypergradientEvaluator(const BilevelProblem& problem, co
   warm_start_.values.resize(problem.contexts.size());
   warm_start_.adjoints.resize(problem.contexts.size());
   for (const Context& context : problem.contexts) {
-    systems_.push_back(std::make_unique<PolicySystem>(*context.mdp, SystemKind(options, context.mdp->num_states())));
+    worlds_.push_back(std::make_unique<World>(problem, worlds_.size(), SystemKind(options, context.mdp->num_states())));
   }
 }
 
@@ -142,9 +93,9 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
 
   for (size_t c = 0; c < num_contexts; ++c) {
     const Context& context = problem_.contexts[c];
-    PolicySystem& system = *systems_[c];
+    PolicySystem& system = worlds_[c]->system();
     const PolicySystem::Counters before = system.counters();
-    const RegularizedMdp follower = problem_.Follower(c, x, theta);
+    const RegularizedMdp follower = worlds_[c]->At(x, theta);
     point.contexts.emplace_back();
     ContextPoint& result = point.contexts.back();
     ASSIGN_OR_RETURN(result.solution, SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
@@ -157,8 +108,9 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
     options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
     system.SetPolicy(result.solution.backup.pi);
 
-    const Request request{context, follower, x, theta, options_, interrupt, system};
-    ContextGradient gradient = Differentiate(request, result.solution.backup.pi, warm_start_.adjoints[c]);
+    const ContextRequest request{context, follower, x, theta, options_, interrupt, system};
+    ContextGradient gradient =
+        DifferentiateContext(request, {result.solution.value, result.solution.backup}, warm_start_.adjoints[c]);
     if (const std::optional<StopReason> reason = interrupt.Check(); reason.has_value()) {
       point.termination = Worse(point.termination, Termination{*reason, "stopped inside an evaluation"});
     }
@@ -171,8 +123,9 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
       result.error = BoundFollowerError(follower, result.solution, system, interrupt);
       const RefinedFollower next = RefineFollower(follower, result.solution, result.error);
       system.SetPolicy(next.backup.pi);
-      ContextGradient further = Differentiate(request, next.backup.pi, gradient.adjoint.z, &gradient.objective);
-      const ContextRadius radius = BoundContext(request, next.backup.pi, further, next.error, theta_rounding);
+      const Answer answer{next.value, next.backup};
+      ContextGradient further = DifferentiateContext(request, answer, gradient.adjoint.z, &gradient.objective);
+      const ContextRadius radius = BoundContext(request, answer, further, next.error, theta_rounding);
       radii[c] = radius.gradient;
       objective_radii[c] = std::abs(further.objective.value - gradient.objective.value) + radius.objective;
       refined[c] = std::move(further.gradient);
@@ -221,8 +174,8 @@ absl::StatusOr<HypergradientEvaluator::ObjectiveValue> HypergradientEvaluator::E
   ObjectiveValue result;
   std::vector<double> objectives;
   for (size_t c = 0; c < problem_.contexts.size(); ++c) {
-    PolicySystem& system = *systems_[c];
-    const RegularizedMdp follower = problem_.Follower(c, x, theta);
+    PolicySystem& system = worlds_[c]->system();
+    const RegularizedMdp follower = worlds_[c]->At(x, theta);
     ASSIGN_OR_RETURN(const LowerLevelSolution solution,
                      SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
     result.termination = Worse(result.termination, solution.termination);
@@ -232,8 +185,9 @@ absl::StatusOr<HypergradientEvaluator::ObjectiveValue> HypergradientEvaluator::E
     }
     warm_start_.values[c] = solution.value;
     system.SetPolicy(solution.backup.pi);
-    const Request request{problem_.contexts[c], follower, x, theta, options_, interrupt, system};
-    objectives.push_back(EvaluateContextObjective(problem_.contexts[c], InputOf(request, solution.backup.pi)).value);
+    const ContextRequest request{problem_.contexts[c], follower, x, theta, options_, interrupt, system};
+    objectives.push_back(
+        EvaluateContextObjective(problem_.contexts[c], InputOf(request, {solution.value, solution.backup})).value);
   }
   result.value = problem_.Aggregate(objectives, x);
   if (const std::optional<StopReason> reason = interrupt.Check(); reason.has_value()) {

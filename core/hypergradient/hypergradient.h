@@ -1,6 +1,7 @@
 // phi(x) and its hyper-gradient, with certificates.
 //
-//   d phi / dx = df/dx + J_r(x)^T lambda,   lambda from the adjoint of each context            (math.md (8))
+//   d phi / dx = df/dx + J_r(x)^T lambda + gamma J_P(x)^T (lambda V^T),   lambda from the adjoint of each context
+//                                                                                              (math.md (8), (9))
 //
 // Certificates (math.md section 3; derived in core/README.md): backward errors are free; the estimate is the distance
 // to the gradient one Newton step further; the bound adds to it a bound on the error of that further gradient, by
@@ -18,6 +19,7 @@
 #include "core/hypergradient/adjoint.h"
 #include "core/mdp/lower_level.h"
 #include "core/problem/bilevel_problem.h"
+#include "core/problem/world.h"
 
 namespace bilevel {
 
@@ -87,7 +89,7 @@ class HypergradientEvaluator {
   const BilevelProblem& problem_;
   LowerLevelOptions options_;
   WarmStart warm_start_;
-  std::vector<std::unique_ptr<PolicySystem>> systems_;  // one for each context
+  std::vector<std::unique_ptr<World>> worlds_;  // one for each context
   int evaluations_ = 0;
 };
 

@@ -28,22 +28,12 @@ Vector CenteredRadius(const TabularMdp& mdp, const Vector& pi, const Vector& g, 
          (mdp.num_actions() + 8.0) * kUnitRoundoff * size;
 }
 
-// sum_a pi log pi, [S]; the summand of an unavailable or underflown action is 0.
-Vector NegativeEntropy(const TabularMdp& mdp, const SoftBackup& backup) {
-  return SumOverActions(mdp, backup.pi.binaryExpr(backup.log_pi, [](double p, double l) { return p > 0 ? p * l : 0; }));
-}
-
 // The gradients at one answer, and bounds on their distances to those at the exact answer.
 struct Evaluation {
   Adjoint adjoint;
   Vector transitions;
   double discount = 0, temperature = 0;
   double reward_radius = 0, transitions_radius = 0, discount_radius = 0, temperature_radius = 0;
-};
-
-struct Answer {
-  const Vector& value;
-  const SoftBackup& backup;
 };
 
 void AddTemperature(const RegularizedMdp& follower, const Answer& answer, Evaluation& result) {
@@ -97,7 +87,7 @@ void BoundDiscount(const RegularizedMdp& follower, const Answer& answer, const A
   const TabularMdp& mdp = *follower.mdp;
   const Vector abs_lambda = result.adjoint.reward_gradient.cwiseAbs();
   const Vector reach = mdp.ExpectNext(answer.value.cwiseAbs());
-  const double steps = static_cast<double>(mdp.num_rows() + mdp.max_row_entries()) + 8;
+  const double steps = static_cast<double>(mdp.num_rows()) + mdp.row_steps() + 8;
   result.discount_radius = adjoint_error.reward_gradient.dot(reach) +
                            (abs_lambda + adjoint_error.reward_gradient).dot(mdp.ExpectNext(value_bound)) +
                            steps * kUnitRoundoff * abs_lambda.dot(reach);

@@ -17,12 +17,12 @@ Majorant::Majorant(const TabularMdp& mdp, PolicySystem& system, double gamma, do
     : system_(system),
       gamma_(gamma),
       inflated_(gamma * (1 + kappa)),
-      contraction_(gamma * mdp.max_row_sum() * (1 + mdp.max_row_entries() * kUnitRoundoff)),
+      contraction_(gamma * mdp.max_row_sum() * (1 + mdp.row_steps() * kUnitRoundoff)),
       interrupt_(interrupt) {}
 
 Vector Majorant::LowerImage(const Vector& w, bool transposed) {
   const Vector pushed = inflated_ * (transposed ? system_.MultiplyTransposed(w) : system_.Multiply(w));
-  const double steps = 4 + (transposed ? system_.max_column_entries() : system_.max_row_entries());
+  const double steps = 4 + (transposed ? system_.column_steps() : system_.row_steps());
   return w - pushed - steps * kUnitRoundoff * (w + pushed);
 }
 

@@ -86,6 +86,10 @@ Vector RepeatForActions(const TabularMdp& mdp, const Vector& v) {
   return result;
 }
 
+Vector NegativeEntropy(const TabularMdp& mdp, const SoftBackup& backup) {
+  return SumOverActions(mdp, backup.pi.binaryExpr(backup.log_pi, [](double p, double l) { return p > 0 ? p * l : 0; }));
+}
+
 SoftBackup ApplySoftBellman(const RegularizedMdp& follower, const Vector& v) {
   const TabularMdp& mdp = *follower.mdp;
   const Eigen::Index S = mdp.num_states(), A = mdp.num_actions();
@@ -115,7 +119,7 @@ SoftBackupRounding BoundSoftBellmanRounding(const RegularizedMdp& follower, cons
   const int A = mdp.num_actions();
   SoftBackupRounding rounding;
   // k products and sums, one product with gamma, one sum with r.
-  const double steps = mdp.max_row_entries() + 4;
+  const double steps = mdp.row_steps() + 4;
   rounding.q = steps * kUnitRoundoff * (follower.reward.cwiseAbs() + follower.discount * mdp.ExpectNext(v.cwiseAbs()));
   if (follower.reward_rounding.size() != 0) rounding.q += follower.reward_rounding;
   ZeroUnavailable(mdp, rounding.q);

@@ -20,6 +20,12 @@ struct SoftBackup {
   Vector log_pi;  // [S*A]; 0 where unavailable
 };
 
+// A follower's answer: V, and T at V. References must outlive it.
+struct Answer {
+  const Vector& value;
+  const SoftBackup& backup;
+};
+
 // One sweep. Cost: O(entries + S*A).
 SoftBackup ApplySoftBellman(const RegularizedMdp& follower, const Vector& v);
 
@@ -33,6 +39,9 @@ struct SoftBackupRounding {
   Vector value;  // [S]
 };
 SoftBackupRounding BoundSoftBellmanRounding(const RegularizedMdp& follower, const Vector& v, const SoftBackup& backup);
+
+// sum_a pi log pi, [S], minus the entropy; an action that is unavailable or underflows adds 0.
+Vector NegativeEntropy(const TabularMdp& mdp, const SoftBackup& backup);
 
 // sum_a weight(s,a) over available actions: [S*A] -> [S].
 Vector SumOverActions(const TabularMdp& mdp, const Vector& weight);

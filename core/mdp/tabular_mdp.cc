@@ -177,10 +177,16 @@ absl::StatusOr<TabularMdp> TabularMdp::Create(TabularMdpSpec spec) {
   return mdp;
 }
 
-Vector TabularMdp::ExpectNext(const Vector& v) const {
+void TabularMdp::Move(std::vector<double> probabilities, Vector initial_distribution, double rounding) {
+  probabilities_ = std::move(probabilities);
+  initial_distribution_ = std::move(initial_distribution);
+  probability_rounding_ = rounding;
+}
+
+Vector TabularMdp::ExpectNext(std::span<const double> entries, const Vector& v) const {
   Vector result(num_rows());
   const uint32_t* column = columns_.data();
-  const double* probability = probabilities_.data();
+  const double* probability = entries.data();
   for (Eigen::Index row = 0; row < num_rows(); ++row) {
     double sum = 0;
     for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) sum += probability[k] * v[column[k]];
@@ -189,12 +195,12 @@ Vector TabularMdp::ExpectNext(const Vector& v) const {
   return result;
 }
 
-Vector TabularMdp::PushForward(const Vector& y) const {
+Vector TabularMdp::PushForward(std::span<const double> entries, const Vector& y) const {
   Vector result = Vector::Zero(num_states_);
   for (Eigen::Index row = 0; row < num_rows(); ++row) {
     const double weight = y[row];
     if (weight == 0) continue;
-    for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) result[columns_[k]] += probabilities_[k] * weight;
+    for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) result[columns_[k]] += entries[k] * weight;
   }
   return result;
 }

@@ -10,6 +10,7 @@
 #define BILEVEL_CORE_MDP_TABULAR_MDP_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "Eigen/Core"
@@ -60,10 +61,26 @@ class TabularMdp {
   // Largest number of entries in a row.
   int max_row_entries() const { return max_row_entries_; }
 
+  // Relative error of a stored or initial probability, in units of roundoff: 0 unless Move said otherwise.
+  double probability_rounding() const { return probability_rounding_; }
+  // max_row_entries() + probability_rounding(): each sum_s2 P v errs by at most (this + a few) roundoffs of sum_s2 P
+  // |v|.
+  double row_steps() const { return max_row_entries_ + probability_rounding_; }
+
   // P v: [S] -> [S*A]; 0 in unavailable rows.
-  Vector ExpectNext(const Vector& v) const;
+  Vector ExpectNext(const Vector& v) const { return ExpectNext(probabilities_, v); }
   // P^T y: [S*A] -> [S].
-  Vector PushForward(const Vector& y) const;
+  Vector PushForward(const Vector& y) const { return PushForward(probabilities_, y); }
+
+  // The same with other numbers, [entries], in place of the probabilities.
+  Vector ExpectNext(std::span<const double> entries, const Vector& v) const;
+  Vector PushForward(std::span<const double> entries, const Vector& y) const;
+
+  std::span<const double> probabilities() const { return probabilities_; }
+
+  // Replaces probabilities [entries] and initial distribution [S]; supports and row sums stay as they are, which the
+  // caller vouches for. Both may be off by `rounding` units of roundoff, relative.
+  void Move(std::vector<double> probabilities, Vector initial_distribution, double rounding);
   // P^pi, dense [S, S]: row s is sum_a pi(a|s) P(.|s,a).
   Eigen::MatrixXd DensePolicyTransitions(const Vector& pi) const;
 
@@ -89,6 +106,7 @@ class TabularMdp {
   double min_row_sum_ = 0;
   double max_row_sum_ = 0;
   int max_row_entries_ = 0;
+  double probability_rounding_ = 0;
 };
 
 }  // namespace bilevel

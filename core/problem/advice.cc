@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/text.h"
+#include "core/problem/world.h"
 
 namespace bilevel {
 namespace {
@@ -108,27 +110,29 @@ double Spread(const RegularizedMdp& follower) {
 void AdviseContext(const BilevelProblem& problem, size_t c, const Vector& x, const Vector& theta,
                    std::vector<Advice>& advice) {
   const Context& context = problem.contexts[c];
+  std::optional<TabularMdp> moved;
+  const RegularizedMdp follower = FollowerAt(problem, c, x, theta, moved);
   auto add = [&](const char* field, std::string description) {
     advice.push_back({absl::StrCat("contexts[", c, "].", field), std::move(description)});
   };
-  if (const std::vector<int> states = Unreached(*context.mdp); !states.empty()) {
+  if (const std::vector<int> states = Unreached(*follower.mdp); !states.empty()) {
     add("environment.initial_distribution",
         absl::StrCat("never reaches ", Name("state", states),
                      "; a return from those starts does not depend on what happens there"));
   }
-  if (const std::vector<int> states = Traps(*context.mdp); !states.empty()) {
+  if (const std::vector<int> states = Traps(*follower.mdp); !states.empty()) {
     add("environment.transitions",
         absl::StrCat("no action leaves ", Name("state", states),
                      "; the follower is paid entropy there for ever. If the episode is over, say so by "
                      "termination_probability"));
   }
-  if (const std::vector<int> states = Ends(*context.mdp); !states.empty()) {
+  if (const std::vector<int> states = Ends(*follower.mdp); !states.empty()) {
     add("environment.termination_probability",
         absl::StrCat("is 1 for all actions of ", Name("state", states),
                      "; that last step still pays its reward and, with several actions, entropy. Leave one action "
                      "available to avoid it"));
   }
-  const double spread = Spread(problem.Follower(c, x, theta)), tau = context.temperature;
+  const double spread = Spread(follower), tau = context.temperature;
   const double horizon = 1 / (1 - context.discount);
   if (spread > kDwarfed * tau) {
     add("temperature", absl::StrCat("is ", ToText(tau), " and rewards differ by up to ", ToText(spread),
@@ -146,11 +150,12 @@ void AdviseContext(const BilevelProblem& problem, size_t c, const Vector& x, con
   if (context.weight == 0) add("weight", "is 0; this follower has no say");
 }
 
-// Parameters that move neither a follower's nor the leader's reward.
+// Parameters that move neither a reward, the follower's or the leader's, nor dynamics.
 std::vector<int> Idle(const BilevelProblem& problem) {
   ParameterGradient moved(problem.num_parameters);
   for (const Context& context : problem.contexts) {
     context.reward.AddInfluence(moved);
+    if (context.dynamics.has_value()) context.dynamics->AddInfluence(moved.theta);
     for (const ObjectiveTerm& term : context.objective) {
       if (const auto* leader = std::get_if<LeaderReturn>(&term.measure)) leader->reward.AddInfluence(moved);
     }
@@ -171,7 +176,7 @@ std::vector<Advice> Advise(const BilevelProblem& problem, const Vector& x) {
   const Vector theta = problem.map.Apply(x);
   for (size_t c = 0; c < problem.contexts.size(); ++c) AdviseContext(problem, c, x, theta, advice);
   if (const std::vector<int> parameters = Idle(problem); !parameters.empty()) {
-    advice.push_back({"num_parameters", absl::StrCat("no reward depends on ", Name("parameter", parameters))});
+    advice.push_back({"num_parameters", absl::StrCat("nothing depends on ", Name("parameter", parameters))});
   }
   return advice;
 }

@@ -22,7 +22,7 @@ struct Advice {
 //   rewards that dwarf the temperature (a policy that is deterministic in double precision has no gradient), or the
 //   reverse (a policy that hardly looks at rewards),
 //   discounts of 0 and horizons 1 / (1 - discount) of 10,000 steps and more,
-//   weights of 0; and for the problem: parameters that move no reward. Cost: O(entries + features).
+//   weights of 0; and for the problem: parameters that move nothing. Cost: O(entries + features).
 std::vector<Advice> Advise(const BilevelProblem& problem, const Vector& x);
 
 }  // namespace bilevel

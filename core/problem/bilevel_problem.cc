@@ -7,17 +7,6 @@
 
 namespace bilevel {
 
-RegularizedMdp BilevelProblem::Follower(size_t context, const Vector& x, const Vector& theta) const {
-  const Context& c = contexts[context];
-  RegularizedMdp follower;
-  follower.mdp = c.mdp.get();
-  follower.reward = c.reward.Evaluate(x, theta);
-  follower.reward_rounding = c.reward.BoundRounding(x, theta, map.BoundRounding(x, theta));
-  follower.discount = c.discount;
-  follower.temperature = c.temperature;
-  return follower;
-}
-
 double BilevelProblem::PenaltyValue(const Vector& x) const {
   return sign() * (0.5 * penalties.squared_l2 * x.squaredNorm() + penalties.l1 * x.lpNorm<1>());
 }

@@ -8,14 +8,16 @@
 #define BILEVEL_CORE_PROBLEM_BILEVEL_PROBLEM_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/mdp/regularized_mdp.h"
 #include "core/problem/feasible_set.h"
-#include "core/problem/objective_term.h"
 #include "core/problem/parameter_map.h"
+#include "core/problem/parametric_dynamics.h"
 #include "core/problem/parametric_reward.h"
+#include "core/problem/terms/objective_term.h"
 
 namespace bilevel {
 
@@ -31,6 +33,7 @@ struct Context {
   std::vector<ObjectiveTerm> objective;
   double weight = 1;  // >= 0, not normalised
   std::string label;
+  std::optional<ParametricDynamics> dynamics;  // of mdp; unset: it does not depend on x
 };
 
 // Costs on x: squared_l2/2 |x|_2^2 + l1 |x|_1, both weights >= 0.
@@ -47,9 +50,6 @@ struct BilevelProblem {
   FeasibleSet feasible_set;
   Sense sense = Sense::kUnspecified;
   Aggregation aggregation = Aggregation::kWeightedSum;
-
-  // The follower's problem of one context at x; theta = map.Apply(x).
-  RegularizedMdp Follower(size_t context, const Vector& x, const Vector& theta) const;
 
   // +1 when minimising, -1 when maximising: sign * objective is to become small.
   double sign() const { return sense == Sense::kMaximize ? -1 : 1; }

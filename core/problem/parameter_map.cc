@@ -41,6 +41,20 @@ double Slope(MapKind kind, double x) {
   return 0;
 }
 
+// Second derivative of a componentwise map.
+double Bend(MapKind kind, double x) {
+  switch (kind) {
+    case MapKind::kSigmoid:
+      return -std::tanh(0.5 * x) * Slope(kind, x);
+    case MapKind::kExp:
+      return std::exp(x);
+    case MapKind::kTanh:
+      return -2 * std::tanh(x) * Slope(kind, x);
+    default:
+      return 0;
+  }
+}
+
 Vector ApplyKind(MapKind kind, const Vector& x) {
   switch (kind) {
     case MapKind::kIdentity:
@@ -128,6 +142,32 @@ Vector ParameterMap::Pullback(const Vector& x, const Vector& theta_gradient) con
     } else {
       for (int i = 0; i < group.size; ++i) {
         result[first + i] = group.scale * Slope(group.kind, x[first + i]) * gradient[i];
+      }
+    }
+    first += group.size;
+  }
+  return result;
+}
+
+Vector ParameterMap::Pushforward(const Vector& x, const Vector& x_tangent) const {
+  // J is symmetric.
+  return Pullback(x, x_tangent);
+}
+
+Vector ParameterMap::PullbackTangent(const Vector& x, const Vector& x_tangent, const Vector& theta_gradient) const {
+  Vector result = Vector::Zero(x.size());
+  Eigen::Index first = 0;
+  for (const ParameterGroup& group : groups_) {
+    const Vector at = x.segment(first, group.size), gradient = theta_gradient.segment(first, group.size);
+    const Vector move = x_tangent.segment(first, group.size);
+    if (group.kind == MapKind::kSoftmax) {
+      const Vector p = ApplyKind(group.kind, at);
+      const Vector p_tangent = p.array() * (move.array() - p.dot(move));
+      result.segment(first, group.size) = group.scale * (p_tangent.array() * (gradient.array() - p.dot(gradient)) -
+                                                         p.array() * p_tangent.dot(gradient));
+    } else {
+      for (int i = 0; i < group.size; ++i) {
+        result[first + i] = group.scale * Bend(group.kind, at[i]) * move[i] * gradient[i];
       }
     }
     first += group.size;

@@ -27,6 +27,7 @@ class ParameterMap {
   static absl::StatusOr<ParameterMap> Create(int num_parameters, std::vector<ParameterGroup> groups);
 
   int num_parameters() const { return num_parameters_; }
+  const std::vector<ParameterGroup>& groups() const { return groups_; }
 
   // theta [n]. Not finite where exp overflows.
   Vector Apply(const Vector& x) const;
@@ -36,6 +37,10 @@ class ParameterMap {
 
   // J^T theta_gradient, J = d theta / d x at x. Cost: O(n).
   Vector Pullback(const Vector& x, const Vector& theta_gradient) const;
+
+  // J x_tangent, and how J^T theta_gradient moves with x along x_tangent, theta_gradient held fixed. Cost: O(n).
+  Vector Pushforward(const Vector& x, const Vector& x_tangent) const;
+  Vector PullbackTangent(const Vector& x, const Vector& x_tangent, const Vector& theta_gradient) const;
 
   // Whether each x moves something, given how much each theta does (>= 0): its own theta, in softmax groups all of the
   // group's; scale 0 moves nothing.

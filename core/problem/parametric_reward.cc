@@ -121,6 +121,21 @@ void ParametricReward::AddPullback(const Vector& weight, const Vector& x, Parame
   }
 }
 
+Vector ParametricReward::Pushforward(const Vector& x, const Vector& x_tangent, const Vector& theta_tangent) const {
+  Vector r = Vector::Zero(base_.size());
+  if (features_.nonZeros() != 0) r += features_ * theta_tangent;
+  if (has_quadratic()) r += (x_tangent.dot(matrix_ * x) + x.dot(matrix_ * x_tangent)) * coefficient_;
+  return r;
+}
+
+void ParametricReward::AddPullbackTangent(const Vector& weight, const Vector& weight_tangent, const Vector& x,
+                                          const Vector& x_tangent, ParameterGradient& gradient) const {
+  AddPullback(weight_tangent, x, gradient);
+  if (has_quadratic()) {
+    gradient.x += coefficient_.dot(weight) * (matrix_ * x_tangent + matrix_.transpose() * x_tangent);
+  }
+}
+
 void ParametricReward::AddPullbackRadius(const Vector& radius, const Vector& magnitude, const Vector& x,
                                          ParameterGradient& gradient_radius) const {
   if (features_.nonZeros() != 0) {

@@ -33,6 +33,7 @@ struct ParameterGradient {
   Vector theta;
   Vector x;
 
+  ParameterGradient() = default;
   explicit ParameterGradient(Eigen::Index n) : theta(Vector::Zero(n)), x(Vector::Zero(n)) {}
   void Add(double weight, const ParameterGradient& other) {
     theta += weight * other.theta;
@@ -65,8 +66,15 @@ class ParametricReward {
   // Bound on the rounding error of Evaluate, and on what errors of theta of at most theta_rounding do to it, [S*A].
   Vector BoundRounding(const Vector& x, const Vector& theta, const Vector& theta_rounding) const;
 
+  // How r moves with x and theta to first order, [S*A].
+  Vector Pushforward(const Vector& x, const Vector& x_tangent, const Vector& theta_tangent) const;
+
   // Adds J_r^T weight, weight [S*A].
   void AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const;
+
+  // Adds how J_r(x)^T weight moves with weight and x to first order.
+  void AddPullbackTangent(const Vector& weight, const Vector& weight_tangent, const Vector& x, const Vector& x_tangent,
+                          ParameterGradient& gradient) const;
 
   // How far AddPullback moves when each weight moves by at most radius >= 0, entry by entry; rounding included for
   // |weight| <= magnitude.

@@ -1,7 +1,8 @@
 // Laid out after Yang, Gao, Yuan (2025), arXiv:2405.19697, algorithm 1. Deviations:
 // [D1] the adjoint step may also be the 1-norm iteration or a linear solve; the paper's single step is the default;
 // [D2] zeta defaults to 1 / lambda_max(A^T A), followed by power iteration, and is lowered when it must diverge;
-// [D3] the result is re-evaluated by the exact hyper-gradient, which also decides convergence.
+// [D3] the result is re-evaluated by the exact hyper-gradient, which also decides convergence;
+// [D4] objectives of the follower's value and dynamics that depend on x, which the paper does not have.
 
 #include "core/solvers/m_sobirl.h"
 
@@ -14,7 +15,8 @@
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "core/mdp/soft_bellman.h"
-#include "core/problem/context_objective.h"
+#include "core/problem/terms/context_objective.h"
+#include "core/problem/world.h"
 
 namespace bilevel {
 namespace {
@@ -30,7 +32,7 @@ struct Follower {
   Vector value;       // V_k [S]
   SoftBackup backup;  // T at V_k: Q_k and pi_k
   Vector w;           // w_k [S]
-  std::unique_ptr<PolicySystem> system;
+  std::unique_ptr<World> world;
   Vector singular;        // direction of the largest singular value of A
   double lambda_max = 0;  // of A^T A, from below
   std::optional<double> zeta;
@@ -94,14 +96,13 @@ class Solver {
   void Initialise() {
     followers_.resize(problem_.contexts.size());
     for (size_t c = 0; c < followers_.size(); ++c) {
-      const TabularMdp& mdp = *problem_.contexts[c].mdp;
-      const int S = mdp.num_states();
+      const int S = problem_.contexts[c].mdp->num_states();
       Follower& follower = followers_[c];
       const WarmStart& warm = options_.warm_start;
       const bool has_value = c < warm.values.size() && warm.values[c].size() == S;
       follower.value = has_value ? warm.values[c] : Vector::Zero(S);
       follower.w = Vector::Zero(S);
-      follower.system = std::make_unique<PolicySystem>(mdp, SystemKind(options_.lower_level, S));
+      follower.world = std::make_unique<World>(problem_, c, SystemKind(options_.lower_level, S));
       follower.zeta = method_.zeta;
     }
     UpdateFollowers();
@@ -120,21 +121,21 @@ class Solver {
     theta_ = problem_.map.Apply(x_);
     for (size_t c = 0; c < followers_.size(); ++c) {
       Follower& follower = followers_[c];
-      const RegularizedMdp mdp = problem_.Follower(c, x_, theta_);
+      const RegularizedMdp mdp = follower.world->At(x_, theta_);
       for (int i = 0; i < method_.sweeps && !interrupt_.Check().has_value(); ++i) {
         follower.value = SoftValueBackup(mdp, follower.value);
       }
       follower.backup = ApplySoftBellman(mdp, follower.value);
-      follower.system->SetPolicy(follower.backup.pi);
+      follower.world->system().SetPolicy(follower.backup.pi);
     }
   }
 
   // A w, A = (I - gamma P^pi)^T, and its transpose.
   Vector ApplyA(size_t c, const Vector& w) {
-    return w - problem_.contexts[c].discount * followers_[c].system->MultiplyTransposed(w);
+    return w - problem_.contexts[c].discount * followers_[c].world->system().MultiplyTransposed(w);
   }
   Vector ApplyATransposed(size_t c, const Vector& v) {
-    return v - problem_.contexts[c].discount * followers_[c].system->Multiply(v);
+    return v - problem_.contexts[c].discount * followers_[c].world->system().Multiply(v);
   }
 
   // One power iteration for lambda_max(A^T A); the estimate never exceeds it.
@@ -181,21 +182,30 @@ class Solver {
     for (size_t c = 0; c < followers_.size(); ++c) {
       Follower& follower = followers_[c];
       const Context& context = problem_.contexts[c];
-      const TabularMdp& mdp = *context.mdp;
-      const TermInput input{
-          mdp, follower.backup.pi, x_, theta_, *follower.system, options_.lower_level.adjoint_tolerance, interrupt_};
+      const TabularMdp& mdp = follower.world->mdp();
+      const TermInput input{mdp,
+                            context.discount,
+                            follower.value,
+                            follower.backup,
+                            x_,
+                            theta_,
+                            follower.world->system(),
+                            options_.lower_level.adjoint_tolerance,
+                            interrupt_,
+                            context.dynamics.has_value()};
       ContextObjective value = EvaluateContextObjective(context, input);
-      const Vector b = SumOverActions(mdp, value.y) - context.discount * mdp.PushForward(value.y);
+      Vector b = SumOverActions(mdp, value.y) - context.discount * mdp.PushForward(value.y);
+      if (value.follower_value.size() != 0) b -= context.temperature * value.follower_value;  // [D4]
       switch (method_.adjoint_step) {
         case MSobirlOptions::AdjointStep::kGradient:
           follower.w -= Zeta(c) * ApplyATransposed(c, ApplyA(c, follower.w) - b);
           break;
         case MSobirlOptions::AdjointStep::kL1:
-          follower.w = b + context.discount * follower.system->MultiplyTransposed(follower.w);
+          follower.w = b + context.discount * follower.world->system().MultiplyTransposed(follower.w);
           break;
         case MSobirlOptions::AdjointStep::kKrylov:
-          follower.system->SolveTransposed(context.discount, b, options_.lower_level.adjoint_tolerance * b.lpNorm<1>(),
-                                           interrupt_, follower.w);
+          follower.world->system().SolveTransposed(
+              context.discount, b, options_.lower_level.adjoint_tolerance * b.lpNorm<1>(), interrupt_, follower.w);
           break;
       }
       objectives_.push_back(value.value);
@@ -211,11 +221,15 @@ class Solver {
     for (size_t c = 0; c < followers_.size(); ++c) {
       if (weights[c] == 0) continue;
       const Context& context = problem_.contexts[c];
-      const Vector lambda =
-          (values_[c].y - followers_[c].backup.pi.cwiseProduct(RepeatForActions(*context.mdp, followers_[c].w))) /
-          context.temperature;
+      const Vector lambda = (values_[c].y - followers_[c].backup.pi.cwiseProduct(
+                                                RepeatForActions(followers_[c].world->mdp(), followers_[c].w))) /
+                            context.temperature;
       ParameterGradient gradient = values_[c].direct;
       context.reward.AddPullback(lambda, x_, gradient);
+      if (context.dynamics.has_value()) {  // [D4]
+        context.dynamics->AddPullback(followers_[c].world->mdp(), 1,
+                                      {context.discount * lambda, followers_[c].value, {}}, gradient.theta);
+      }
       total.Add(weights[c], gradient);
     }
     return problem_.AssembleGradient(total, x_);

@@ -3,6 +3,7 @@
 #include "core/base/status_macros.h"
 #include "core/hypergradient/hypergradient.h"
 #include "core/mdp/follower_error.h"
+#include "core/problem/world.h"
 #include "server/calls/calls.h"
 #include "server/convert/advice.h"
 #include "server/convert/in_field.h"
@@ -38,8 +39,9 @@ absl::Status Pullback(const v1::PullbackRequest& request, const Run& run, v1::Pu
   Termination termination;
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     const Context& context = problem.contexts[c];
-    const RegularizedMdp follower = problem.Follower(c, x, theta);
-    PolicySystem system(*context.mdp, SystemKind(options, context.mdp->num_states()));
+    World world(problem, c, SystemKind(options, context.mdp->num_states()));
+    const RegularizedMdp follower = world.At(x, theta);
+    PolicySystem& system = world.system();
     ASSIGN_OR_RETURN(
         const LowerLevelSolution solution,
         InField("lower_level", bilevel::SolveLowerLevel(follower, options, warm_start.values[c], interrupt, system)));

@@ -1,5 +1,6 @@
 #include "core/base/status_macros.h"
 #include "core/mdp/follower_error.h"
+#include "core/problem/world.h"
 #include "server/calls/calls.h"
 #include "server/convert/advice.h"
 #include "server/convert/array.h"
@@ -33,8 +34,9 @@ absl::Status SolveLowerLevel(const v1::SolveLowerLevelRequest& request, const Ru
   Termination termination;
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     const Context& context = problem.contexts[c];
-    const RegularizedMdp follower = problem.Follower(c, x, theta);
-    PolicySystem system(*context.mdp, SystemKind(options, context.mdp->num_states()));
+    World world(problem, c, SystemKind(options, context.mdp->num_states()));
+    const RegularizedMdp follower = world.At(x, theta);
+    PolicySystem& system = world.system();
     ASSIGN_OR_RETURN(
         const LowerLevelSolution solution,
         InField("lower_level", bilevel::SolveLowerLevel(follower, options, start.values[c], interrupt, system)));

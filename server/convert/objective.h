@@ -5,13 +5,18 @@
 
 #include "absl/status/statusor.h"
 #include "bilevel/v1/problem.pb.h"
-#include "core/problem/objective_term.h"
+#include "core/problem/terms/objective_term.h"
 
 namespace bilevel::server {
 
-// discount: the context's, the default of the leader's return.
-absl::StatusOr<ObjectiveTerm> DecodeObjectiveTerm(const v1::ObjectiveTerm& term, const TabularMdp& mdp, double discount,
-                                                  int num_parameters);
+// What a term belongs to.
+struct TermContext {
+  const TabularMdp& mdp;
+  const SparseRows* dynamics;  // transition features, or null
+  int num_parameters;
+};
+
+absl::StatusOr<ObjectiveTerm> DecodeObjectiveTerm(const v1::ObjectiveTerm& term, const TermContext& context);
 
 }  // namespace bilevel::server
 

@@ -13,6 +13,7 @@
 #include "server/convert/array.h"
 #include "server/convert/environment.h"
 #include "server/convert/in_field.h"
+#include "server/convert/matrix.h"
 #include "server/convert/objective.h"
 #include "server/convert/reward.h"
 
@@ -131,28 +132,49 @@ absl::StatusOr<Penalties> DecodePenalties(const v1::Problem& problem) {
   return result;
 }
 
+absl::StatusOr<ParametricDynamicsSpec> DecodeDynamics(const v1::Dynamics& dynamics, const TabularMdp& mdp, int n) {
+  ParametricDynamicsSpec spec;
+  if (dynamics.has_transition_features()) {
+    ASSIGN_OR_RETURN(spec.transitions,
+                     InField("transition_features", DecodeSparseRows(dynamics.transition_features(),
+                                                                     static_cast<int64_t>(mdp.num_entries()), n)));
+  }
+  if (dynamics.has_initial_features()) {
+    ASSIGN_OR_RETURN(spec.initial,
+                     InField("initial_features", DecodeSparseRows(dynamics.initial_features(), mdp.num_states(), n)));
+  }
+  return spec;
+}
+
 absl::StatusOr<Context> DecodeContext(const v1::Context& context, std::shared_ptr<const TabularMdp> mdp,
-                                      int num_parameters) {
+                                      const ParameterMap& map) {
   if (!context.has_discount()) return FieldError("discount", "is absent; required, in [0, 1)");
   if (!context.has_temperature()) return FieldError("temperature", "is absent; required, > 0");
   if (context.label().size() > kLabelBytes) {
     return FieldError("label", absl::StrCat("has ", context.label().size(), " bytes; must have at most ", kLabelBytes));
   }
-  ASSIGN_OR_RETURN(ParametricReward reward, InField("reward", DecodeReward(context.reward(), *mdp, num_parameters)));
-  Context result{.mdp = std::move(mdp),
+  const int n = map.num_parameters();
+  ASSIGN_OR_RETURN(ParametricDynamicsSpec dynamics, InField("dynamics", DecodeDynamics(context.dynamics(), *mdp, n)));
+  const TermContext shared{*mdp, dynamics.transitions.rows() == 0 ? nullptr : &dynamics.transitions, n};
+  ASSIGN_OR_RETURN(ParametricReward reward,
+                   InField("reward", DecodeReward(context.reward(), *mdp, shared.dynamics, n)));
+  Context result{.mdp = mdp,
                  .discount = context.discount(),
                  .temperature = context.temperature(),
                  .reward = std::move(reward),
                  .objective = {},
                  .weight = context.has_weight() ? context.weight() : 1,
-                 .label = context.label()};
+                 .label = context.label(),
+                 .dynamics = {}};
   RETURN_IF_ERROR(CheckContext(result));
   result.objective.reserve(static_cast<size_t>(context.objective_size()));
   for (int i = 0; i < context.objective_size(); ++i) {
-    absl::StatusOr<ObjectiveTerm> term =
-        DecodeObjectiveTerm(context.objective(i), *result.mdp, result.discount, num_parameters);
+    absl::StatusOr<ObjectiveTerm> term = DecodeObjectiveTerm(context.objective(i), shared);
     if (!term.ok()) return WithField("objective" + At(i), term.status());
     result.objective.push_back(*std::move(term));
+  }
+  if (context.has_dynamics()) {
+    ASSIGN_OR_RETURN(result.dynamics, InField("dynamics", ParametricDynamics::Create(*mdp, map, std::move(dynamics))));
   }
   return result;
 }
@@ -160,7 +182,8 @@ absl::StatusOr<Context> DecodeContext(const v1::Context& context, std::shared_pt
 // Environments are compared with those of so many contexts before, not with all: that would be quadratic.
 constexpr int kLookBack = 16;
 
-absl::StatusOr<std::vector<Context>> DecodeContexts(const v1::Problem& problem, const Limits& limits) {
+absl::StatusOr<std::vector<Context>> DecodeContexts(const v1::Problem& problem, const ParameterMap& map,
+                                                    const Limits& limits) {
   if (problem.contexts_size() == 0) return FieldError("", "is empty; at least one context is required");
   std::vector<Context> contexts;
   contexts.reserve(static_cast<size_t>(problem.contexts_size()));
@@ -179,7 +202,7 @@ absl::StatusOr<std::vector<Context>> DecodeContexts(const v1::Problem& problem, 
       if (!decoded.ok()) return WithField(At(i) + ".environment", decoded.status());
       mdp = std::make_shared<const TabularMdp>(*std::move(decoded));
     }
-    absl::StatusOr<Context> decoded = DecodeContext(context, std::move(mdp), problem.num_parameters());
+    absl::StatusOr<Context> decoded = DecodeContext(context, std::move(mdp), map);
     if (!decoded.ok()) return WithField(At(i), decoded.status());
     contexts.push_back(*std::move(decoded));
   }
@@ -233,7 +256,7 @@ absl::StatusOr<BilevelProblem> DecodeProblem(const v1::Problem& problem, Purpose
   ASSIGN_OR_RETURN(FeasibleSet feasible_set, InField("feasible_set", DecodeFeasibleSet(problem)));
   ASSIGN_OR_RETURN(const Sense sense, DecodeSense(problem.sense()));
   ASSIGN_OR_RETURN(const Aggregation aggregation, DecodeAggregation(problem.aggregation()));
-  absl::StatusOr<std::vector<Context>> contexts = DecodeContexts(problem, limits);
+  absl::StatusOr<std::vector<Context>> contexts = DecodeContexts(problem, map, limits);
   if (!contexts.ok()) return WithField("contexts", contexts.status());
   BilevelProblem result{.num_parameters = problem.num_parameters(),
                         .map = std::move(map),

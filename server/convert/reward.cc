@@ -1,6 +1,7 @@
 #include "server/convert/reward.h"
 
 #include <utility>
+#include <vector>
 
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
@@ -12,8 +13,19 @@
 namespace bilevel::server {
 namespace {
 
+// [S*A]: 1 where the row of transitions has features.
+std::vector<uint8_t> RowsThatMove(const TabularMdp& mdp, const SparseRows& dynamics) {
+  std::vector<uint8_t> moves(static_cast<size_t>(mdp.num_rows()), 0);
+  mdp.ForEachEntry([&](Eigen::Index row, uint64_t entry, uint32_t, double) {
+    const int64_t* offsets = dynamics.outerIndexPtr();
+    if (offsets[entry] != offsets[entry + 1]) moves[static_cast<size_t>(row)] = 1;
+  });
+  return moves;
+}
+
 // One entry for each stored transition. The shape is free: [entries] for sparse, [S, A, S] for dense transitions.
-absl::Status FoldTransitionRewards(const v1::Array& rewards, const TabularMdp& mdp, Vector& base) {
+absl::Status FoldTransitionRewards(const v1::Array& rewards, const TabularMdp& mdp, const SparseRows* dynamics,
+                                   int num_parameters, ParametricRewardSpec& spec) {
   ASSIGN_OR_RETURN(const int64_t count, CountElements(rewards));
   if (static_cast<uint64_t>(count) != mdp.num_entries()) {
     return FieldError(
@@ -26,8 +38,26 @@ absl::Status FoldTransitionRewards(const v1::Array& rewards, const TabularMdp& m
     return FieldError("shape", absl::StrCat("does not stand for ", count, " entries; must be that of the transitions"));
   }
   ASSIGN_OR_RETURN(const std::vector<double> reward, DecodeRealList(rewards, Finite::kRequired));
-  if (base.size() == 0) base = Vector::Zero(mdp.num_rows());
-  mdp.ForEachEntry([&](Eigen::Index row, uint64_t entry, uint32_t, double p) { base[row] += p * reward[entry]; });
+  if (spec.base.size() == 0) spec.base = Vector::Zero(mdp.num_rows());
+  const std::vector<uint8_t> moves = dynamics == nullptr ? std::vector<uint8_t>() : RowsThatMove(mdp, *dynamics);
+  std::vector<Eigen::Triplet<double, int64_t>> moving;
+  mdp.ForEachEntry([&](Eigen::Index row, uint64_t entry, uint32_t, double p) {
+    if (moves.empty() || moves[static_cast<size_t>(row)] == 0) {
+      spec.base[row] += p * reward[entry];
+      return;
+    }
+    for (SparseRows::InnerIterator feature(*dynamics, static_cast<Eigen::Index>(entry)); feature; ++feature) {
+      moving.emplace_back(row, feature.col(), feature.value() * reward[entry]);
+    }
+  });
+  if (moving.empty()) return absl::OkStatus();
+  SparseRows features(mdp.num_rows(), num_parameters);
+  features.setFromTriplets(moving.begin(), moving.end());
+  if (spec.features.rows() == 0) {
+    spec.features = std::move(features);
+  } else {
+    spec.features += features;
+  }
   return absl::OkStatus();
 }
 
@@ -40,18 +70,20 @@ absl::StatusOr<Eigen::MatrixXd> DecodeSquare(const v1::Array& array, int n) {
 
 }  // namespace
 
-absl::StatusOr<ParametricReward> DecodeReward(const v1::Reward& reward, const TabularMdp& mdp, int num_parameters) {
+absl::StatusOr<ParametricReward> DecodeReward(const v1::Reward& reward, const TabularMdp& mdp,
+                                              const SparseRows* dynamics, int num_parameters) {
   const int64_t states = mdp.num_states(), actions = mdp.num_actions();
   ParametricRewardSpec spec;
   if (reward.has_base()) {
     ASSIGN_OR_RETURN(spec.base, InField("base", DecodeReals(reward.base(), {states, actions})));
   }
-  if (reward.has_transition_rewards()) {
-    RETURN_IF_ERROR(InField("transition_rewards", FoldTransitionRewards(reward.transition_rewards(), mdp, spec.base)));
-  }
   if (reward.has_features()) {
     ASSIGN_OR_RETURN(spec.features,
                      InField("features", DecodeSparseRows(reward.features(), mdp.num_rows(), num_parameters)));
+  }
+  if (reward.has_transition_rewards()) {
+    RETURN_IF_ERROR(InField("transition_rewards",
+                            FoldTransitionRewards(reward.transition_rewards(), mdp, dynamics, num_parameters, spec)));
   }
   if (reward.has_quadratic()) {
     ASSIGN_OR_RETURN(spec.coefficient, InField("quadratic.coefficient",

@@ -9,9 +9,10 @@
 
 namespace bilevel::server {
 
-// Rewards of transitions are folded into the base: base(s,a) += sum_s2 P(s2|s,a) r(s,a,s2), with the probabilities that
-// mdp holds.
-absl::StatusOr<ParametricReward> DecodeReward(const v1::Reward& reward, const TabularMdp& mdp, int num_parameters);
+// Rewards of transitions are folded: base(s,a) += sum_s2 P(s2|s,a) r(s,a,s2), with the probabilities that mdp holds; in
+// rows that `dynamics` [entries, n] moves, features(s,a,.) += sum_s2 dynamics(entry,.) r(s,a,s2). Null: none move.
+absl::StatusOr<ParametricReward> DecodeReward(const v1::Reward& reward, const TabularMdp& mdp,
+                                              const SparseRows* dynamics, int num_parameters);
 
 }  // namespace bilevel::server
 

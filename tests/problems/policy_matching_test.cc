@@ -9,7 +9,8 @@
 #include <vector>
 
 #include "client/problems/synthetic.h"
-#include "core/problem/context_objective.h"
+#include "core/problem/terms/context_objective.h"
+#include "core/problem/world.h"
 #include "core/solvers/m_sobirl.h"
 #include "gtest/gtest.h"
 #include "tests/problems/decoded.h"
@@ -75,17 +76,19 @@ double EndOfWrongDescent(uint64_t seed, Wrong wrong) {
   const BilevelProblem problem = Decoded(seeded.problem);
   const Context& context = problem.contexts[0];
   const TabularMdp& mdp = *context.mdp;
-  PolicySystem system(mdp, PolicySystem::Kind::kDirect);
+  World world(problem, 0, PolicySystem::Kind::kDirect);
+  PolicySystem& system = world.system();
   Vector x = ToVector(seeded.start), value;
   const Interrupt never;
   for (int k = 0; k < kSteps; ++k) {
     const Vector theta = problem.map.Apply(x);
-    const RegularizedMdp follower = problem.Follower(0, x, theta);
+    const RegularizedMdp follower = world.At(x, theta);
     const auto solution = SolveLowerLevel(follower, {}, value, never, system);
     value = solution->value;
     const Vector& pi = solution->backup.pi;
     system.SetPolicy(pi);
-    const ContextObjective objective = EvaluateContextObjective(context, {mdp, pi, x, theta, system, 1e-12, never});
+    const ContextObjective objective = EvaluateContextObjective(
+        context, {mdp, context.discount, value, solution->backup, x, theta, system, 1e-12, never});
     const Adjoint adjoint =
         SolveAdjoint(follower, pi, {.y = objective.y, .q = {}, .value = {}}, 1e-12, {}, never, system);
     Vector lambda = adjoint.reward_gradient;

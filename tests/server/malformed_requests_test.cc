@@ -414,13 +414,13 @@ std::vector<Case> ContextCases() {
        }),
        kInvalid, leader + "reward.base", "entry 1 is inf", "finite"},
       {"target too long", OfContext([](auto& m) {
-         *m.mutable_objective(0)->mutable_separable_quadratic()->mutable_target() = Reals({1, 1, 1, 1, 1});
+         *m.mutable_objective(0)->mutable_separable()->mutable_target() = Reals({1, 1, 1, 1, 1});
        }),
-       kInvalid, context + "objective[0].separable_quadratic.target", "has 5", "[2, 2]"},
+       kInvalid, context + "objective[0].separable.target", "has 5", "[2, 2]"},
       {"state weights negative", OfContext([](auto& m) {
-         *m.mutable_objective(0)->mutable_separable_quadratic()->mutable_state_weights() = Reals({1, -2});
+         *m.mutable_objective(0)->mutable_separable()->mutable_state_weights() = Reals({1, -2});
        }),
-       kInvalid, context + "objective[0].separable_quadratic.state_weights", "entry 1 is -2", ">= 0"},
+       kInvalid, context + "objective[0].separable.state_weights", "entry 1 is -2", ">= 0"},
   };
 }
 
@@ -567,7 +567,7 @@ std::vector<Case> RequestCases() {
          *e.mutable_transitions()->mutable_dense() = Reals(std::vector<double>(kActions, 1.0));
          context.clear_reward();
          context.clear_objective();
-         for (int i = 0; i < 2000; ++i) context.add_objective()->mutable_separable_quadratic();
+         for (int i = 0; i < 2000; ++i) context.add_objective()->mutable_separable();
        }),
        kExhausted, "memory_budget", "MiB", "--memory_budget"},
       {"a direct method for too many states", Solve([](auto& m) {

@@ -58,6 +58,48 @@ Vector DrawDistribution(Rng& rng, int size) {
   return p / p.sum();
 }
 
+// A distribution over the available actions of each state, none of them 0.
+Vector DrawPolicy(Rng& rng, const TabularMdpSpec& mdp) {
+  Vector policy = Vector::Zero(Eigen::Index{mdp.num_states} * mdp.num_actions);
+  for (int s = 0; s < mdp.num_states; ++s) {
+    auto row = policy.segment(Eigen::Index{s} * mdp.num_actions, mdp.num_actions);
+    for (int a = 0; a < mdp.num_actions; ++a) {
+      const auto at = static_cast<size_t>(s * mdp.num_actions + a);
+      if (mdp.available_actions.empty() || mdp.available_actions[at] != 0) row[a] = rng.Uniform() + 1e-3;
+    }
+    row /= row.sum();
+  }
+  return policy;
+}
+
+void DrawMoreTerms(Rng& rng, Eigen::Index rows, ContextNumbers& context) {
+  const int S = context.mdp.num_states;
+  if (rng.Uniform() < 0.3) {
+    constexpr Separable::Kind kKinds[] = {Separable::Kind::kForwardKl, Separable::Kind::kReverseKl,
+                                          Separable::Kind::kEntropy};
+    context.divergence_weight = rng.Normal();
+    context.divergence = kKinds[rng.Below(3)];
+    context.divergence_target = DrawPolicy(rng, context.mdp);
+    if (context.state_weights.size() == 0) context.state_weights = DrawDistribution(rng, S);
+  }
+  if (rng.Uniform() < 0.3) {
+    const int k = Between(rng, 1, 3);
+    context.matching_weight = rng.Normal();
+    context.matching_features = DrawFeatures(rng, rows, k, 0.5);
+    context.matching_target = DrawNormal(rng, k);
+    context.matching_discount = UniformBetween(rng, 0, 0.95);
+    if (rng.Uniform() < 0.5) context.matching_initial = DrawDistribution(rng, S);
+  }
+  if (rng.Uniform() < 0.3) {
+    context.demonstration_weight = rng.Normal();
+    context.counts = 10 * DrawPolicy(rng, context.mdp);
+  }
+  if (rng.Uniform() < 0.3) {
+    context.value_weight = rng.Normal();
+    if (rng.Uniform() < 0.5) context.value_initial = DrawDistribution(rng, S);
+  }
+}
+
 ContextNumbers DrawContext(Rng& rng, int n, const RandomProblemOptions& options) {
   ContextNumbers context;
   const int S = Between(rng, options.min_states, options.max_states), A = Between(rng, 1, options.max_actions);
@@ -71,14 +113,15 @@ ContextNumbers DrawContext(Rng& rng, int n, const RandomProblemOptions& options)
   if (kind < 0.7) {
     context.return_weight = rng.Normal();
     context.leader_reward = DrawReward(rng, rows, n);
-    context.leader_discount = rng.Uniform() < 0.5 ? context.discount : UniformBetween(rng, 0, 0.99);
-    context.leader_initial = DrawDistribution(rng, S);
+    if (rng.Uniform() < 0.5) context.leader_discount = UniformBetween(rng, 0, 0.99);
+    if (rng.Uniform() < 0.5) context.leader_initial = DrawDistribution(rng, S);
   }
   if (kind > 0.3) {
     context.quadratic_weight = rng.Normal();
     context.target = DrawNormal(rng, rows);
     context.state_weights = DrawDistribution(rng, S);
   }
+  DrawMoreTerms(rng, rows, context);
   return context;
 }
 
@@ -121,6 +164,51 @@ TabularMdpSpec DrawMdp(Rng& rng, int num_states, int num_actions, bool masks, bo
   return spec;
 }
 
+ParametricDynamicsSpec DrawDynamics(Rng& rng, const TabularMdpSpec& mdp, const std::vector<ParameterGroup>& groups) {
+  // Parameters and scales of the groups that can carry probabilities.
+  std::vector<std::pair<int, int>> usable;  // first, size
+  std::vector<double> scales;
+  int n = 0;
+  for (const ParameterGroup& group : groups) {
+    if (group.kind == MapKind::kSoftmax && group.scale > 0.01) {
+      usable.emplace_back(n, group.size);
+      scales.push_back(group.scale);
+    }
+    n += group.size;
+  }
+  ParametricDynamicsSpec spec;
+  if (usable.empty()) return spec;
+  // Shares of one distribution of mass `total` over `support` rows, for each theta of one or two groups.
+  const auto spread = [&](Eigen::Index first_row, int support, double total,
+                          std::vector<Eigen::Triplet<double, int64_t>>& triplets) {
+    const size_t used = usable.size() > 1 && rng.Uniform() < 0.5 ? 2 : 1;
+    const size_t begin = rng.Below(usable.size() - used + 1);
+    for (size_t g = begin; g < begin + used; ++g) {
+      for (int j = 0; j < usable[g].second; ++j) {
+        const Vector p = DrawDistribution(rng, support) * (total / static_cast<double>(used) / scales[g]);
+        for (int i = 0; i < support; ++i) triplets.emplace_back(first_row + i, usable[g].first + j, p[i]);
+      }
+    }
+  };
+  std::vector<Eigen::Triplet<double, int64_t>> triplets;
+  for (size_t row = 0; row + 1 < mdp.offsets.size(); ++row) {
+    if (rng.Uniform() < 0.3) continue;
+    const auto at = static_cast<Eigen::Index>(row);
+    const double ending = mdp.termination_probability.size() == 0 ? 0.0 : mdp.termination_probability[at];
+    spread(static_cast<Eigen::Index>(mdp.offsets[row]), static_cast<int>(mdp.offsets[row + 1] - mdp.offsets[row]),
+           1 - ending, triplets);
+  }
+  spec.transitions = SparseRows(static_cast<Eigen::Index>(mdp.columns.size()), n);
+  spec.transitions.setFromTriplets(triplets.begin(), triplets.end());
+  if (rng.Uniform() < 0.5) {
+    triplets.clear();
+    spread(0, mdp.num_states, 1, triplets);
+    spec.initial = SparseRows(mdp.num_states, n);
+    spec.initial.setFromTriplets(triplets.begin(), triplets.end());
+  }
+  return spec;
+}
+
 ProblemNumbers DrawProblem(Rng& rng, const RandomProblemOptions& options) {
   ProblemNumbers numbers;
   numbers.num_parameters = Between(rng, 1, options.max_parameters);
@@ -136,6 +224,8 @@ ProblemNumbers DrawProblem(Rng& rng, const RandomProblemOptions& options) {
   }
   for (int c = Between(rng, 1, options.max_contexts); c > 0; --c) {
     numbers.contexts.push_back(DrawContext(rng, numbers.num_parameters, options));
+    ContextNumbers& context = numbers.contexts.back();
+    if (options.dynamics && rng.Uniform() < 0.5) context.dynamics = DrawDynamics(rng, context.mdp, numbers.groups);
   }
   if (rng.Uniform() < 0.5) numbers.penalties.squared_l2 = rng.Uniform();
   numbers.sense = rng.Uniform() < 0.5 ? Sense::kMinimize : Sense::kMaximize;
@@ -178,14 +268,21 @@ BilevelProblem Build(const ProblemNumbers& numbers) {
                     .reward = Must(ParametricReward::Create(rows, numbers.num_parameters, c.reward)),
                     .objective = {},
                     .weight = c.weight,
-                    .label = ""};
-    if (c.return_weight != 0) {
-      context.objective.push_back(
-          {c.return_weight, LeaderReturn{Must(ParametricReward::Create(rows, numbers.num_parameters, c.leader_reward)),
-                                         c.leader_discount, c.leader_initial}});
-    }
-    if (c.quadratic_weight != 0) {
-      context.objective.push_back({c.quadratic_weight, SeparableQuadratic{c.target, c.state_weights}});
+                    .label = "",
+                    .dynamics = {}};
+    const auto add = [&context](double weight, auto measure) {
+      if (weight != 0) context.objective.push_back({weight, std::move(measure)});
+    };
+    add(c.return_weight, LeaderReturn{Must(ParametricReward::Create(rows, numbers.num_parameters, c.leader_reward)),
+                                      c.leader_discount, c.leader_initial});
+    add(c.quadratic_weight, Separable{Separable::Kind::kSquaredDistance, c.target, c.state_weights});
+    add(c.divergence_weight, Separable{c.divergence, c.divergence_target, c.state_weights});
+    add(c.matching_weight,
+        FeatureMatching{c.matching_features, c.matching_target, c.matching_discount, c.matching_initial});
+    if (c.demonstration_weight != 0) add(c.demonstration_weight, Demonstrations{c.counts / c.counts.sum()});
+    add(c.value_weight, FollowerValue{c.value_initial});
+    if (c.dynamics.transitions.rows() != 0 || c.dynamics.initial.rows() != 0) {
+      context.dynamics = Must(ParametricDynamics::Create(*mdp, problem.map, c.dynamics));
     }
     problem.contexts.push_back(std::move(context));
   }

@@ -3,6 +3,7 @@
 #ifndef BILEVEL_TESTS_SUPPORT_RANDOM_PROBLEM_H_
 #define BILEVEL_TESTS_SUPPORT_RANDOM_PROBLEM_H_
 
+#include <optional>
 #include <vector>
 
 #include "core/base/rng.h"
@@ -16,14 +17,28 @@ struct ContextNumbers {
   double temperature = 0.5;
   ParametricRewardSpec reward;
   double weight = 1;
-  // Objective: return_weight * leader's return + quadratic_weight * separable quadratic.
+  ParametricDynamicsSpec dynamics;
+  // Objective: a sum of terms, each where its weight is not 0. Unset discounts and empty initial distributions are the
+  // context's and the environment's.
   double return_weight = 0;
   ParametricRewardSpec leader_reward;
-  double leader_discount = 0.9;
+  std::optional<double> leader_discount;
   Vector leader_initial;
-  double quadratic_weight = 0;
+  double quadratic_weight = 0;  // squared distance to the target
   Vector target;
-  Vector state_weights;
+  Vector state_weights;  // of this and the next
+  double divergence_weight = 0;
+  Separable::Kind divergence = Separable::Kind::kForwardKl;
+  Vector divergence_target;
+  double matching_weight = 0;
+  SparseRows matching_features;
+  Vector matching_target;
+  std::optional<double> matching_discount;
+  Vector matching_initial;
+  double demonstration_weight = 0;
+  Vector counts;
+  double value_weight = 0;
+  Vector value_initial;
 };
 
 struct ProblemNumbers {
@@ -43,9 +58,10 @@ struct RandomProblemOptions {
   double min_temperature = 1e-3, max_temperature = 1;  // drawn log-uniformly
   bool masks = true;
   bool termination = true;
+  bool dynamics = true;
 };
 
-// Draws everything: supports, masks, termination, maps, rewards, both kinds of objective terms, penalties, sense.
+// Draws everything: supports, masks, termination, maps, rewards, dynamics, all objective terms, penalties, sense.
 ProblemNumbers DrawProblem(Rng& rng, const RandomProblemOptions& options = {});
 
 // A random MDP alone; supports of 1 to S states.
@@ -58,6 +74,9 @@ Vector DrawNormal(Rng& rng, Eigen::Index size, double scale = 1);
 ProblemNumbers DrawMatching(uint64_t seed, Sense sense = Sense::kMinimize);
 
 BilevelProblem Build(const ProblemNumbers& numbers);
+
+// Features for P and rho that move with theta in the softmax groups of positive scale; nothing when there are none.
+ParametricDynamicsSpec DrawDynamics(Rng& rng, const TabularMdpSpec& mdp, const std::vector<ParameterGroup>& groups);
 
 // A problem with no parameters: one context, its reward as given.
 RegularizedMdp FollowerOf(const TabularMdp& mdp, Vector reward, double discount, double temperature);

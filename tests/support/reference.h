@@ -24,6 +24,10 @@ struct ReferenceSolution {
 ReferenceSolution SolveReference(const TabularMdpSpec& mdp, const LongVector& reward, long double discount,
                                  long double temperature);
 
+// The same with other transitions P [S*A, S], 0 in unavailable rows.
+ReferenceSolution SolveReference(const TabularMdpSpec& mdp, const LongMatrix& transitions, const LongVector& reward,
+                                 long double discount, long double temperature);
+
 struct ReferencePoint {
   long double objective = 0;
   LongVector gradient;                       // [n]

@@ -118,6 +118,8 @@ def test_every_part_of_the_problem_language_reaches_the_server(client, rng):
         available_actions=[[1, 1], [1, 0], [1, 1], [1, 1]],
         initial_distribution=[0.5, 0.5, 0, 0],
     )
+    policy = np.array([[0.3, 0.7], [1, 0], [0.5, 0.5], [0.9, 0.1]])
+    mixed = 0.9 / 3 * rng.dirichlet(np.ones(S), size=(S, A))
     problem = bilevel.Problem(
         num_parameters=n,
         parameter_groups=[
@@ -139,9 +141,19 @@ def test_every_part_of_the_problem_language_reaches_the_server(client, rng):
                 ),
                 objective=[
                     bilevel.LeaderReturn(bilevel.Reward(base=rng.normal(size=(S, A))), weight=-1, discount=0.5),
-                    bilevel.SeparableQuadratic(target=rng.random((S, A)), state_weights=np.ones(S), weight=2),
+                    bilevel.Separable(target=rng.random((S, A)), state_weights=np.ones(S), weight=2),
+                    bilevel.Separable(target=policy, kind="forward_kl"),
+                    bilevel.Separable(target=policy, kind="reverse_kl", weight=0.3),
+                    bilevel.Separable(kind="entropy", weight=-0.1),
+                    bilevel.FeatureMatching(rng.normal(size=(S, A, 2)), target=[1, 2], weight=0.1),
+                    bilevel.Demonstrations(5 * policy),
+                    bilevel.FollowerValue(weight=0.2),
                 ],
                 weight=0.5,
+                dynamics=bilevel.Dynamics(
+                    bilevel.Dynamics.mixture([mixed, mixed[::-1]], n).transition_features,
+                    initial_features=np.hstack([rng.dirichlet(np.ones(S), size=2).T / 3, np.zeros((S, n - 2))]),
+                ),
             )
         ],
         penalties=[bilevel.SquaredL2(0.1), bilevel.L1(0.01)],

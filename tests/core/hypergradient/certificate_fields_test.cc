@@ -18,7 +18,7 @@ namespace {
 
 ProblemNumbers TwoContexts(uint64_t seed) {
   for (Rng rng(seed);;) {
-    ProblemNumbers n = DrawProblem(rng, {.max_discount = 0.95, .min_temperature = 0.2});
+    ProblemNumbers n = DrawProblem(rng, {.max_discount = 0.95, .min_temperature = 0.2, .dynamics = false});
     if (n.contexts.size() == 2) return n;
   }
 }
@@ -98,7 +98,7 @@ TEST(Certificate, CountsTheRoundingOfRewardsThatCancel) {
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
-    ProblemNumbers numbers = DrawProblem(rng, {.max_discount = 0.95, .min_temperature = 0.05});
+    ProblemNumbers numbers = DrawProblem(rng, {.max_discount = 0.95, .min_temperature = 0.05, .dynamics = false});
     numbers.num_parameters = 2;
     numbers.groups = {{2, MapKind::kSoftmax, 1}};
     for (ContextNumbers& c : numbers.contexts) {

@@ -203,7 +203,7 @@ TEST(HypergradientIdentity, BanditHasItsClosedFormAtAnyDiscount) {
 
 TEST(HypergradientIdentity, RewardWithoutParametersLeavesTheDirectDerivativeAlone) {
   Rng rng(11);
-  ProblemNumbers numbers = DrawProblem(rng, {.max_contexts = 1});
+  ProblemNumbers numbers = DrawProblem(rng, {.max_contexts = 1, .dynamics = false});
   ContextNumbers& c = numbers.contexts[0];
   const Eigen::Index rows = c.reward.base.size();
   c.reward.features = SparseRows(rows, numbers.num_parameters);

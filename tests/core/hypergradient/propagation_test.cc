@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "core/hypergradient/hypergradient.h"
+#include "core/hypergradient/context_gradient.h"
 #include "core/hypergradient/pullback.h"
 #include "core/mdp/follower_error.h"
-#include "core/problem/context_objective.h"
+#include "core/problem/world.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/random_problem.h"
@@ -35,46 +35,59 @@ TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
     const BilevelProblem problem = Build(DrawProblem(rng, kSmall));
     const Context& context = problem.contexts[0];
     const Vector x = DrawNormal(rng, problem.num_parameters), theta = problem.map.Apply(x);
-    const RegularizedMdp follower = problem.Follower(0, x, theta);
+    World world(problem, 0, PolicySystem::Kind::kDirect);
+    const RegularizedMdp follower = world.At(x, theta);
     const int S = context.mdp->num_states();
-    PolicySystem system(*context.mdp, PolicySystem::Kind::kDirect);
-    auto evaluate = [&](const Vector& pi, double tolerance, const Vector& start, const ContextObjective* near) {
-      system.SetPolicy(pi);
-      const TermInput input{*context.mdp, pi, x, theta, system, tolerance, Interrupt()};
-      ContextObjective objective = EvaluateContextObjective(context, input, near);
-      Adjoint adjoint =
-          SolveAdjoint(follower, pi, {.y = objective.y, .q = {}, .value = {}}, tolerance, start, Interrupt(), system);
-      return std::pair(std::move(objective), std::move(adjoint));
+    PolicySystem& system = world.system();
+    const Interrupt never;
+    const auto evaluate = [&](const LowerLevelSolution& at, double tolerance, const Vector& start,
+                              const ContextObjective* near) {
+      system.SetPolicy(at.backup.pi);
+      const LowerLevelOptions options{.adjoint_tolerance = tolerance};
+      return DifferentiateContext({context, follower, x, theta, options, never, system}, {at.value, at.backup}, start,
+                                  near);
     };
-    const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, Interrupt(), system);
-    const auto [f, a] = evaluate(exact.backup.pi, 1e-15, {}, nullptr);
+    const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, never, system);
+    const ContextGradient of_exact = evaluate(exact, 1e-15, {}, nullptr);
+    const ContextObjective& f = of_exact.objective;
+    const Adjoint& a = of_exact.adjoint;
     // Inexact starts under a loose tolerance leave residuals that the bounds must count too.
     const bool loose = seed % 2 == 0;
     ContextObjective near = f;
     for (TermValue& term : near.terms) {
-      if (term.occupancy.size() == 0) continue;
-      term.leader_value += 1e-3 * DrawNormal(rng, S);
-      term.occupancy += 1e-3 * DrawNormal(rng, S).cwiseAbs();
+      if (term.occupancy.states.size() == 0) continue;
+      term.policy_value.value += 1e-3 * DrawNormal(rng, S);
+      term.occupancy.states += 1e-3 * DrawNormal(rng, S).cwiseAbs();
     }
     const double size = follower.temperature * (seed % 5 < 2 ? 30 : seed % 5 == 2 ? 0.3 : seed % 5 == 3 ? 1e-3 : 0);
     const LowerLevelSolution solution = SolvedAt(follower, exact.value + size * DrawNormal(rng, S));
     system.SetPolicy(solution.backup.pi);
     const FollowerError error = BoundFollowerError(follower, solution, system, Interrupt());
-    const auto [g, b] = evaluate(solution.backup.pi, loose ? 0.1 : 1e-15,
-                                 loose ? Vector(a.z + 1e-3 * DrawNormal(rng, S)) : Vector(), loose ? &near : nullptr);
-    const TermInput input{*context.mdp, solution.backup.pi, x, theta, system, 1e-15, Interrupt()};
+    const ContextGradient of_solution =
+        evaluate(solution, loose ? 0.1 : 1e-15, loose ? Vector(a.z + 1e-3 * DrawNormal(rng, S)) : Vector(),
+                 loose ? &near : nullptr);
+    const ContextObjective& g = of_solution.objective;
+    const Adjoint& b = of_solution.adjoint;
+    const LowerLevelOptions tight{.adjoint_tolerance = 1e-15};
+    const ContextRequest request{context, follower, x, theta, tight, never, system};
+    const Answer answer{solution.value, solution.backup};
+    const TermInput input = InputOf(request, answer);
     const Vector theta_rounding = problem.map.BoundRounding(x, theta);
-    Majorant majorant(*context.mdp, system, follower.discount, error.kappa, Interrupt());
+    Majorant majorant(world.mdp(), system, follower.discount, error.kappa, never);
     const ContextObjectiveRadius radius = BoundContextObjective(context, input, g, {error, theta_rounding, majorant});
     EXPECT_LE(std::abs(f.value - g.value), radius.value * (1 + 1e-9) + 1e-9);
     EXPECT_TRUE(
-        Below((CenterCotangent(*context.mdp, exact.backup.pi, f.y) - b.centered_y).cwiseAbs(), radius.centered_y));
+        Below((CenterCotangent(world.mdp(), exact.backup.pi, f.y) - b.centered_y).cwiseAbs(), radius.centered_y));
     EXPECT_TRUE(Below((f.direct.theta - g.direct.theta).cwiseAbs(), radius.direct.theta));
     EXPECT_TRUE(Below((f.direct.x - g.direct.x).cwiseAbs(), radius.direct.x));
-    const AdjointError bound = BoundAdjointError(follower, solution.backup.pi, {.y = g.y, .q = {}, .value = {}}, b,
-                                                 error, radius.centered_y, majorant, system);
+    const AdjointError bound =
+        BoundAdjointError(follower, solution.backup.pi, {.y = g.y, .q = {}, .value = g.follower_value}, b, error,
+                          radius.centered_y, majorant, system);
     EXPECT_TRUE(Below((a.z - b.z).cwiseAbs(), bound.z));
     EXPECT_TRUE(Below((a.reward_gradient - b.reward_gradient).cwiseAbs(), bound.reward_gradient));
+    const ContextRadius whole = BoundContext(request, answer, of_solution, error, theta_rounding);
+    EXPECT_TRUE(Below((of_exact.gradient.theta - of_solution.gradient.theta).cwiseAbs(), whole.gradient.theta));
+    EXPECT_TRUE(Below((of_exact.gradient.x - of_solution.gradient.x).cwiseAbs(), whole.gradient.x));
     if (HasFailure()) return;
   }
 }

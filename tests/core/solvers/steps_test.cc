@@ -7,7 +7,7 @@
 
 #include "Eigen/Eigenvalues"
 #include "core/mdp/soft_bellman.h"
-#include "core/problem/context_objective.h"
+#include "core/problem/world.h"
 #include "core/solvers/optimize.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -104,7 +104,8 @@ TEST(MSobirl, FirstDirectionIsThatOfThePaper) {
   const Context& context = problem.contexts[0];
   const TabularMdp& mdp = *context.mdp;
   const Vector x = Vector::LinSpaced(6, -1, 1);
-  const RegularizedMdp follower = problem.Follower(0, x, x);
+  World world(problem, 0, PolicySystem::Kind::kDirect);
+  const RegularizedMdp follower = world.At(x, x);
   const double gamma = context.discount, zeta = 0.3;
   for (const int sweeps : {1, 3}) {
     // V_1 = T^N 0, pi_1 at V_1, w_1 = zeta A^T b.
@@ -136,8 +137,9 @@ TEST(MSobirl, FirstDirectionIsThatOfThePaper) {
 TEST(MSobirl, ZetaIsRefusedAtItsLimitAndNotBefore) {
   const BilevelProblem problem = Build(DrawMatching(5, Sense::kMinimize));
   const Context& context = problem.contexts[0];
-  const RegularizedMdp follower = problem.Follower(0, Vector::Zero(6), Vector::Zero(6));
-  PolicySystem system(*context.mdp, PolicySystem::Kind::kDirect);
+  World world(problem, 0, PolicySystem::Kind::kDirect);
+  const RegularizedMdp follower = world.At(Vector::Zero(6), Vector::Zero(6));
+  PolicySystem& system = world.system();
   const Vector pi = SolveLowerLevel(follower, {}, {}, Interrupt(), system)->backup.pi;
   const Eigen::MatrixXd A =
       Eigen::MatrixXd::Identity(8, 8) - context.discount * context.mdp->DensePolicyTransitions(pi);

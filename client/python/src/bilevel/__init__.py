@@ -35,17 +35,14 @@ from bilevel.problem import (
     L1,
     Box,
     Context,
-    LeaderReturn,
-    ObjectiveTerm,
+    Dynamics,
     ParameterGroup,
     Problem,
-    QuadraticForm,
-    Reward,
-    SeparableQuadratic,
     Simplex,
     SquaredL2,
     Unconstrained,
 )
+from bilevel.reward import QuadraticForm, Reward
 from bilevel.server import Server
 from bilevel.solution import (
     Advice,
@@ -62,6 +59,14 @@ from bilevel.solution import (
     Pullback,
     Termination,
     WarmStart,
+)
+from bilevel.terms import (
+    Demonstrations,
+    FeatureMatching,
+    FollowerValue,
+    LeaderReturn,
+    ObjectiveTerm,
+    Separable,
 )
 
 __all__ = [name for name, value in globals().items() if getattr(value, "__module__", "").startswith("bilevel.")]

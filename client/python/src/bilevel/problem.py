@@ -16,99 +16,34 @@ import numpy.typing as npt
 from bilevel import _json, v1
 from bilevel.arrays import from_array, to_array
 from bilevel.mdp import Mdp, is_sparse, matrix_from_proto, matrix_to_proto
+from bilevel.reward import Reward
+from bilevel.terms import ObjectiveTerm, term_from_proto
 
 Map = Literal["identity", "sigmoid", "softmax", "exp", "tanh"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class QuadraticForm:
-    """coefficient(s, a) * x^T matrix x."""
+class Dynamics:
+    """An environment that moves with theta in softmax groups: P = transition_features theta, rho = initial_features theta."""
 
-    coefficient: npt.ArrayLike  # [S, A]
-    matrix: npt.ArrayLike  # [n, n]
-
-    def to_proto(self) -> Any:
-        return v1.QuadraticForm(coefficient=to_array(self.coefficient), matrix=to_array(self.matrix))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Reward:
-    """r(s, a; x) = base + features theta + quadratic form; transition rewards are folded into base."""
-
-    base: Optional[npt.ArrayLike] = None  # [S, A]
-    features: Any = None  # [S, A, n], or sparse with rows s * A + a: [S * A, n]
-    quadratic: Optional[QuadraticForm] = None
-    transition_rewards: Optional[npt.ArrayLike] = None  # one for each stored transition, or [S, A, S]
-
-    def to_proto(self) -> Any:
-        message = v1.Reward()
-        if self.base is not None:
-            message.base.CopyFrom(to_array(self.base))
-        if self.features is not None:
-            message.features.CopyFrom(matrix_to_proto(self.features))
-        if self.quadratic is not None:
-            message.quadratic.CopyFrom(self.quadratic.to_proto())
-        if self.transition_rewards is not None:
-            message.transition_rewards.CopyFrom(to_array(self.transition_rewards))
-        return message
+    transition_features: Any = None  # [S, A, S, n] with dense transitions, or sparse: [stored transitions, n]
+    initial_features: Any = None  # [S, n], or sparse
 
     @staticmethod
-    def from_proto(message: Any, num_states: int, num_actions: int) -> "Reward":
-        pair = (num_states, num_actions)
-        quadratic = None
-        if message.HasField("quadratic"):
-            matrix = from_array(message.quadratic.matrix)
-            n = int(round(np.sqrt(matrix.size)))
-            quadratic = QuadraticForm(from_array(message.quadratic.coefficient, pair), matrix.reshape(n, n))
-        features = None
-        if message.HasField("features"):
-            features = matrix_from_proto(message.features)
-            if not is_sparse(features) and features.ndim == 1:
-                features = features.reshape(*pair, -1)
-        return Reward(
-            base=from_array(message.base, pair) if message.HasField("base") else None,
-            features=features,
-            quadratic=quadratic,
-            transition_rewards=from_array(message.transition_rewards)
-            if message.HasField("transition_rewards")
-            else None,
-        )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LeaderReturn:
-    """The leader's expected discounted return under the follower's policy."""
-
-    reward: Reward
-    weight: float = 1.0
-    discount: Optional[float] = None  # default: the context's
-    initial_distribution: Optional[npt.ArrayLike] = None  # [S]; default: the environment's
+    def mixture(transitions: Sequence[npt.ArrayLike], num_parameters: int, first: int = 0) -> "Dynamics":
+        """P = sum_j theta[first + j] * transitions[j], each [S, A, S]; for an Mdp with dense transitions."""
+        stacked = np.stack([np.asarray(each, dtype=np.float64) for each in transitions], axis=-1)
+        features = np.zeros((*stacked.shape[:-1], num_parameters))
+        features[..., first : first + stacked.shape[-1]] = stacked
+        return Dynamics(transition_features=features)
 
     def to_proto(self) -> Any:
-        term = v1.LeaderReturn(reward=self.reward.to_proto(), discount=self.discount)
-        if self.initial_distribution is not None:
-            term.initial_distribution.CopyFrom(to_array(self.initial_distribution))
-        return v1.ObjectiveTerm(weight=self.weight, leader_return=term)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SeparableQuadratic:
-    """1/2 sum_s state_weights(s) |pi(.|s) - target(s, .)|^2."""
-
-    target: Optional[npt.ArrayLike] = None  # [S, A]; default: zeros
-    state_weights: Optional[npt.ArrayLike] = None  # [S]; default: ones
-    weight: float = 1.0
-
-    def to_proto(self) -> Any:
-        term = v1.SeparableQuadratic()
-        if self.target is not None:
-            term.target.CopyFrom(to_array(self.target))
-        if self.state_weights is not None:
-            term.state_weights.CopyFrom(to_array(self.state_weights))
-        return v1.ObjectiveTerm(weight=self.weight, separable_quadratic=term)
-
-
-ObjectiveTerm = Union[LeaderReturn, SeparableQuadratic]
+        message = v1.Dynamics()
+        if self.transition_features is not None:
+            message.transition_features.CopyFrom(matrix_to_proto(self.transition_features))
+        if self.initial_features is not None:
+            message.initial_features.CopyFrom(matrix_to_proto(self.initial_features))
+        return message
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,6 +57,7 @@ class Context:
     objective: Sequence[ObjectiveTerm] = ()
     weight: float = 1.0
     label: str = ""
+    dynamics: Optional[Dynamics] = None  # default: the environment does not depend on x
 
     def to_proto(self) -> Any:
         return v1.Context(
@@ -132,6 +68,7 @@ class Context:
             objective=[term.to_proto() for term in self.objective],
             weight=self.weight,
             label=self.label,
+            dynamics=self.dynamics.to_proto() if self.dynamics is not None else None,
         )
 
 
@@ -302,21 +239,15 @@ def _block(message: Any) -> Union[Box, Simplex, Unconstrained]:
     return Unconstrained(message.size)
 
 
-def _term(message: Any, num_states: int, num_actions: int) -> ObjectiveTerm:
-    weight = message.weight if message.HasField("weight") else 1.0
-    if message.WhichOneof("term") == "separable_quadratic":
-        term = message.separable_quadratic
-        return SeparableQuadratic(
-            from_array(term.target, (num_states, num_actions)) if term.HasField("target") else None,
-            from_array(term.state_weights) if term.HasField("state_weights") else None,
-            weight,
-        )
-    term = message.leader_return
-    return LeaderReturn(
-        reward=Reward.from_proto(term.reward, num_states, num_actions),
-        weight=weight,
-        discount=term.discount if term.HasField("discount") else None,
-        initial_distribution=from_array(term.initial_distribution) if term.HasField("initial_distribution") else None,
+def _dynamics(message: Any, num_states: int, num_actions: int) -> Dynamics:
+    def features(name: str, *shape: int) -> Any:
+        if not message.HasField(name):
+            return None
+        matrix = matrix_from_proto(getattr(message, name))
+        return matrix if is_sparse(matrix) or matrix.ndim > 1 else matrix.reshape(*shape, -1)
+
+    return Dynamics(
+        features("transition_features", num_states, num_actions, num_states), features("initial_features", num_states)
     )
 
 
@@ -328,7 +259,8 @@ def _context(message: Any) -> Context:
         discount=message.discount if message.HasField("discount") else float("nan"),
         temperature=message.temperature if message.HasField("temperature") else float("nan"),
         reward=Reward.from_proto(message.reward, *pair),
-        objective=[_term(term, *pair) for term in message.objective],
+        objective=[term_from_proto(term, *pair) for term in message.objective],
         weight=message.weight if message.HasField("weight") else 1.0,
         label=message.label,
+        dynamics=_dynamics(message.dynamics, *pair) if message.HasField("dynamics") else None,
     )

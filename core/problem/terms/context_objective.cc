@@ -1,0 +1,96 @@
+#include "core/problem/terms/context_objective.h"
+
+#include <cmath>
+#include <utility>
+#include <variant>
+
+namespace bilevel {
+namespace {
+
+constexpr double kUnitRoundoff = 0x1p-53;
+
+// The reward through which a term depends on x directly.
+const ParametricReward* DirectReward(const ObjectiveTerm& term) {
+  const LeaderReturn* leader = std::get_if<LeaderReturn>(&term.measure);
+  return leader == nullptr ? nullptr : &leader->reward;
+}
+
+// sum += weight * part, where empty vectors stand for 0.
+void Add(double weight, const Vector& part, Vector& sum) {
+  if (part.size() == 0) return;
+  if (sum.size() == 0) sum = Vector::Zero(part.size());
+  sum += weight * part;
+}
+
+}  // namespace
+
+ContextObjective EvaluateContextObjective(const Context& context, const TermInput& input,
+                                          const ContextObjective* near) {
+  ContextObjective result{0, Vector::Zero(input.pi().size()), {}, ParameterGradient(input.x.size()), {}};
+  for (size_t t = 0; t < context.objective.size(); ++t) {
+    const ObjectiveTerm& term = context.objective[t];
+    const TermValue* start = near == nullptr ? nullptr : &near->terms[t];
+    TermValue value =
+        std::visit([&](const auto& measure) { return EvaluateTerm(measure, input, start); }, term.measure);
+    result.value += term.weight * value.value;
+    result.y += term.weight * value.y;
+    Add(term.weight, value.follower_value, result.follower_value);
+    if (value.direct.reward.size() != 0) {
+      DirectReward(term)->AddPullback(term.weight * value.direct.reward, input.x, result.direct);
+    }
+    if (context.dynamics.has_value()) {
+      context.dynamics->AddPullback(input.mdp, term.weight, value.direct.environment, result.direct.theta);
+    }
+    result.terms.push_back(std::move(value));
+  }
+  return result;
+}
+
+ContextObjectiveRadius BoundContextObjective(const Context& context, const TermInput& input,
+                                             const ContextObjective& objective, const TermErrorInput& errors) {
+  ContextObjectiveRadius result{0, Vector::Zero(input.pi().size()), ParameterGradient(input.x.size())};
+  const double steps = static_cast<double>(context.objective.size()) + 8;
+  for (size_t t = 0; t < context.objective.size(); ++t) {
+    const ObjectiveTerm& term = context.objective[t];
+    const TermValue& value = objective.terms[t];
+    const double weight = std::abs(term.weight);
+    const TermRadius radius =
+        std::visit([&](const auto& measure) { return BoundTermError(measure, input, value, errors); }, term.measure);
+    result.value += weight * (radius.value + steps * kUnitRoundoff * std::abs(value.value));
+    result.centered_y += weight * radius.centered_y + (steps * kUnitRoundoff * weight) * value.y.cwiseAbs();
+    if (radius.direct.reward.size() != 0) {
+      DirectReward(term)->AddPullbackRadius(weight * radius.direct.reward, weight * value.direct.reward.cwiseAbs(),
+                                            input.x, result.direct);
+    }
+    if (context.dynamics.has_value()) {
+      context.dynamics->AddPullbackRadius(input.mdp, weight, value.direct.environment, radius.direct.environment,
+                                          result.direct.theta);
+    }
+  }
+  return result;
+}
+
+ContextObjectiveTangent DifferentiateContextObjective(const Context& context, const TermInput& input,
+                                                      const ContextObjective& objective,
+                                                      const TermTangentInput& tangent) {
+  ContextObjectiveTangent result{Vector::Zero(input.pi().size()), {}, ParameterGradient(input.x.size())};
+  for (size_t t = 0; t < context.objective.size(); ++t) {
+    const ObjectiveTerm& term = context.objective[t];
+    const TermValue& value = objective.terms[t];
+    const TermTangent move = std::visit(
+        [&](const auto& measure) { return DifferentiateTerm(measure, input, value, tangent); }, term.measure);
+    result.y += term.weight * move.y;
+    Add(term.weight, move.follower_value, result.follower_value);
+    if (move.direct.reward.size() != 0) {
+      DirectReward(term)->AddPullbackTangent(term.weight * value.direct.reward, term.weight * move.direct.reward,
+                                             input.x, tangent.x, result.direct);
+    }
+    if (context.dynamics.has_value()) {
+      context.dynamics->AddPullbackTangent(input.mdp, term.weight, value.direct.environment, move.direct.environment,
+                                           result.direct.theta);
+    }
+  }
+  return result;
+}
+
+}  // namespace bilevel

@@ -1,0 +1,32 @@
+#include "core/problem/world.h"
+
+namespace bilevel {
+namespace {
+
+std::optional<TabularMdp> CopyIfMoving(const Context& context) {
+  return context.dynamics.has_value() ? std::optional(*context.mdp) : std::nullopt;
+}
+
+}  // namespace
+
+RegularizedMdp FollowerAt(const BilevelProblem& problem, size_t context, const Vector& x, const Vector& theta,
+                          std::optional<TabularMdp>& moved) {
+  const Context& c = problem.contexts[context];
+  const Vector theta_rounding = problem.map.BoundRounding(x, theta);
+  if (c.dynamics.has_value()) {
+    if (!moved.has_value()) moved = *c.mdp;
+    c.dynamics->Move(theta, theta_rounding, *moved);
+  }
+  RegularizedMdp follower;
+  follower.mdp = moved.has_value() ? &*moved : c.mdp.get();
+  follower.reward = c.reward.Evaluate(x, theta);
+  follower.reward_rounding = c.reward.BoundRounding(x, theta, theta_rounding);
+  follower.discount = c.discount;
+  follower.temperature = c.temperature;
+  return follower;
+}
+
+World::World(const BilevelProblem& problem, size_t context, PolicySystem::Kind kind)
+    : problem_(problem), context_(context), moved_(CopyIfMoving(problem.contexts[context])), system_(mdp(), kind) {}
+
+}  // namespace bilevel
