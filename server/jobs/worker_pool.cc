@@ -74,6 +74,45 @@ void WorkerPool::RunNow(Ticket ticket) {
   if (taken.task) taken.task(Clock::now() - taken.since);
 }
 
+void WorkerPool::RunPart(Shared& shared, std::unique_lock<std::mutex>& lock) {
+  const int index = shared.next++;
+  ++shared.running;
+  lock.unlock();
+  std::exception_ptr error;
+  try {
+    (*shared.part)(index);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  lock.lock();
+  if (error != nullptr) {
+    shared.next = shared.count;
+    shared.error = error;
+  }
+  if (--shared.running == 0 && shared.next >= shared.count) shared.ended.notify_all();
+}
+
+bool WorkerPool::HelpOut(std::unique_lock<std::mutex>& lock) {
+  const auto found = std::find_if(shared_.begin(), shared_.end(), [](const Shared& s) { return s.next < s.count; });
+  if (found == shared_.end()) return false;
+  RunPart(*found, lock);
+  return true;
+}
+
+void WorkerPool::Share(int count, const std::function<void(int)>& part) {
+  std::unique_lock lock(mutex_);
+  const auto mine = shared_.emplace(shared_.end());
+  mine->part = &part;
+  mine->count = count;
+  long_work_.notify_all();
+  while (mine->next < mine->count) RunPart(*mine, lock);
+  mine->ended.wait(lock, [&] { return mine->running == 0; });
+  const std::exception_ptr error = mine->error;
+  shared_.erase(mine);
+  lock.unlock();
+  if (error != nullptr) std::rethrow_exception(error);
+}
+
 void WorkerPool::Close() {
   {
     const std::lock_guard lock(mutex_);
@@ -102,6 +141,7 @@ void WorkerPool::Work(Lane lane) {
   while (true) {
     std::deque<Waiting>* next = Next(lane);
     if (next == nullptr) {
+      if (lane == Lane::kLong && HelpOut(lock)) continue;
       if (closed_) return;
       ++idle;
       work.wait(lock);  // NOLINT(bugprone-spuriously-wake-up-functions): the loop around looks again

@@ -1,7 +1,8 @@
 // Threads that solve, apart from the threads that talk.
 //
 // Two lanes, each a first-in first-out queue: long tasks run on `long_threads` workers; short tasks have threads of
-// their own, so one huge solve never makes a small one wait. A long worker without long tasks helps with short ones.
+// their own, so one huge solve never makes a small one wait. A long worker without long tasks helps with short ones, and
+// one without either helps a task that shares its work.
 
 #ifndef BILEVEL_SERVER_JOBS_WORKER_POOL_H_
 #define BILEVEL_SERVER_JOBS_WORKER_POOL_H_
@@ -11,7 +12,9 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
+#include <list>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -50,6 +53,11 @@ class WorkerPool {
   // Runs a task that still waits at once, in the calling thread, so that its place is free; otherwise nothing.
   void RunNow(Ticket ticket);
 
+  // Calls part(0), ..., part(count - 1), each once, in the calling thread and in long workers that have nothing else to
+  // do, and returns when all have returned. A worker looks for tasks of its own after each part. What a part throws is
+  // thrown here once all that began have ended; parts that have not begun are left out then.
+  void Share(int count, const std::function<void(int)>& part);
+
   // Refuses new tasks from now on; those already taken still run.
   void Close();
 
@@ -64,16 +72,30 @@ class WorkerPool {
     Clock::time_point since;
   };
 
+  // Work that a task shares. Guarded by mutex_.
+  struct Shared {
+    const std::function<void(int)>* part = nullptr;
+    int next = 0;
+    int count = 0;
+    int running = 0;
+    std::exception_ptr error;
+    std::condition_variable ended;
+  };
+
   std::deque<Waiting>& queue(Lane lane) { return queues_[static_cast<size_t>(lane)]; }
   void Work(Lane lane);
   // The queue that a worker of this lane should serve next; null when both are empty. Needs mutex_.
   std::deque<Waiting>* Next(Lane lane);
+  // Runs one part of shared work, if there is one; the lock is held on entry and on return.
+  bool HelpOut(std::unique_lock<std::mutex>& lock);
+  static void RunPart(Shared& shared, std::unique_lock<std::mutex>& lock);
 
   const WorkerPoolOptions options_;
   std::mutex mutex_;
   std::condition_variable long_work_;
   std::condition_variable short_work_;
   std::array<std::deque<Waiting>, 2> queues_;
+  std::list<Shared> shared_;
   int idle_long_ = 0;
   int idle_short_ = 0;
   Ticket last_ticket_ = 0;

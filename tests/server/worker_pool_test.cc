@@ -5,6 +5,9 @@
 #include <atomic>
 #include <future>
 #include <memory>
+#include <mutex>
+#include <new>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -158,6 +161,60 @@ TEST(WorkerPool, ManyThreadsMaySubmitAtOnce) {
   }
   EXPECT_EQ(ran, taken);
   EXPECT_GT(taken, 0);
+}
+
+TEST(WorkerPool, PartsOfATaskRunOnceEachInIdleWorkersToo) {
+  WorkerPool pool({.long_threads = 3, .short_threads = 1, .queue_length = 8});
+  std::vector<int> runs(1000, 0);
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  std::promise<void> done;
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [&](auto) {
+                    pool.Share(1000, [&](int i) {
+                      ++runs[static_cast<size_t>(i)];
+                      if (i < 100) std::this_thread::sleep_for(milliseconds(1));
+                      const std::lock_guard lock(mutex);
+                      threads.insert(std::this_thread::get_id());
+                    });
+                    done.set_value();
+                  }).ok());
+  done.get_future().get();
+  EXPECT_EQ(runs, std::vector<int>(1000, 1));
+  EXPECT_GT(threads.size(), 1);
+  EXPECT_LE(threads.size(), 3);
+}
+
+TEST(WorkerPool, TasksComeBeforePartsAndPartsNeedNoHelp) {
+  Gate gate;
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 8});
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, gate.Task()).ok());
+  gate.WaitUntilStarted();
+  // The only worker is busy: all parts run here.
+  std::set<std::thread::id> threads;
+  pool.Share(10, [&](int) { threads.insert(std::this_thread::get_id()); });
+  EXPECT_EQ(threads, std::set<std::thread::id>{std::this_thread::get_id()});
+  // Between two parts a worker takes the task that waits.
+  std::atomic<bool> task_ran = false;
+  std::atomic<int> parts_before_task = 0;
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [&](auto) { task_ran = true; }).ok());
+  gate.Open();
+  pool.Share(200, [&](int) {
+    if (!task_ran) ++parts_before_task;
+    std::this_thread::sleep_for(milliseconds(1));
+  });
+  EXPECT_TRUE(task_ran);
+  EXPECT_LT(parts_before_task, 150);
+}
+
+TEST(WorkerPool, WhatAPartThrowsReachesTheTaskThatShared) {
+  WorkerPool pool({.long_threads = 2, .short_threads = 1, .queue_length = 8});
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    EXPECT_THROW(pool.Share(20,
+                            [](int i) {
+                              if (i == 7) throw std::bad_alloc();
+                            }),
+                 std::bad_alloc);
+  }
 }
 
 }  // namespace
