@@ -33,8 +33,11 @@ from bilevel.errors import (
 from bilevel.mdp import Csr, Grid, Mdp
 from bilevel.problem import (
     L1,
+    Ball,
     Box,
+    Budget,
     Context,
+    FeasibleBlock,
     LeaderReturn,
     ObjectiveTerm,
     ParameterGroup,
