@@ -20,30 +20,13 @@ FeasibleSet Make(int n, std::vector<FeasibleBlock> blocks) {
   return *std::move(set);
 }
 
-Vector DrawPositive(Rng& rng, Eigen::Index size) { return DrawNormal(rng, size).cwiseAbs().array() + 0.1; }
-
-// One block of each kind in turn.
-FeasibleBlock DrawBlock(Rng& rng, int size, uint64_t kind) {
-  const Vector center = DrawNormal(rng, size);
-  switch (kind % 4) {
-    case 0:
-      return {size, Box{center - DrawPositive(rng, size), center + DrawPositive(rng, size)}};
-    case 1:
-      return {size, Simplex{0.1 + rng.Uniform()}};
-    case 2:
-      return {size, Budget{0.1 + 2 * rng.Uniform()}};
-    default:
-      return {size, Ball{rng.Uniform() < 0.3 ? Vector(Vector::Zero(size)) : center, 0.1 + 2 * rng.Uniform()}};
-  }
-}
-
 double DrawWeight(Rng& rng) { return rng.Uniform() < 0.4 ? 0.0 : 2 * rng.Uniform(); }
 
 TEST(FeasibleSet, ProximalMapsOfPolyhedraAreThoseOfAReferenceSolver) {
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
-    const FeasibleBlock block = DrawBlock(rng, 1 + static_cast<int>(rng.Below(3)), seed % 3);
+    const FeasibleBlock block = DrawBlock(rng, 1 + static_cast<int>(rng.Below(3)), static_cast<SetKind>(seed % 3));
     const Vector x = DrawNormal(rng, block.size, 2);
     const double weight = DrawWeight(rng);
     const std::optional<Vector> reference =
@@ -60,7 +43,7 @@ TEST(FeasibleSet, ProximalMapOfTheBallMeetsItsOptimalityConditions) {
   for (uint64_t seed = 1; seed <= 500; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
-    const FeasibleBlock block = DrawBlock(rng, 1 + static_cast<int>(rng.Below(6)), 3);
+    const FeasibleBlock block = DrawBlock(rng, 1 + static_cast<int>(rng.Below(6)), SetKind::kBall);
     const auto& [center, radius] = std::get<Ball>(block.set);
     const Vector x = DrawNormal(rng, block.size, 3);
     const double weight = DrawWeight(rng);
@@ -93,8 +76,8 @@ TEST(FeasibleSet, ProjectionsAreIdempotentAndProximalMapsFirmlyNonExpansive) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
-    const FeasibleSet set =
-        Make(12, {DrawBlock(rng, 3, 0), DrawBlock(rng, 3, 1), DrawBlock(rng, 3, 2), DrawBlock(rng, 3, 3)});
+    const FeasibleSet set = Make(12, {DrawBlock(rng, 3, SetKind::kBox), DrawBlock(rng, 3, SetKind::kSimplex),
+                                      DrawBlock(rng, 3, SetKind::kBudget), DrawBlock(rng, 3, SetKind::kBall)});
     const Vector x = DrawNormal(rng, 12, 3), y = DrawNormal(rng, 12, 3), p = set.Project(x), q = set.Project(y);
     EXPECT_LT((set.Project(p) - p).norm(), 1e-14);
     // The angle at p between x and any feasible point is not acute.
