@@ -19,14 +19,25 @@ struct Box {
   Vector upper;
 };
 
-// x >= 0, sum x = total > 0.
+// x >= 0, sum x = total, finite and > 0.
 struct Simplex {
+  double total = 1;
+};
+
+// |x - center|_2 <= radius, finite, radius > 0.
+struct Ball {
+  Vector center;
+  double radius = 1;
+};
+
+// x >= 0, sum x <= total, total finite and > 0.
+struct Budget {
   double total = 1;
 };
 
 struct FeasibleBlock {
   int size = 0;  // >= 1
-  std::variant<Unconstrained, Box, Simplex> set;
+  std::variant<Unconstrained, Box, Simplex, Ball, Budget> set;
 };
 
 class FeasibleSet {
@@ -36,10 +47,13 @@ class FeasibleSet {
 
   bool unconstrained() const;
 
-  // The nearest feasible point in |.|_2. Cost: O(n log n).
+  // One after the other over the parameters; empty when unconstrained from the start.
+  const std::vector<FeasibleBlock>& blocks() const { return blocks_; }
+
+  // The nearest feasible point in |.|_2, exact up to rounding. Cost: O(n log n).
   Vector Project(const Vector& x) const { return Prox(x, 0); }
 
-  // argmin over feasible u of 1/2 |u - x|_2^2 + weight |u|_1, weight >= 0. On a simplex |u|_1 is constant.
+  // argmin over feasible u of 1/2 |u - x|_2^2 + weight |u|_1, weight >= 0, exact up to rounding. Cost: O(n log n).
   Vector Prox(const Vector& x, double weight) const;
 
  private:

@@ -21,8 +21,8 @@ struct ProjectedGradientOptions {
   absl::Status Validate() const;
 };
 
-// x: start, projected onto the feasible set.
-absl::StatusOr<OuterResult> SolveProjectedGradient(const BilevelProblem& problem, const Vector& x,
+// start: projected onto the feasible set.
+absl::StatusOr<OuterResult> SolveProjectedGradient(const BilevelProblem& problem, const Vector& start,
                                                    const ProjectedGradientOptions& method, const OuterOptions& options,
                                                    const Interrupt& interrupt, ProgressReporter& reporter);
 

@@ -60,22 +60,30 @@ absl::StatusOr<ParameterMap> DecodeMap(const v1::Problem& problem) {
   return ParameterMap::Create(problem.num_parameters(), std::move(groups));
 }
 
-// One bound of a box: [size], or [1] for all.
-absl::StatusOr<Vector> DecodeBound(const v1::Array& array, int size) {
+// [size], or [1] for all.
+absl::StatusOr<Vector> DecodeEach(const v1::Array& array, int size, Finite finite) {
   ASSIGN_OR_RETURN(const int64_t count, CountElements(array));
-  if (count != 1) return DecodeReals(array, {size}, Finite::kNotRequired);
-  ASSIGN_OR_RETURN(const Vector bound, DecodeReals(array, {1}, Finite::kNotRequired));
-  return Vector(Vector::Constant(size, bound[0]));
+  if (count != 1) return DecodeReals(array, {size}, finite);
+  ASSIGN_OR_RETURN(const Vector one, DecodeReals(array, {1}, finite));
+  return Vector(Vector::Constant(size, one[0]));
 }
 
 absl::StatusOr<Box> DecodeBox(const v1::Box& box, int size) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   Box result{.lower = Vector::Constant(size, -kInfinity), .upper = Vector::Constant(size, kInfinity)};
   if (box.has_lower()) {
-    ASSIGN_OR_RETURN(result.lower, InField("lower", DecodeBound(box.lower(), size)));
+    ASSIGN_OR_RETURN(result.lower, InField("lower", DecodeEach(box.lower(), size, Finite::kNotRequired)));
   }
   if (box.has_upper()) {
-    ASSIGN_OR_RETURN(result.upper, InField("upper", DecodeBound(box.upper(), size)));
+    ASSIGN_OR_RETURN(result.upper, InField("upper", DecodeEach(box.upper(), size, Finite::kNotRequired)));
+  }
+  return result;
+}
+
+absl::StatusOr<Ball> DecodeBall(const v1::Ball& ball, int size) {
+  Ball result{.center = Vector::Zero(size), .radius = ball.has_radius() ? ball.radius() : 1};
+  if (ball.has_center()) {
+    ASSIGN_OR_RETURN(result.center, InField("center", DecodeEach(ball.center(), size, Finite::kRequired)));
   }
   return result;
 }
@@ -105,6 +113,10 @@ absl::StatusOr<FeasibleSet> DecodeFeasibleSet(const v1::Problem& problem) {
       ASSIGN_OR_RETURN(blocks.back().set, InField(At(i) + ".box", DecodeBox(block.box(), block.size())));
     } else if (block.has_simplex()) {
       blocks.back().set = Simplex{.total = block.simplex().has_total() ? block.simplex().total() : 1};
+    } else if (block.has_ball()) {
+      ASSIGN_OR_RETURN(blocks.back().set, InField(At(i) + ".ball", DecodeBall(block.ball(), block.size())));
+    } else if (block.has_budget()) {
+      blocks.back().set = Budget{.total = block.budget().has_total() ? block.budget().total() : 1};
     }
   }
   return FeasibleSet::Create(problem.num_parameters(), std::move(blocks));

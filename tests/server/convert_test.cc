@@ -158,8 +158,17 @@ TEST(Problem, MapsSetsAndPenaltiesArriveAsWritten) {
   simplex.set_size(10);
   simplex.mutable_simplex()->set_total(5);
   v1::FeasibleBlock& box = *message.add_feasible_set();
-  box.set_size(20);
+  box.set_size(10);
   *box.mutable_box()->mutable_upper() = Reals({0.25});
+  v1::FeasibleBlock& ball = *message.add_feasible_set();
+  ball.set_size(4);
+  *ball.mutable_ball()->mutable_center() = Reals({3});
+  ball.mutable_ball()->set_radius(2);
+  v1::FeasibleBlock& budget = *message.add_feasible_set();
+  budget.set_size(5);
+  budget.mutable_budget()->set_total(2);
+  message.add_feasible_set()->set_size(1);
+  message.mutable_feasible_set(4)->mutable_ball();
   message.add_penalties()->set_kind(v1::Penalty::KIND_L1);
   message.set_aggregation(v1::AGGREGATION_WORST_CASE);
 
@@ -170,7 +179,10 @@ TEST(Problem, MapsSetsAndPenaltiesArriveAsWritten) {
   EXPECT_NEAR(theta[10], 3 * std::tanh(1.0), 1e-15);
   const Vector projected = problem.feasible_set.Project(x);
   EXPECT_NEAR(projected.head(10).sum(), 5, 1e-14);
-  EXPECT_EQ(projected[29], 0.25);
+  EXPECT_EQ(projected[19], 0.25);
+  EXPECT_EQ(projected.segment(20, 4), Vector::Constant(4, 2));  // half way from 1 to the centre
+  EXPECT_NEAR(projected.segment(24, 5).sum(), 2, 1e-14);
+  EXPECT_EQ(problem.feasible_set.Project(-7 * x).tail(1), -Vector::Ones(1));
   EXPECT_EQ(problem.penalties.l1, 1);
   EXPECT_EQ(problem.penalties.squared_l2, 1e-3);
   EXPECT_EQ(problem.aggregation, Aggregation::kWorstCase);

@@ -232,6 +232,22 @@ ProblemNumbers DrawProblem(Rng& rng, const RandomProblemOptions& options) {
   return numbers;
 }
 
+FeasibleBlock DrawBlock(Rng& rng, int size, SetKind kind) {
+  const Vector center = DrawNormal(rng, size);
+  const auto positive = [&] { return Vector(DrawNormal(rng, size).cwiseAbs().array() + 0.1); };
+  switch (kind) {
+    case SetKind::kBox:
+      return {size, Box{center - positive(), center + positive()}};
+    case SetKind::kSimplex:
+      return {size, Simplex{0.1 + rng.Uniform()}};
+    case SetKind::kBudget:
+      return {size, Budget{0.1 + 2 * rng.Uniform()}};
+    case SetKind::kBall:
+      return {size, Ball{rng.Uniform() < 0.3 ? Vector(Vector::Zero(size)) : center, 0.1 + 2 * rng.Uniform()}};
+  }
+  std::abort();
+}
+
 ProblemNumbers DrawMatching(uint64_t seed, Sense sense) {
   Rng rng(seed);
   ProblemNumbers numbers;

@@ -69,6 +69,10 @@ TabularMdpSpec DrawMdp(Rng& rng, int num_states, int num_actions, bool masks, bo
 
 Vector DrawNormal(Rng& rng, Eigen::Index size, double scale = 1);
 
+// A block around the origin that most of DrawNormal(size, 3) misses. The first three are polyhedra.
+enum class SetKind { kBox, kSimplex, kBudget, kBall };
+FeasibleBlock DrawBlock(Rng& rng, int size, SetKind kind);
+
 // Policy matching on a random MDP with S = 8, A = 3, n = 6: smooth, with a target that the follower cannot reach
 // exactly.
 ProblemNumbers DrawMatching(uint64_t seed, Sense sense = Sense::kMinimize);

@@ -171,6 +171,29 @@ def test_every_part_of_the_problem_language_reaches_the_server(client, rng):
     assert abs(best.parameters[2]) <= 1
 
 
+def test_balls_and_budgets_are_honoured_and_survive_json(client, rng):
+    mdp = bilevel.Mdp(rng.dirichlet(np.ones(4), size=(4, 2)))
+    paid = bilevel.Reward(features=rng.normal(size=(4, 2, 5)))
+    problem = bilevel.Problem(
+        num_parameters=5,
+        contexts=[
+            bilevel.Context(mdp, 0.9, 0.5, paid, [bilevel.LeaderReturn(bilevel.Reward(base=rng.normal(size=(4, 2))))])
+        ],
+        feasible_set=[bilevel.Ball(2, center=[1, -1], radius=0.5), bilevel.Budget(2, total=0.25), bilevel.Ball(1)],
+        sense="maximize",
+    )
+    again = bilevel.Problem.from_json(problem.to_json())
+    rebuilt = dataclasses.replace(again, sense="maximize")
+    assert rebuilt.to_json() == problem.to_json()
+    x = client.optimize(problem, 9 * np.ones(5), max_iterations=5).result().best.parameters
+    assert np.linalg.norm(x[:2] - [1, -1]) <= 0.5 + 1e-12
+    assert (x[2:4] >= 0).all() and x[2:4].sum() <= 0.25 + 1e-12
+    assert abs(x[4]) <= 1
+    with pytest.raises(bilevel.InvalidRequest) as error:
+        client.optimize(dataclasses.replace(problem, feasible_set=[bilevel.Ball(5, radius=-1)])).result()
+    assert error.value.field == "problem.feasible_set[0].ball.radius"
+
+
 def test_float32_rows_are_taken_as_rounded(client, rng):
     P = rng.dirichlet(np.ones(50), size=(50, 2)).astype(np.float32)
     client.solve(bilevel.Problem([bilevel.Context(bilevel.Mdp(P), 0.9, 0.1)]))

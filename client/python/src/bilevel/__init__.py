@@ -33,9 +33,12 @@ from bilevel.errors import (
 from bilevel.mdp import Csr, Grid, Mdp
 from bilevel.problem import (
     L1,
+    Ball,
     Box,
+    Budget,
     Context,
     Dynamics,
+    FeasibleBlock,
     ParameterGroup,
     Problem,
     Simplex,

@@ -135,6 +135,32 @@ class Simplex:
         return v1.FeasibleBlock(size=self.size, simplex=v1.Simplex(total=self.total))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ball:
+    """|x - center|_2 <= radius for `size` parameters; the center is a number or [size], by default 0."""
+
+    size: int
+    center: Optional[npt.ArrayLike] = None
+    radius: float = 1.0
+
+    def to_proto(self) -> Any:
+        ball = v1.Ball(radius=self.radius)
+        if self.center is not None:
+            ball.center.CopyFrom(to_array(np.atleast_1d(np.asarray(self.center, dtype=np.float64))))
+        return v1.FeasibleBlock(size=self.size, ball=ball)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """x >= 0 that sum to at most `total`, for `size` parameters."""
+
+    size: int
+    total: float = 1.0
+
+    def to_proto(self) -> Any:
+        return v1.FeasibleBlock(size=self.size, budget=v1.Budget(total=self.total))
+
+
 @dataclasses.dataclass(frozen=True)
 class Unconstrained:
     """`size` parameters without constraints, to fill up a feasible set."""
@@ -145,6 +171,9 @@ class Unconstrained:
         return v1.FeasibleBlock(size=self.size)
 
 
+FeasibleBlock = Union[Box, Simplex, Ball, Budget, Unconstrained]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
     """A bilevel problem: followers in contexts, the leader's parameters, constraints and sense."""
@@ -153,7 +182,7 @@ class Problem:
     num_parameters: int = 0
     parameter_groups: Sequence[ParameterGroup] = ()  # default: theta = x
     penalties: Sequence[Union[SquaredL2, L1]] = ()
-    feasible_set: Sequence[Union[Box, Simplex, Unconstrained]] = ()
+    feasible_set: Sequence[FeasibleBlock] = ()
     sense: Literal["minimize", "maximize"] = "minimize"
     aggregation: Literal["weighted_sum", "worst_case"] = "weighted_sum"
 
@@ -225,7 +254,7 @@ def _penalty(message: Any) -> Union[SquaredL2, L1]:
     return L1(weight) if message.kind == v1.Penalty.KIND_L1 else SquaredL2(weight)
 
 
-def _block(message: Any) -> Union[Box, Simplex, Unconstrained]:
+def _block(message: Any) -> FeasibleBlock:
     kind = message.WhichOneof("set")
     if kind == "simplex":
         return Simplex(message.size, message.simplex.total if message.simplex.HasField("total") else 1.0)
@@ -236,6 +265,12 @@ def _block(message: Any) -> Union[Box, Simplex, Unconstrained]:
             from_array(box.lower) if box.HasField("lower") else None,
             from_array(box.upper) if box.HasField("upper") else None,
         )
+    if kind == "ball":
+        ball = message.ball
+        center = from_array(ball.center) if ball.HasField("center") else None
+        return Ball(message.size, center, ball.radius if ball.HasField("radius") else 1.0)
+    if kind == "budget":
+        return Budget(message.size, message.budget.total if message.budget.HasField("total") else 1.0)
     return Unconstrained(message.size)
 
 

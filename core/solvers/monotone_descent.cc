@@ -1,0 +1,129 @@
+#include "core/solvers/monotone_descent.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "core/base/text.h"
+
+namespace bilevel {
+namespace {
+
+constexpr double kBacktrack = 0.3;
+// In multiples of max(1, |x|).
+constexpr double kLongestMove = 1;
+// Differences below this share of the objective are rounding.
+constexpr double kObjectiveNoise = 1e-13;
+
+}  // namespace
+
+MonotoneDescent::MonotoneDescent(const BilevelProblem& problem, const OuterOptions& options, const Interrupt& interrupt,
+                                 ProgressReporter& reporter)
+    : problem_(problem),
+      options_(options),
+      interrupt_(interrupt),
+      reporter_(reporter),
+      evaluator_(problem, options.lower_level, options.warm_start) {}
+
+absl::StatusOr<OuterResult> MonotoneDescent::Run(const Vector& start,
+                                                 const std::function<absl::StatusOr<Outcome>()>& step) {
+  ASSIGN_OR_RETURN(current_, evaluator_.Evaluate(problem_.feasible_set.Project(start), interrupt_));
+  best_ = current_;
+  while (true) {
+    ReportIteration(
+        iterations_, [this] { return MakeProgress(); }, reporter_, options_.record_history ? &history_ : nullptr);
+    if (Finished()) break;
+    ASSIGN_OR_RETURN(const Outcome outcome, step());
+    if (outcome == Outcome::kNoDescent) {
+      Stop(StopReason::kDiverged,
+           "no step along the negative gradient lowers the objective beyond its rounding, or all of them overflow");
+    }
+    if (outcome != Outcome::kMoved) break;
+    ++iterations_;
+  }
+  return Conclude();
+}
+
+absl::StatusOr<MonotoneDescent::Outcome> MonotoneDescent::Search(double t, const std::function<Trial(double)>& trial,
+                                                                 int max_trials) {
+  const double noise = kObjectiveNoise * (1 + std::abs(current_.objective));
+  for (int attempt = 0; attempt < max_trials; ++attempt, t *= kBacktrack) {
+    if (!BudgetLeft()) {
+      Stop(StopReason::kEvaluationLimit, "max_evaluations reached inside a line search");
+      return Outcome::kStopped;
+    }
+    const Trial next = trial(t);
+    ASSIGN_OR_RETURN(HypergradientPoint point, evaluator_.Evaluate(next.x, interrupt_));
+    if (const auto reason = interrupt_.Check(); reason.has_value()) {
+      Stop(*reason, absl::StrCat("stopped inside iteration ", iterations_ + 1));
+      return Outcome::kStopped;
+    }
+    const bool finite = std::isfinite(point.objective) && point.gradient.allFinite();
+    if (!next.decrease.has_value() || (finite && Signed(point) <= Signed(current_) - *next.decrease + noise)) {
+      MoveTo(std::move(point));
+      return Outcome::kMoved;
+    }
+  }
+  return Outcome::kNoDescent;
+}
+
+double MonotoneDescent::LongestMove() const { return kLongestMove * std::max(1.0, current_.x.norm()); }
+
+Progress MonotoneDescent::MakeProgress() const {
+  Progress progress{iterations_, evaluator_.evaluations(), current_.objective, current_.gradient_norm, best_.objective,
+                    best_.x,     current_.certificate};
+  if (options_.certify_progress) {
+    progress.certificate =
+        CertifyForProgress(problem_, current_.x, options_.lower_level, evaluator_.warm_start(), interrupt_);
+  }
+  return progress;
+}
+
+bool MonotoneDescent::BudgetLeft() const {
+  return !options_.max_evaluations.has_value() || evaluator_.evaluations() + 1 < *options_.max_evaluations;
+}
+
+// Looks at every reason to stop before the next step.
+bool MonotoneDescent::Finished() {
+  const std::string facts = absl::StrCat("gradient_norm = ", ToText(current_.gradient_norm), " after ", iterations_,
+                                         " iterations; tolerance ", ToText(options_.gradient_tolerance));
+  if (!std::isfinite(current_.objective) || !current_.gradient.allFinite()) {
+    Stop(StopReason::kDiverged, "objective or gradient left the finite numbers; lower step_size or bound x");
+  } else if (const auto reason = interrupt_.Check(); reason.has_value()) {
+    Stop(*reason, facts);
+  } else if (current_.gradient_norm <= options_.gradient_tolerance) {
+    const bool solved = current_.termination.reason == StopReason::kConverged;
+    Stop(solved ? StopReason::kConverged : StopReason::kIterationLimit,
+         solved ? facts : absl::StrCat(facts, "; but the follower was not solved: ", current_.termination.detail));
+  } else if (iterations_ >= options_.max_iterations) {
+    Stop(StopReason::kIterationLimit, facts + "; raise max_iterations");
+  } else if (!BudgetLeft()) {
+    Stop(StopReason::kEvaluationLimit, facts + "; raise max_evaluations");
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void MonotoneDescent::MoveTo(HypergradientPoint next) {
+  current_ = std::move(next);
+  if (Better(problem_, current_.objective, best_.objective)) best_ = current_;
+}
+
+absl::StatusOr<OuterResult> MonotoneDescent::Conclude() {
+  // On a tie up to rounding the last point is the one with the smaller gradient.
+  const double noise = kObjectiveNoise * (1 + std::abs(best_.objective));
+  const bool last =
+      termination_.reason == StopReason::kConverged && std::abs(current_.objective - best_.objective) <= noise;
+  OuterResult result;
+  ASSIGN_OR_RETURN(result.best, Certify(std::move(last ? current_ : best_), evaluator_, interrupt_));
+  result.termination = ConvergedAfterAll(result.best, options_, std::move(termination_));
+  result.iterations = iterations_;
+  result.history = std::move(history_).Take();
+  result.evaluations = evaluator_.evaluations();
+  result.warm_start = evaluator_.warm_start();
+  return result;
+}
+
+}  // namespace bilevel
