@@ -9,6 +9,7 @@
 #include "core/base/status_macros.h"
 #include "core/mdp/lower_level.h"
 #include "core/solvers/outer_loop.h"
+#include "core/solvers/quasi_newton.h"
 #include "server/convert/environment.h"
 #include "server/convert/in_field.h"
 #include "server/convert/problem.h"
@@ -134,6 +135,14 @@ absl::StatusOr<Cost> Finish(const Request& request, const ProblemSize& size, dou
   return cost;
 }
 
+// That quasi_newton keeps. More than its range allows are refused when the request is decoded.
+double CountPairs(const v1::OptimizeRequest& request) {
+  if (!request.has_quasi_newton()) return 0;
+  const QuasiNewtonOptions defaults;
+  const int memory = request.quasi_newton().has_memory() ? request.quasi_newton().memory() : defaults.memory;
+  return std::clamp(memory, 0, QuasiNewtonOptions::kMaxMemory);
+}
+
 double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
   return 600 + 16 * size.n + size.text_bytes + 8 * size.states + (policies ? 8 * size.rows : 0) +
          (warm_start ? 16 * size.states : 0);
@@ -178,9 +187,13 @@ absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limi
   evaluations = 1 + std::max(evaluations, 0.0);
   const double history =
       request.return_history() ? 48 * std::min(evaluations, static_cast<double>(History::kMaxEntries)) : 0;
+  const double pairs = CountPairs(request), pair = 16 * size.n;
+  const double response = history + PointBytes(size, request.return_policies(), request.return_warm_start()) +
+                          (request.return_warm_start() ? pairs * pair : 0);
   ASSIGN_OR_RETURN(Cost cost,
-                   Finish(request, size, evaluations * (request.certify_progress() ? 3 : 1), 30,
-                          history + PointBytes(size, request.return_policies(), request.return_warm_start()), limits));
+                   Finish(request, size, evaluations * (request.certify_progress() ? 3 : 1), 30, response, limits));
+  // Decoded, kept, scaled for the model, and once more while one is added.
+  cost.bytes += 5 * pairs * pair;
   // A second evaluator for the certificates.
   if (request.certify_progress()) cost.bytes += EvaluatorBytes(size);
   return cost;

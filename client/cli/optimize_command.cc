@@ -24,6 +24,7 @@ struct OptimizeFlags {
   std::optional<int> max_evaluations;
   std::optional<int> sweeps;
   std::optional<double> zeta;
+  std::optional<int> memory;
   std::string adjoint_step;
   std::uint32_t seed = 0;
   std::string plot;
@@ -31,7 +32,7 @@ struct OptimizeFlags {
   bool policies = false;
 
   void AddTo(FlagSet& flags) {
-    flags.Add("method", &method, "NAME", "m-sobirl or projected-gradient, the default");
+    flags.Add("method", &method, "NAME", "m-sobirl, quasi-newton or projected-gradient, the default");
     flags.Add("gradient-tolerance", &gradient_tolerance, "NUMBER", "stop when |h| is at most this; default 1e-6");
     flags.Add("max-iterations", &max_iterations, "N", "steps of x; default 1000");
     flags.Add("max-evaluations", &max_evaluations, "N", "evaluations; default: no limit");
@@ -39,6 +40,7 @@ struct OptimizeFlags {
     flags.Add("sweeps", &sweeps, "N", "m-sobirl: soft sweeps for each step of x; default 1");
     flags.Add("adjoint-step", &adjoint_step, "NAME", "m-sobirl: gradient (default), l1 or krylov");
     flags.Add("zeta", &zeta, "NUMBER", "m-sobirl: step of the adjoint; default: automatic");
+    flags.Add("memory", &memory, "N", "quasi-newton: pairs of steps and gradient changes kept; default 10");
     flags.Add("seed", &seed, "N", "seed of what a method draws; default 0");
     flags.Add("progress", &progress, "show progress even where standard error is no terminal");
     flags.Add("plot", &plot, "FILE",
@@ -61,6 +63,30 @@ absl::Status FillMSobirl(const OptimizeFlags& flags, v1::MSobirlOptions& options
   return absl::OkStatus();
 }
 
+absl::Status FillMethod(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
+  const std::string method = absl::StrReplaceAll(flags.method, {{"_", "-"}});
+  if (method != "m-sobirl" && method != "projected-gradient" && method != "quasi-newton") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--method is \"", flags.method, "\"; must be m-sobirl, projected-gradient or quasi-newton"));
+  }
+  if (method != "quasi-newton" && flags.memory) {
+    return absl::InvalidArgumentError("--memory belongs to --method quasi-newton");
+  }
+  if (method == "m-sobirl") return FillMSobirl(flags, *request.mutable_m_sobirl());
+  if (flags.sweeps || flags.zeta || !flags.adjoint_step.empty()) {
+    return absl::InvalidArgumentError("--sweeps, --zeta and --adjoint-step belong to --method m-sobirl");
+  }
+  if (method == "quasi-newton") {
+    if (flags.step_size) return absl::InvalidArgumentError("--step-size does not belong to --method quasi-newton");
+    v1::QuasiNewtonOptions& options = *request.mutable_quasi_newton();
+    if (flags.memory) options.set_memory(*flags.memory);
+    return absl::OkStatus();
+  }
+  v1::ProjectedGradientOptions& options = *request.mutable_projected_gradient();
+  if (flags.step_size) options.set_step_size(*flags.step_size);
+  return absl::OkStatus();
+}
+
 absl::Status Fill(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
   if (flags.gradient_tolerance) request.set_gradient_tolerance(*flags.gradient_tolerance);
   if (flags.max_iterations) request.set_max_iterations(*flags.max_iterations);
@@ -71,18 +97,7 @@ absl::Status Fill(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
     request.set_return_history(true);
     request.set_certify_progress(true);
   }
-  const std::string method = absl::StrReplaceAll(flags.method, {{"_", "-"}});
-  if (method == "m-sobirl") return FillMSobirl(flags, *request.mutable_m_sobirl());
-  if (method != "projected-gradient") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--method is \"", flags.method, "\"; must be m-sobirl or projected-gradient"));
-  }
-  if (flags.sweeps || flags.zeta || !flags.adjoint_step.empty()) {
-    return absl::InvalidArgumentError("--sweeps, --zeta and --adjoint-step belong to --method m-sobirl");
-  }
-  v1::ProjectedGradientOptions& options = *request.mutable_projected_gradient();
-  if (flags.step_size) options.set_step_size(*flags.step_size);
-  return absl::OkStatus();
+  return FillMethod(flags, request);
 }
 
 int PrintResult(const v1::OptimizeResult& result, bool json) {

@@ -32,7 +32,8 @@ class MonotoneDescent {
 
   // Moves to the first of trial(t), trial(0.3 t), ... where F <= F(now) - decrease (+ what double precision cannot tell
   // apart). kNoDescent after max_trials; kStopped when a limit comes first.
-  absl::StatusOr<Outcome> Search(double t, const std::function<Trial(double)>& trial, int max_trials = 60);
+  static constexpr int kMaxTrials = 60;
+  absl::StatusOr<Outcome> Search(double t, const std::function<Trial(double)>& trial, int max_trials = kMaxTrials);
 
   const HypergradientPoint& current() const { return current_; }
   int iterations() const { return iterations_; }

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/interrupt.h"
 #include "core/hypergradient/hypergradient.h"
+#include "core/solvers/limited_memory.h"
 
 namespace bilevel {
 
@@ -114,7 +115,8 @@ struct OuterResult {
   int evaluations = 0;
   std::vector<std::string> notes;  // what the method did on its own account
   WarmStart warm_start;
-  std::vector<IterationStats> history;  // on request
+  std::vector<IterationStats> history;           // on request
+  std::optional<QuasiNewtonState> quasi_newton;  // of that method
 };
 
 // The best point with its certificates, for the end of a method that stopped for `reason`. When time is over the

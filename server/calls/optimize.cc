@@ -18,6 +18,9 @@ void EncodeResult(const v1::OptimizeRequest& request, const BilevelProblem& prob
   EncodeHypergradient(problem, outcome.best, {.policy = request.return_policies()}, result->mutable_best());
   if (request.return_warm_start()) {
     EncodeWarmStart(outcome.warm_start, result->mutable_best()->mutable_warm_start());
+    if (outcome.quasi_newton.has_value()) {
+      EncodeQuasiNewtonState(*outcome.quasi_newton, result->mutable_quasi_newton_state());
+    }
   }
   EncodeTermination(outcome.termination, result->mutable_termination());
   result->set_iterations(outcome.iterations);

@@ -65,9 +65,29 @@ absl::StatusOr<ProjectedGradientOptions> DecodeProjectedGradient(const v1::Proje
   return result;
 }
 
+// [k, n], one pair a row -> [n, k]. n < 1 is refused with the problem.
+absl::StatusOr<Eigen::MatrixXd> DecodePairs(const v1::Array& array, int64_t n) {
+  ASSIGN_OR_RETURN(const int64_t count, CountElements(array));
+  if (count == 0 || n < 1) return Eigen::MatrixXd();
+  const int64_t k = std::max<int64_t>(count / n, 1);
+  ASSIGN_OR_RETURN(const Vector pairs, DecodeReals(array, {k, n}));
+  return Eigen::MatrixXd(pairs.reshaped(n, k));
+}
+
+absl::StatusOr<QuasiNewtonOptions> DecodeQuasiNewton(const v1::QuasiNewtonOptions& options, int64_t n) {
+  QuasiNewtonOptions result;
+  if (options.has_memory()) result.memory = options.memory();
+  ASSIGN_OR_RETURN(result.state.steps, InField("state.steps", DecodePairs(options.state().steps(), n)));
+  ASSIGN_OR_RETURN(result.state.gradient_changes,
+                   InField("state.gradient_changes", DecodePairs(options.state().gradient_changes(), n)));
+  RETURN_IF_ERROR(result.Validate());
+  return result;
+}
+
 // Name of the oneof field that holds the method.
 std::string_view MethodField(const v1::OptimizeRequest& request) {
-  return request.has_m_sobirl() ? "m_sobirl" : "projected_gradient";
+  if (request.has_m_sobirl()) return "m_sobirl";
+  return request.has_quasi_newton() ? "quasi_newton" : "projected_gradient";
 }
 
 absl::Status CheckOneForEach(int count, size_t contexts) {
@@ -125,8 +145,14 @@ absl::StatusOr<MethodOptions> DecodeMethod(const v1::OptimizeRequest& request) {
                        InField("projected_gradient", DecodeProjectedGradient(request.projected_gradient())));
       return MethodOptions(method);
     }
+    case v1::OptimizeRequest::kQuasiNewton: {
+      ASSIGN_OR_RETURN(
+          QuasiNewtonOptions method,
+          InField("quasi_newton", DecodeQuasiNewton(request.quasi_newton(), request.problem().num_parameters())));
+      return MethodOptions(std::move(method));
+    }
     default:
-      return FieldError("method", "is absent; one of m_sobirl, projected_gradient is required");
+      return FieldError("method", "is absent; one of m_sobirl, projected_gradient, quasi_newton is required");
   }
 }
 

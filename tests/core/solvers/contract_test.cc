@@ -21,7 +21,8 @@ MethodOptions Method(size_t index) {
   if (index == 1) return MSobirlOptions{.step_size = 0.5, .adjoint_step = MSobirlOptions::AdjointStep::kL1};
   if (index == 2) return MSobirlOptions{.step_size = 0.5, .adjoint_step = MSobirlOptions::AdjointStep::kKrylov};
   if (index == 3) return ProjectedGradientOptions{};
-  return ProjectedGradientOptions{.step_size = 0.5};
+  if (index == 4) return ProjectedGradientOptions{.step_size = 0.5};
+  return QuasiNewtonOptions{};
 }
 
 class MethodContract : public ::testing::TestWithParam<size_t> {
@@ -214,11 +215,12 @@ TEST_P(MethodContract, RefusesBadOptionsByName) {
 }
 
 std::string NameOf(const ::testing::TestParamInfo<size_t>& method) {
-  const std::string names[] = {"MSobirlGradient", "MSobirlL1", "MSobirlKrylov", "ProjectedGradient", "FixedStep"};
+  const std::string names[] = {"MSobirlGradient",   "MSobirlL1", "MSobirlKrylov",
+                               "ProjectedGradient", "FixedStep", "QuasiNewton"};
   return names[method.param];
 }
 
-INSTANTIATE_TEST_SUITE_P(AllMethods, MethodContract, ::testing::Range<size_t>(0, 5), NameOf);
+INSTANTIATE_TEST_SUITE_P(AllMethods, MethodContract, ::testing::Range<size_t>(0, 6), NameOf);
 
 TEST(MSobirl, RefusesBadOptionsByName) {
   const BilevelProblem problem = Build(DrawMatching(9));

@@ -19,6 +19,7 @@ from bilevel.client import (
     MSobirl,
     Optimization,
     ProjectedGradient,
+    QuasiNewton,
 )
 from bilevel.errors import (
     BilevelError,
@@ -63,6 +64,7 @@ from bilevel.solution import (
     OptimizeResult,
     Progress,
     Pullback,
+    QuasiNewtonState,
     Termination,
     WarmStart,
 )

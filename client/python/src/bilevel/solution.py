@@ -120,6 +120,21 @@ class WarmStart:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class QuasiNewtonState:
+    """Where a QuasiNewton run stood, beside its x; the next one continues from it."""
+
+    steps: npt.ArrayLike  # [k, n], oldest first
+    gradient_changes: npt.ArrayLike  # [k, n], of the gradient of what is minimised
+
+    def to_proto(self) -> Any:
+        return v1.QuasiNewtonState(steps=to_array(self.steps), gradient_changes=to_array(self.gradient_changes))
+
+    @staticmethod
+    def from_proto(message: Any) -> "QuasiNewtonState":
+        return QuasiNewtonState(from_array(message.steps), from_array(message.gradient_changes))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Hypergradient:
     """Objective and hyper-gradient at one x."""
 
@@ -273,6 +288,7 @@ class OptimizeResult:
     seed: int
     notes: Tuple[str, ...]
     history: Optional[History]  # on request
+    quasi_newton_state: Optional[QuasiNewtonState] = None  # of that method, with return_warm_start
 
     @staticmethod
     def from_proto(message: Any) -> "OptimizeResult":
@@ -285,6 +301,9 @@ class OptimizeResult:
             seed=message.seed,
             notes=tuple(message.notes),
             history=History.from_proto(message.history) if message.history else None,
+            quasi_newton_state=QuasiNewtonState.from_proto(message.quasi_newton_state)
+            if message.HasField("quasi_newton_state")
+            else None,
         )
 
 
