@@ -9,6 +9,8 @@
 #include "core/base/status_macros.h"
 #include "core/mdp/lower_level.h"
 #include "core/solvers/outer_loop.h"
+#include "core/solvers/portfolio.h"
+#include "core/solvers/quasi_newton.h"
 #include "server/convert/environment.h"
 #include "server/convert/in_field.h"
 #include "server/convert/problem.h"
@@ -137,6 +139,14 @@ absl::StatusOr<Cost> Finish(const Request& request, const ProblemSize& size, dou
   return cost;
 }
 
+// That quasi_newton keeps. More than its range allows are refused when the request is decoded.
+double CountPairs(const v1::OptimizeRequest& request) {
+  if (!request.has_quasi_newton()) return 0;
+  const QuasiNewtonOptions defaults;
+  const int memory = request.quasi_newton().has_memory() ? request.quasi_newton().memory() : defaults.memory;
+  return std::clamp(memory, 0, QuasiNewtonOptions::kMaxMemory);
+}
+
 double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
   return 600 + 16 * size.n + size.text_bytes + 8 * size.states + (policies ? 8 * size.rows : 0) +
          (warm_start ? 16 * size.states : 0);
@@ -174,18 +184,53 @@ absl::StatusOr<Cost> EstimateCost(const v1::CheckGradientRequest& request, const
   return Finish(request, size, 1 + 2 * directions, 3, PointBytes(size, false, false) + 16 * directions, limits);
 }
 
+// What portfolio does and holds; options out of range are refused when the request is decoded.
+struct PortfolioSize {
+  double evaluations = 0;
+  double islands = 0;
+  double optima = 0;
+};
+
+PortfolioSize MeasurePortfolio(const v1::PortfolioOptions& options) {
+  const PortfolioOptions defaults;
+  const auto clamped = [](bool has, int value, int otherwise, int most) -> double {
+    return std::clamp(has ? value : otherwise, 0, most);
+  };
+  PortfolioSize size;
+  size.islands = clamped(options.has_islands(), options.islands(), defaults.islands, 256);
+  size.optima = clamped(options.has_max_optima(), options.max_optima(), defaults.max_optima, 256);
+  const double patience = clamped(options.has_patience(), options.patience(), defaults.patience, 1'000'000);
+  size.evaluations = (1 + patience) * size.islands *
+                     clamped(options.has_evaluations_per_round(), options.evaluations_per_round(),
+                             defaults.evaluations_per_round, 1'000'000);
+  return size;
+}
+
 absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limits& limits) {
   ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+  const PortfolioSize portfolio = request.has_portfolio() ? MeasurePortfolio(request.portfolio()) : PortfolioSize{};
   double evaluations = request.has_max_iterations() ? request.max_iterations() : 1000;
+  if (request.has_portfolio()) evaluations = portfolio.evaluations;
   if (request.has_max_evaluations()) evaluations = std::min(evaluations, 1.0 * request.max_evaluations());
   evaluations = 1 + std::max(evaluations, 0.0);
   const double history =
       request.return_history() ? 48 * std::min(evaluations, static_cast<double>(History::kMaxEntries)) : 0;
+  const double pairs = CountPairs(request), pair = 16 * size.n;
+  const double response = history + portfolio.optima * (40 + 8 * size.n) +
+                          PointBytes(size, request.return_policies(), request.return_warm_start()) +
+                          (request.return_warm_start() ? pairs * pair : 0);
   ASSIGN_OR_RETURN(Cost cost,
-                   Finish(request, size, evaluations * (request.certify_progress() ? 3 : 1), 30,
-                          history + PointBytes(size, request.return_policies(), request.return_warm_start()), limits));
+                   Finish(request, size, evaluations * (request.certify_progress() ? 3 : 1), 30, response, limits));
+  // Decoded, kept, scaled for the model, and once more while one is added.
+  cost.bytes += 5 * pairs * pair;
   // A second evaluator for the certificates.
   if (request.certify_progress()) cost.bytes += EvaluatorBytes(size);
+  // The problem at two other temperatures and in shares, an evaluator in each further thread, islands, optima.
+  if (request.has_portfolio()) {
+    cost.bytes += 12 * static_cast<double>(request.problem().ByteSizeLong()) +
+                  (limits.threads - 1) * EvaluatorBytes(size) +
+                  2 * portfolio.islands * 8 * (8 * size.rows + 4 * size.states + 4 * size.n) + 256 * 16 * size.n;
+  }
   return cost;
 }
 

@@ -25,11 +25,17 @@ absl::Status RunGuarded(const Dispatcher::Work& work, const Run& run) {
   }
 }
 
+DispatcherOptions WithThreads(DispatcherOptions options) {
+  options.limits.threads = options.threads;
+  return options;
+}
+
 }  // namespace
 
 Dispatcher::Dispatcher(const DispatcherOptions& options)
-    : options_(options),
+    : options_(WithThreads(options)),
       budget_(options.memory_budget),
+      parallel_for_([this](int count, const std::function<void(int)>& part) { pool_.Share(count, part); }),
       pool_({.long_threads = options.threads, .short_threads = 1, .queue_length = options.queue_length}) {}
 
 absl::Status Dispatcher::Enqueue(const Cost& cost, bool interactive, bool validate_only,
@@ -44,8 +50,9 @@ absl::Status Dispatcher::Enqueue(const Cost& cost, bool interactive, bool valida
   }
   auto task = [this, cost, call, reservation = std::move(reservation), work = std::move(work),
                done = std::move(done)](Clock::duration queued) mutable {
-    const absl::Status status = call->abandoned() ? absl::CancelledError("the caller is gone")
-                                                  : RunGuarded(work, Run(call, queued, cost, options_.limits));
+    const absl::Status status = call->abandoned()
+                                    ? absl::CancelledError("the caller is gone")
+                                    : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_));
     reservation.reset();
     call.reset();
     done(status);

@@ -67,6 +67,7 @@ class Dispatcher {
   const DispatcherOptions options_;
   MemoryBudget budget_;
   CallRegistry calls_;
+  const ParallelFor parallel_for_;
   WorkerPool pool_;
 };
 

@@ -14,6 +14,8 @@ struct Limits {
   int64_t transitions = 1'000'000'000;
   // Largest message, bytes, either way; gRPC's default for clients.
   int64_t message_bytes = 4 << 20;
+  // Threads that one request may use together: the dispatcher's.
+  int threads = 1;
 };
 
 }  // namespace bilevel::server

@@ -24,6 +24,9 @@ struct OptimizeFlags {
   std::optional<int> max_evaluations;
   std::optional<int> sweeps;
   std::optional<double> zeta;
+  std::optional<int> memory;
+  std::optional<int> islands;
+  std::optional<int> patience;
   std::string adjoint_step;
   std::uint32_t seed = 0;
   std::string plot;
@@ -31,15 +34,18 @@ struct OptimizeFlags {
   bool policies = false;
 
   void AddTo(FlagSet& flags) {
-    flags.Add("method", &method, "NAME", "m-sobirl or projected-gradient, the default");
+    flags.Add("method", &method, "NAME", "portfolio, quasi-newton, m-sobirl or projected-gradient, the default");
     flags.Add("gradient-tolerance", &gradient_tolerance, "NUMBER", "stop when |h| is at most this; default 1e-6");
-    flags.Add("max-iterations", &max_iterations, "N", "steps of x; default 1000");
+    flags.Add("max-iterations", &max_iterations, "N", "steps of x, or rounds of portfolio; default 1000");
     flags.Add("max-evaluations", &max_evaluations, "N", "evaluations; default: no limit");
     flags.Add("step-size", &step_size, "NUMBER", "step of x; default: automatic, m-sobirl 0.1");
     flags.Add("sweeps", &sweeps, "N", "m-sobirl: soft sweeps for each step of x; default 1");
     flags.Add("adjoint-step", &adjoint_step, "NAME", "m-sobirl: gradient (default), l1 or krylov");
     flags.Add("zeta", &zeta, "NUMBER", "m-sobirl: step of the adjoint; default: automatic");
-    flags.Add("seed", &seed, "N", "seed of what a method draws; default 0");
+    flags.Add("memory", &memory, "N", "quasi-newton: pairs of steps and gradient changes kept; default 10");
+    flags.Add("islands", &islands, "N", "portfolio: searches side by side; default 8");
+    flags.Add("patience", &patience, "N", "portfolio: stop after so many rounds without a better point; default 12");
+    flags.Add("seed", &seed, "N", "portfolio: seed of what it draws; default 0");
     flags.Add("progress", &progress, "show progress even where standard error is no terminal");
     flags.Add("plot", &plot, "FILE",
               "write an SVG of objective, |h| and proven error bound against iterations; certifies every iteration");
@@ -61,6 +67,40 @@ absl::Status FillMSobirl(const OptimizeFlags& flags, v1::MSobirlOptions& options
   return absl::OkStatus();
 }
 
+absl::Status FillMethod(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
+  const std::string method = absl::StrReplaceAll(flags.method, {{"_", "-"}});
+  if (method != "m-sobirl" && method != "projected-gradient" && method != "quasi-newton" && method != "portfolio") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--method is \"", flags.method, "\"; must be m-sobirl, projected-gradient, quasi-newton or portfolio"));
+  }
+  if (method != "quasi-newton" && flags.memory) {
+    return absl::InvalidArgumentError("--memory belongs to --method quasi-newton");
+  }
+  if (method != "portfolio" && (flags.islands || flags.patience)) {
+    return absl::InvalidArgumentError("--islands and --patience belong to --method portfolio");
+  }
+  if (method == "m-sobirl") return FillMSobirl(flags, *request.mutable_m_sobirl());
+  if (flags.sweeps || flags.zeta || !flags.adjoint_step.empty()) {
+    return absl::InvalidArgumentError("--sweeps, --zeta and --adjoint-step belong to --method m-sobirl");
+  }
+  if (method == "quasi-newton") {
+    if (flags.step_size) return absl::InvalidArgumentError("--step-size does not belong to --method quasi-newton");
+    v1::QuasiNewtonOptions& options = *request.mutable_quasi_newton();
+    if (flags.memory) options.set_memory(*flags.memory);
+    return absl::OkStatus();
+  }
+  if (method == "portfolio") {
+    if (flags.step_size) return absl::InvalidArgumentError("--step-size does not belong to --method portfolio");
+    v1::PortfolioOptions& options = *request.mutable_portfolio();
+    if (flags.islands) options.set_islands(*flags.islands);
+    if (flags.patience) options.set_patience(*flags.patience);
+    return absl::OkStatus();
+  }
+  v1::ProjectedGradientOptions& options = *request.mutable_projected_gradient();
+  if (flags.step_size) options.set_step_size(*flags.step_size);
+  return absl::OkStatus();
+}
+
 absl::Status Fill(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
   if (flags.gradient_tolerance) request.set_gradient_tolerance(*flags.gradient_tolerance);
   if (flags.max_iterations) request.set_max_iterations(*flags.max_iterations);
@@ -71,18 +111,28 @@ absl::Status Fill(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
     request.set_return_history(true);
     request.set_certify_progress(true);
   }
-  const std::string method = absl::StrReplaceAll(flags.method, {{"_", "-"}});
-  if (method == "m-sobirl") return FillMSobirl(flags, *request.mutable_m_sobirl());
-  if (method != "projected-gradient") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--method is \"", flags.method, "\"; must be m-sobirl or projected-gradient"));
+  return FillMethod(flags, request);
+}
+
+std::string OptimaJson(const v1::OptimizeResult& result) {
+  std::vector<std::string> optima;
+  for (const v1::LocalOptimum& optimum : result.optima()) {
+    optima.push_back(JsonObject()
+                         .Add("objective", optimum.objective())
+                         .Add("gradient_norm", optimum.gradient_norm())
+                         .Add("hits", optimum.hits())
+                         .Add("parameters", Elements(optimum.parameters()))
+                         .Text());
   }
-  if (flags.sweeps || flags.zeta || !flags.adjoint_step.empty()) {
-    return absl::InvalidArgumentError("--sweeps, --zeta and --adjoint-step belong to --method m-sobirl");
+  return JsonList(optima);
+}
+
+void PrintOptima(const v1::OptimizeResult& result, std::ostream& out) {
+  if (result.optima().empty()) return;
+  out << "\n  local optima, best first   |h|        descents that ended there\n";
+  for (const v1::LocalOptimum& optimum : result.optima()) {
+    out << absl::StrFormat("  %-26.9g %-10.2g %d\n", optimum.objective(), optimum.gradient_norm(), optimum.hits());
   }
-  v1::ProjectedGradientOptions& options = *request.mutable_projected_gradient();
-  if (flags.step_size) options.set_step_size(*flags.step_size);
-  return absl::OkStatus();
 }
 
 int PrintResult(const v1::OptimizeResult& result, bool json) {
@@ -96,6 +146,7 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
         .Add("method", result.method())
         .Add("seed", result.seed())
         .AddValue("notes", JsonList(notes));
+    if (!result.optima().empty()) object.AddValue("optima", OptimaJson(result));
     std::cout << AddRun(result.run_info(), object).Pretty();
     return ExitCodeOf(result.termination());
   }
@@ -107,6 +158,7 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
   for (const std::string& note : result.notes()) PrintLine("note", note, std::cout);
   PrintTermination(result.termination(), std::cout);
   PrintHypergradient(result.best(), std::cout);
+  PrintOptima(result, std::cout);
   return ExitCodeOf(result.termination());
 }
 

@@ -73,6 +73,20 @@ class Interrupt {
     return result;
   }
 
+  // The same cancellation with the deadline brought forward, to leave only this share of the time that remains now.
+  Interrupt WithShareOfTime(double share) const {
+    if (!deadline_.has_value()) return *this;
+    const Clock::time_point now = Clock::now();
+    return WithDeadline(now + std::chrono::duration_cast<Clock::duration>(share * (*deadline_ - now)));
+  }
+
+  // The same for another thread, which must not share a pulse.
+  Interrupt WithoutPulse() const {
+    Interrupt result = *this;
+    result.pulse_ = nullptr;
+    return result;
+  }
+
   // The same with a pulse, which must outlive the computation.
   Interrupt WithPulse(Pulse& pulse) const {
     Interrupt result = *this;

@@ -16,6 +16,9 @@ Rng::Rng(uint64_t seed) {
   }
 }
 
+// The words of neighbouring seeds are unrelated: splitmix64 scrambles them.
+Rng::Rng(uint64_t seed, uint64_t stream) : Rng(Rng(seed).Bits() + stream) {}
+
 uint64_t Rng::Bits() {
   const uint64_t bits = std::rotl(state_[0] + state_[3], 23) + state_[0];
   const uint64_t t = state_[1] << 17;

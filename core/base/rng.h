@@ -13,6 +13,8 @@ namespace bilevel {
 class Rng {
  public:
   explicit Rng(uint64_t seed);
+  // One of many independent streams of a seed.
+  Rng(uint64_t seed, uint64_t stream);
 
   // 64 random bits.
   uint64_t Bits();

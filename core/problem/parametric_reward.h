@@ -87,9 +87,11 @@ class ParametricReward {
   // Whether the reward moves with x at all.
   bool depends_on_parameters() const { return features_.nonZeros() != 0 || has_quadratic(); }
 
+  // Whether x enters beside theta.
+  bool has_quadratic() const { return coefficient_.size() != 0; }
+
  private:
   ParametricReward() = default;
-  bool has_quadratic() const { return coefficient_.size() != 0; }
   void AddIncentive(const Vector& x, const Vector& theta, Vector& r) const;
 
   Vector base_;

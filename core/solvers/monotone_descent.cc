@@ -81,7 +81,8 @@ Progress MonotoneDescent::MakeProgress() const {
 }
 
 bool MonotoneDescent::BudgetLeft() const {
-  return !options_.max_evaluations.has_value() || evaluator_.evaluations() + 1 < *options_.max_evaluations;
+  const int kept = options_.certify_result ? 1 : 0;
+  return !options_.max_evaluations.has_value() || evaluator_.evaluations() + kept < *options_.max_evaluations;
 }
 
 // Looks at every reason to stop before the next step.
@@ -96,6 +97,9 @@ bool MonotoneDescent::Finished() {
     const bool solved = current_.termination.reason == StopReason::kConverged;
     Stop(solved ? StopReason::kConverged : StopReason::kIterationLimit,
          solved ? facts : absl::StrCat(facts, "; but the follower was not solved: ", current_.termination.detail));
+  } else if (Stalled()) {
+    Stop(StopReason::kIterationLimit, absl::StrCat(facts, "; the last ", OuterOptions::kStallWindow,
+                                                   " steps gained less than ", ToText(options_.stall_decrease)));
   } else if (iterations_ >= options_.max_iterations) {
     Stop(StopReason::kIterationLimit, facts + "; raise max_iterations");
   } else if (!BudgetLeft()) {
@@ -104,6 +108,15 @@ bool MonotoneDescent::Finished() {
     return false;
   }
   return true;
+}
+
+bool MonotoneDescent::Stalled() {
+  if (options_.stall_decrease == 0) return false;
+  recent_.push_back(Signed(current_));
+  if (recent_.size() <= OuterOptions::kStallWindow) return false;
+  const double gain = recent_.front() - recent_.back();
+  recent_.pop_front();
+  return gain < options_.stall_decrease;
 }
 
 void MonotoneDescent::MoveTo(HypergradientPoint next) {
@@ -117,7 +130,10 @@ absl::StatusOr<OuterResult> MonotoneDescent::Conclude() {
   const bool last =
       termination_.reason == StopReason::kConverged && std::abs(current_.objective - best_.objective) <= noise;
   OuterResult result;
-  ASSIGN_OR_RETURN(result.best, Certify(std::move(last ? current_ : best_), evaluator_, interrupt_));
+  result.best = std::move(last ? current_ : best_);
+  if (options_.certify_result) {
+    ASSIGN_OR_RETURN(result.best, Certify(std::move(result.best), evaluator_, interrupt_));
+  }
   result.termination = ConvergedAfterAll(result.best, options_, std::move(termination_));
   result.iterations = iterations_;
   result.history = std::move(history_).Take();

@@ -4,6 +4,7 @@
 #ifndef BILEVEL_CORE_SOLVERS_MONOTONE_DESCENT_H_
 #define BILEVEL_CORE_SOLVERS_MONOTONE_DESCENT_H_
 
+#include <deque>
 #include <functional>
 #include <optional>
 #include <string>
@@ -32,7 +33,8 @@ class MonotoneDescent {
 
   // Moves to the first of trial(t), trial(0.3 t), ... where F <= F(now) - decrease (+ what double precision cannot tell
   // apart). kNoDescent after max_trials; kStopped when a limit comes first.
-  absl::StatusOr<Outcome> Search(double t, const std::function<Trial(double)>& trial, int max_trials = 60);
+  static constexpr int kMaxTrials = 60;
+  absl::StatusOr<Outcome> Search(double t, const std::function<Trial(double)>& trial, int max_trials = kMaxTrials);
 
   const HypergradientPoint& current() const { return current_; }
   int iterations() const { return iterations_; }
@@ -49,6 +51,8 @@ class MonotoneDescent {
   bool BudgetLeft() const;
   void Stop(StopReason reason, std::string detail) { termination_ = {reason, std::move(detail)}; }
   bool Finished();
+  // Once a step.
+  bool Stalled();
   void MoveTo(HypergradientPoint next);
   absl::StatusOr<OuterResult> Conclude();
 
@@ -59,6 +63,7 @@ class MonotoneDescent {
   HypergradientEvaluator evaluator_;
   HypergradientPoint current_, best_;
   int iterations_ = 0;
+  std::deque<double> recent_;  // F after the last steps
   Termination termination_;
   History history_;
 };

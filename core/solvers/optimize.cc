@@ -19,6 +19,12 @@ struct Dispatch {
   absl::StatusOr<OuterResult> operator()(const ProjectedGradientOptions& method) const {
     return SolveProjectedGradient(problem, x, method, options, interrupt, reporter);
   }
+  absl::StatusOr<OuterResult> operator()(const QuasiNewtonOptions& method) const {
+    return SolveQuasiNewton(problem, x, method, options, interrupt, reporter);
+  }
+  absl::StatusOr<OuterResult> operator()(const PortfolioOptions& method) const {
+    return SolvePortfolio(problem, x, method, options, interrupt, reporter);
+  }
 };
 
 // One evaluation is all that is allowed.
@@ -48,8 +54,14 @@ const std::vector<MethodDescription>& DescribeMethods() {
       {"projected_gradient", "Projected descent on the exact hyper-gradient with Barzilai-Borwein steps.",
        "Barzilai and Borwein (1988) steps, monotone backtracking",
        "every limit point is stationary; which one depends on the start"},
+      {"quasi_newton", "Projected limited-memory BFGS on the exact hyper-gradient; continues from a state it returns.",
+       "Schmidt, van den Berg, Friedlander, Murphy (2009), AISTATS; 1-norm: Lee, Sun, Saunders (2014)",
+       "every limit point is stationary while the model stays well-conditioned; which one depends on the start"},
+      {"portfolio", "Global search: many starts, entropy continuation and basin hopping around quasi-Newton descents.",
+       "ours; basin hopping: Wales and Doye (1997)",
+       "the result is stationary and the best of all optima met; nothing proves that it is global"},
   };
-  static_assert(std::variant_size_v<MethodOptions> == 2, "describe the new method above");
+  static_assert(std::variant_size_v<MethodOptions> == 4, "describe the new method above");
   return methods;
 }
 

@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "core/solvers/m_sobirl.h"
+#include "core/solvers/portfolio.h"
 #include "core/solvers/projected_gradient.h"
+#include "core/solvers/quasi_newton.h"
 
 namespace bilevel {
 
-using MethodOptions = std::variant<MSobirlOptions, ProjectedGradientOptions>;
+using MethodOptions = std::variant<MSobirlOptions, ProjectedGradientOptions, QuasiNewtonOptions, PortfolioOptions>;
 
 struct MethodDescription {
   std::string_view name;         // as on the wire

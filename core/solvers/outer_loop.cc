@@ -19,6 +19,9 @@ absl::Status OuterOptions::Validate() const {
   if (max_evaluations.has_value() && *max_evaluations < 1) {
     return FieldError("max_evaluations", absl::StrCat("is ", *max_evaluations, "; must be >= 1"));
   }
+  if (!(stall_decrease >= 0)) {
+    return FieldError("stall_decrease", absl::StrCat("is ", ToText(stall_decrease), "; must be >= 0"));
+  }
   return WithField("lower_level", lower_level.Validate());
 }
 
@@ -31,8 +34,12 @@ void ProgressReporter::MaybeReport(int iteration, const std::function<Progress()
   if (!sink_) return;
   const Clock::time_point now = Clock::now();
   const bool due = !reported_ || now - *last_ >= interval_ || (every_ > 0 && iteration % every_ == 0);
-  if (!due) return;
-  last_ = now;
+  if (due) Report(make);
+}
+
+void ProgressReporter::Report(const std::function<Progress()>& make) {
+  if (!sink_) return;
+  last_ = Clock::now();
   reported_ = true;
   progress_ = make();
   sink_(progress_);

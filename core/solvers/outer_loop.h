@@ -4,6 +4,7 @@
 #define BILEVEL_CORE_SOLVERS_OUTER_LOOP_H_
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -12,7 +13,10 @@
 
 #include "absl/status/statusor.h"
 #include "core/base/interrupt.h"
+#include "core/base/parallel.h"
 #include "core/hypergradient/hypergradient.h"
+#include "core/solvers/limited_memory.h"
+#include "core/solvers/optima.h"
 
 namespace bilevel {
 
@@ -24,6 +28,16 @@ struct OuterOptions {
   // Affects the answer: evaluations of gradient or objective, >= 1; unset means no limit. The certification of the
   // best point counts and has its place kept free; 1 certifies the start.
   std::optional<int> max_evaluations;
+  // Affects the answer: a seed of whatever the method draws.
+  uint64_t seed = 0;
+  // Affects the answer of descents: also stops when the last kStallWindow steps lowered F by less than this together,
+  // >= 0; 0: never.
+  double stall_decrease = 0;
+  static constexpr int kStallWindow = 20;
+  // Whether the best point comes back certified.
+  bool certify_result = true;
+  // Affects only the cost: where a method's independent parts run.
+  ParallelFor parallel_for = RunInOrder;
   // Affects only the cost: progress and history carry a full certificate of the current x.
   bool certify_progress = false;
   // The result holds its history.
@@ -65,6 +79,9 @@ class ProgressReporter {
 
   // `make` is called only when a report is due.
   void MaybeReport(int iteration, const std::function<Progress()>& make);
+
+  // At once.
+  void Report(const std::function<Progress()>& make);
 
   // The last report once more, if `interval` has passed.
   void MaybeRepeat();
@@ -114,7 +131,9 @@ struct OuterResult {
   int evaluations = 0;
   std::vector<std::string> notes;  // what the method did on its own account
   WarmStart warm_start;
-  std::vector<IterationStats> history;  // on request
+  std::vector<IterationStats> history;           // on request
+  std::optional<QuasiNewtonState> quasi_newton;  // of that method
+  std::vector<LocalOptimum> optima;              // of a global search: those it met, best first
 };
 
 // The best point with its certificates, for the end of a method that stopped for `reason`. When time is over the

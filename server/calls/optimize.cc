@@ -5,6 +5,7 @@
 #include "core/base/status_macros.h"
 #include "server/calls/calls.h"
 #include "server/convert/advice.h"
+#include "server/convert/array.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
@@ -18,6 +19,9 @@ void EncodeResult(const v1::OptimizeRequest& request, const BilevelProblem& prob
   EncodeHypergradient(problem, outcome.best, {.policy = request.return_policies()}, result->mutable_best());
   if (request.return_warm_start()) {
     EncodeWarmStart(outcome.warm_start, result->mutable_best()->mutable_warm_start());
+    if (outcome.quasi_newton.has_value()) {
+      EncodeQuasiNewtonState(*outcome.quasi_newton, result->mutable_quasi_newton_state());
+    }
   }
   EncodeTermination(outcome.termination, result->mutable_termination());
   result->set_iterations(outcome.iterations);
@@ -26,6 +30,13 @@ void EncodeResult(const v1::OptimizeRequest& request, const BilevelProblem& prob
   result->set_method(name.data(), name.size());
   result->set_seed(request.seed());
   result->mutable_notes()->Add(outcome.notes.begin(), outcome.notes.end());
+  for (const LocalOptimum& optimum : outcome.optima) {
+    v1::LocalOptimum* entry = result->add_optima();
+    EncodeReals(optimum.x, {optimum.x.size()}, entry->mutable_parameters());
+    entry->set_objective(optimum.objective);
+    entry->set_gradient_norm(optimum.gradient_norm);
+    entry->set_hits(optimum.hits);
+  }
   for (const IterationStats& stats : outcome.history) {
     v1::IterationStats* entry = result->add_history();
     entry->set_iteration(stats.iteration);
@@ -55,6 +66,7 @@ absl::Status Optimize(const v1::OptimizeRequest& request, const Run& run,
     return absl::OkStatus();
   }
 
+  options.parallel_for = run.parallel_for();
   ProgressReporter reporter(
       [&](const Progress& progress) {
         v1::OptimizeEvent event;

@@ -9,6 +9,7 @@
 
 #include "bilevel/v1/solution.pb.h"
 #include "core/base/interrupt.h"
+#include "core/base/parallel.h"
 #include "server/cost_estimate.h"
 #include "server/jobs/call_state.h"
 #include "server/limits.h"
@@ -20,10 +21,14 @@ class Run {
   using Clock = CallState::Clock;
 
   // Begins now.
-  Run(std::shared_ptr<const CallState> call, Clock::duration queued, const Cost& cost, const Limits& limits)
-      : call_(std::move(call)), queued_(queued), cost_(cost), limits_(limits) {}
+  Run(std::shared_ptr<const CallState> call, Clock::duration queued, const Cost& cost, const Limits& limits,
+      ParallelFor parallel_for)
+      : call_(std::move(call)), queued_(queued), cost_(cost), limits_(limits), parallel_for_(std::move(parallel_for)) {}
 
   const Limits& limits() const { return limits_; }
+
+  // This worker and those that have nothing else to do.
+  const ParallelFor& parallel_for() const { return parallel_for_; }
 
   // Stops with the call, at min(begin + time_limit, deadline - 200 ms). Valid while this lives.
   Interrupt MakeInterrupt(std::optional<Clock::duration> time_limit) const {
@@ -43,6 +48,7 @@ class Run {
   const Clock::duration queued_;
   const Cost cost_;
   const Limits limits_;
+  const ParallelFor parallel_for_;
   const Clock::time_point began_ = Clock::now();
   const std::chrono::system_clock::time_point began_wall_ = std::chrono::system_clock::now();
 };

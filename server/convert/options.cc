@@ -65,9 +65,38 @@ absl::StatusOr<ProjectedGradientOptions> DecodeProjectedGradient(const v1::Proje
   return result;
 }
 
-// Name of the oneof field that holds the method.
-std::string_view MethodField(const v1::OptimizeRequest& request) {
-  return request.has_m_sobirl() ? "m_sobirl" : "projected_gradient";
+// [k, n], one pair a row -> [n, k]. n < 1 is refused with the problem.
+absl::StatusOr<Eigen::MatrixXd> DecodePairs(const v1::Array& array, int64_t n) {
+  ASSIGN_OR_RETURN(const int64_t count, CountElements(array));
+  if (count == 0 || n < 1) return Eigen::MatrixXd();
+  const int64_t k = std::max<int64_t>(count / n, 1);
+  ASSIGN_OR_RETURN(const Vector pairs, DecodeReals(array, {k, n}));
+  return Eigen::MatrixXd(pairs.reshaped(n, k));
+}
+
+absl::StatusOr<QuasiNewtonOptions> DecodeQuasiNewton(const v1::QuasiNewtonOptions& options, int64_t n) {
+  QuasiNewtonOptions result;
+  if (options.has_memory()) result.memory = options.memory();
+  ASSIGN_OR_RETURN(result.state.steps, InField("state.steps", DecodePairs(options.state().steps(), n)));
+  ASSIGN_OR_RETURN(result.state.gradient_changes,
+                   InField("state.gradient_changes", DecodePairs(options.state().gradient_changes(), n)));
+  RETURN_IF_ERROR(result.Validate());
+  return result;
+}
+
+absl::StatusOr<PortfolioOptions> DecodePortfolio(const v1::PortfolioOptions& options) {
+  PortfolioOptions result;
+  if (options.has_islands()) result.islands = options.islands();
+  if (options.has_evaluations_per_round()) result.evaluations_per_round = options.evaluations_per_round();
+  if (options.has_patience()) result.patience = options.patience();
+  if (options.has_max_optima()) result.max_optima = options.max_optima();
+  RETURN_IF_ERROR(result.Validate());
+  return result;
+}
+
+// The oneof field that holds the method.
+const google::protobuf::FieldDescriptor& MethodField(const v1::OptimizeRequest& request) {
+  return *v1::OptimizeRequest::descriptor()->FindFieldByNumber(request.method_case());
 }
 
 absl::Status CheckOneForEach(int count, size_t contexts) {
@@ -125,8 +154,19 @@ absl::StatusOr<MethodOptions> DecodeMethod(const v1::OptimizeRequest& request) {
                        InField("projected_gradient", DecodeProjectedGradient(request.projected_gradient())));
       return MethodOptions(method);
     }
+    case v1::OptimizeRequest::kQuasiNewton: {
+      ASSIGN_OR_RETURN(
+          QuasiNewtonOptions method,
+          InField("quasi_newton", DecodeQuasiNewton(request.quasi_newton(), request.problem().num_parameters())));
+      return MethodOptions(std::move(method));
+    }
+    case v1::OptimizeRequest::kPortfolio: {
+      ASSIGN_OR_RETURN(const PortfolioOptions method, InField("portfolio", DecodePortfolio(request.portfolio())));
+      return MethodOptions(method);
+    }
     default:
-      return FieldError("method", "is absent; one of m_sobirl, projected_gradient is required");
+      return FieldError("method",
+                        "is absent; one of m_sobirl, projected_gradient, quasi_newton, portfolio is required");
   }
 }
 
@@ -140,6 +180,7 @@ absl::StatusOr<OuterOptions> DecodeOuter(const v1::OptimizeRequest& request) {
   }
   result.certify_progress = request.certify_progress();
   result.record_history = request.return_history();
+  result.seed = request.seed();
   ASSIGN_OR_RETURN(result.lower_level, DecodeLowerLevel(request.lower_level()));
   RETURN_IF_ERROR(result.Validate());
   return result;
@@ -149,9 +190,9 @@ absl::Status OptimizeErrorOnTheWire(const v1::OptimizeRequest& request, const ab
   const auto violation = GetFieldViolation(status);
   if (!violation.has_value()) return status;
   if (violation->field == "residual_tolerance") return WithField("lower_level", status);
-  const auto* options = v1::OptimizeRequest::descriptor()->FindFieldByName(std::string(MethodField(request)));
-  const bool of_method = options->message_type()->FindFieldByName(violation->field) != nullptr;
-  return of_method ? WithField(MethodField(request), status) : status;
+  const google::protobuf::FieldDescriptor& method = MethodField(request);
+  const bool of_method = method.message_type()->FindFieldByName(violation->field) != nullptr;
+  return of_method ? WithField(method.name(), status) : status;
 }
 
 absl::StatusOr<WarmStart> DecodeWarmStart(const v1::WarmStart& start, const BilevelProblem& problem) {

@@ -139,6 +139,14 @@ void EncodeWarmStart(const WarmStart& start, v1::WarmStart* message) {
   }
 }
 
+void EncodeQuasiNewtonState(const QuasiNewtonState& state, v1::QuasiNewtonState* message) {
+  const auto encode = [](const Eigen::MatrixXd& pairs, v1::Array* array) {
+    EncodeReals(std::span(pairs.data(), static_cast<size_t>(pairs.size())), {pairs.cols(), pairs.rows()}, array);
+  };
+  encode(state.steps, message->mutable_steps());
+  encode(state.gradient_changes, message->mutable_gradient_changes());
+}
+
 void EncodeHypergradient(const BilevelProblem& problem, const HypergradientPoint& point, const SolutionArrays& arrays,
                          v1::Hypergradient* message) {
   EncodeReals(point.x, {point.x.size()}, message->mutable_parameters());

@@ -23,7 +23,8 @@ absl::Status QueueFull(int waiting, int limit) {
 
 }  // namespace
 
-WorkerPool::WorkerPool(const WorkerPoolOptions& options) : options_(options) {
+WorkerPool::WorkerPool(const WorkerPoolOptions& options)
+    : options_(options), idle_long_(options.long_threads), idle_short_(options.short_threads) {
   for (int i = 0; i < options.long_threads; ++i) threads_.emplace_back([this] { Work(Lane::kLong); });
   for (int i = 0; i < options.short_threads; ++i) threads_.emplace_back([this] { Work(Lane::kShort); });
 }
@@ -138,6 +139,7 @@ void WorkerPool::Work(Lane lane) {
   std::condition_variable& work = lane == Lane::kLong ? long_work_ : short_work_;
   int& idle = lane == Lane::kLong ? idle_long_ : idle_short_;
   std::unique_lock lock(mutex_);
+  --idle;
   while (true) {
     std::deque<Waiting>* next = Next(lane);
     if (next == nullptr) {

@@ -1,8 +1,8 @@
 // Threads that solve, apart from the threads that talk.
 //
 // Two lanes, each a first-in first-out queue: long tasks run on `long_threads` workers; short tasks have threads of
-// their own, so one huge solve never makes a small one wait. A long worker without long tasks helps with short ones, and
-// one without either helps a task that shares its work.
+// their own, so one huge solve never makes a small one wait. A long worker without long tasks helps with short ones,
+// and one without either helps a task that shares its work.
 
 #ifndef BILEVEL_SERVER_JOBS_WORKER_POOL_H_
 #define BILEVEL_SERVER_JOBS_WORKER_POOL_H_
@@ -96,8 +96,8 @@ class WorkerPool {
   std::condition_variable short_work_;
   std::array<std::deque<Waiting>, 2> queues_;
   std::list<Shared> shared_;
-  int idle_long_ = 0;
-  int idle_short_ = 0;
+  int idle_long_;  // those that have not begun yet included
+  int idle_short_;
   Ticket last_ticket_ = 0;
   bool closed_ = false;
   std::vector<std::thread> threads_;

@@ -80,6 +80,9 @@ expect 3 'TIME_LIMIT' "$bilevel" optimize "$dir/rooms.json" --at "$dir/start.jso
 if ! grep -Eq 'objective +(0\.[3-9]|1\.)' "$dir/out"; then fail "a time limit lost the best point: $(grep objective "$dir/out")"; fi
 expect 3 '"method": "m.sobirl"' "$bilevel" optimize "$dir/matching.json" --at "$dir/matching_start.json" \
   --method m-sobirl --adjoint-step l1 --step-size 1 --max-iterations 5 --json
+expect 0 '"method": "quasi.newton"' "$bilevel" optimize "$dir/matching.json" --at "$dir/matching_start.json" \
+  --method quasi-newton --memory 5 --json
+expect 2 'memory belongs to --method quasi-newton' "$bilevel" optimize "$dir/matching.json" --memory 5
 
 # Refusals: one line, with the field's path.
 sed 's/"discount": 0.5/"discount": 1/' "$dir/two.json" >"$dir/bad.json"

@@ -109,5 +109,20 @@ TEST(FourRooms, ProjectedGradientDoesNotEndOnASaturatedPlateau) {
   }
 }
 
+TEST(FourRooms, QuasiNewtonConvergesWhereProjectedGradientDoesNot) {
+  const BilevelProblem problem = FourRooms(0.003, 1);
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    Rng rng(seed);
+    ProgressReporter reporter;
+    const auto result =
+        Optimize(problem, 0.01 * Draw(rng), QuasiNewtonOptions{}, {.max_iterations = 500}, Interrupt(), reporter);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->termination.reason, StopReason::kConverged);
+    std::printf("seed %d: %.6f after %d evaluations\n", static_cast<int>(seed), result->best.objective,
+                result->evaluations);
+    EXPECT_GT(result->best.objective, 1.01);  // projected gradient: 0.95 to 1.0176 after 3700
+  }
+}
+
 }  // namespace
 }  // namespace bilevel::testing

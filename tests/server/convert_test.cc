@@ -242,6 +242,24 @@ TEST(Options, AbsentFieldsKeepCoresDefaults) {
   EXPECT_EQ(method.sweeps, MSobirlOptions().sweeps);
 }
 
+TEST(Options, PairsOfQuasiNewtonTravelAsRows) {
+  v1::OptimizeRequest request;
+  request.mutable_problem()->set_num_parameters(2);
+  v1::QuasiNewtonState& sent = *request.mutable_quasi_newton()->mutable_state();
+  *sent.mutable_steps() = Reals({1, 2, 3, 4, 5, 6});
+  *sent.mutable_gradient_changes() = Reals({10, 20, 30, 40, 50, 60});
+  const auto method = std::get<QuasiNewtonOptions>(DecodeMethod(request).value());
+  EXPECT_EQ(method.memory, QuasiNewtonOptions().memory);
+  EXPECT_EQ(method.state.steps, (Eigen::MatrixXd{{1, 3, 5}, {2, 4, 6}}));
+  EXPECT_EQ(method.state.gradient_changes, 10 * method.state.steps);
+  v1::QuasiNewtonState back;
+  EncodeQuasiNewtonState(method.state, &back);
+  EXPECT_EQ(back.steps().shape_size(), 2);
+  EXPECT_EQ(back.steps().shape(0), 3);
+  EXPECT_EQ(*DecodeReals(back.steps(), {3, 2}), *DecodeReals(sent.steps(), {3, 2}));
+  EXPECT_EQ(*DecodeReals(back.gradient_changes(), {3, 2}), *DecodeReals(sent.gradient_changes(), {3, 2}));
+}
+
 TEST(Options, TheLongestDurationIsAccepted) {
   google::protobuf::Duration duration;
   duration.set_seconds(315'576'000'000);

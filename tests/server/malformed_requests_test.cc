@@ -513,6 +513,11 @@ std::vector<Case> RequestCases() {
           Indices({1, 0, 1, 1});
     *m.add_cotangents()->mutable_policy() = std::move(policy);
   };
+  const auto pairs = [](v1::OptimizeRequest& m, v1::Array steps, v1::Array changes) {
+    v1::QuasiNewtonState& state = *m.mutable_quasi_newton()->mutable_state();
+    *state.mutable_steps() = std::move(steps);
+    *state.mutable_gradient_changes() = std::move(changes);
+  };
   return {
       {"x too long", Evaluate([](auto& m) {
          *m.mutable_parameters() = Reals({1, 2});
@@ -648,6 +653,27 @@ std::vector<Case> RequestCases() {
        kInvalid, "m_sobirl.adjoint_step", "is 8", "ADJOINT_STEP_L1"},
       {"fixed step infinite", Optimise([](auto& m) { m.mutable_projected_gradient()->set_step_size(kInf); }), kInvalid,
        "projected_gradient.step_size", "inf", "> 0"},
+      {"no memory", Optimise([](auto& m) { m.mutable_quasi_newton()->set_memory(0); }), kInvalid, "quasi_newton.memory",
+       "is 0", "[1, 100]"},
+      {"too much memory", Optimise([](auto& m) { m.mutable_quasi_newton()->set_memory(2'000'000'000); }), kInvalid,
+       "quasi_newton.memory", "2000000000", "[1, 100]"},
+      {"more pairs than memory", Optimise([&](auto& m) {
+         pairs(m, Reals({1, 1}), Reals({1, 1}));
+         m.mutable_quasi_newton()->set_memory(1);
+       }),
+       kInvalid, "quasi_newton.state.steps", "has 2", "memory = 1"},
+      {"pairs of unequal number", Optimise([&](auto& m) {
+         pairs(m, Reals({1, 1}), Reals({1}));
+       }),
+       kInvalid, "quasi_newton.state.gradient_changes", "[1, 1]", "[2, 1]"},
+      {"pair of another problem", Optimise([&](auto& m) {
+         pairs(m, Reals({1, 1}, {1, 2}), Reals({1, 1}, {1, 2}));
+       }),
+       kInvalid, "quasi_newton.state.steps.shape", "[1, 2]", "[2, 1]"},
+      {"pair not a number", Optimise([&](auto& m) { pairs(m, Reals({1}), Reals({kNan})); }), kInvalid,
+       "quasi_newton.state.gradient_changes", "entry 0 is nan", "finite"},
+      {"pair that curves down", Optimise([&](auto& m) { pairs(m, Reals({1}), Reals({-2})); }), kInvalid,
+       "quasi_newton.state.gradient_changes", "is -2", "> 1e-10"},
       {"gradient tolerance negative", Optimise([](auto& m) { m.set_gradient_tolerance(-1); }), kInvalid,
        "gradient_tolerance", "is -1", ">= 0"},
       {"iterations negative", Optimise([](auto& m) { m.set_max_iterations(-1); }), kInvalid, "max_iterations", "is -1",

@@ -222,7 +222,7 @@ TEST(SolverService, ListMethodsNamesMethodsAndLimits) {
   grpc::ClientContext context;
   v1::ListMethodsResponse response;
   ASSERT_TRUE(loopback.stub().ListMethods(&context, {}, &response).ok());
-  EXPECT_EQ(response.methods_size(), 2);
+  EXPECT_EQ(response.methods_size(), 4);
   EXPECT_EQ(response.limits().message_bytes(), 4 << 20);
   EXPECT_EQ(response.limits().threads(), 2);
   EXPECT_FALSE(response.server_version().empty());

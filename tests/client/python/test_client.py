@@ -61,13 +61,32 @@ def test_check_gradient_agrees(client):
     assert check.analytic == pytest.approx(check.numeric, rel=1e-6)
 
 
-@pytest.mark.parametrize("method", [bilevel.ProjectedGradient(), bilevel.MSobirl(step_size=1.0, adjoint_step="l1")])
+@pytest.mark.parametrize(
+    "method",
+    [bilevel.ProjectedGradient(), bilevel.MSobirl(step_size=1.0, adjoint_step="l1"), bilevel.QuasiNewton(memory=5)],
+)
 def test_optimize_ends_at_the_optimum(client, method):
     events = list(client.optimize(two_state(), [2.0], method, progress_every=1, gradient_tolerance=1e-9))
     assert isinstance(events[-1], bilevel.OptimizeResult)
     assert all(isinstance(event, bilevel.Progress) for event in events[:-1])
     assert events[-1].best.parameters == pytest.approx([OPTIMUM], abs=1e-7)
     assert events[-1].termination.converged
+
+
+def test_quasi_newton_continues_from_its_state(client, cli):
+    problem = bilevel.Problem.from_json(cli("example", "policy-matching"))
+    x = np.ones(problem.num_parameters)
+
+    def run(start, state=None, **options):
+        method = bilevel.QuasiNewton(memory=5, state=state)
+        return client.optimize(problem, start, method, gradient_tolerance=0, **options).result()
+
+    whole = run(x, max_iterations=20)
+    first = run(x, max_iterations=10, return_warm_start=True)
+    assert whole.quasi_newton_state is None
+    assert first.quasi_newton_state.steps.shape == (5, problem.num_parameters)
+    second = run(first.best.parameters, first.quasi_newton_state, max_iterations=10)
+    assert second.best.parameters == pytest.approx(whole.best.parameters, abs=1e-9)
 
 
 def test_optimize_shows_a_bar_and_keeps_the_best_point_when_cancelled(client, capsys):
@@ -118,7 +137,12 @@ def test_limits_are_outcomes(client):
 
 def test_methods_health_and_cost(client):
     methods = client.methods()
-    assert {method.name for method in methods.methods} == {"m_sobirl", "projected_gradient"}
+    assert {method.name for method in methods.methods} == {
+        "m_sobirl",
+        "projected_gradient",
+        "quasi_newton",
+        "portfolio",
+    }
     assert methods.message_bytes == 4 << 20
     assert client.health() == "SERVING"
     assert client.health("bilevel.v1.SolverService") == "SERVING"

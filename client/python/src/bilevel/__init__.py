@@ -18,7 +18,9 @@ from bilevel.client import (
     Methods,
     MSobirl,
     Optimization,
+    Portfolio,
     ProjectedGradient,
+    QuasiNewton,
 )
 from bilevel.errors import (
     BilevelError,
@@ -55,11 +57,13 @@ from bilevel.solution import (
     History,
     Hypergradient,
     Lint,
+    LocalOptimum,
     LowerLevelCertificate,
     LowerLevelSolution,
     OptimizeResult,
     Progress,
     Pullback,
+    QuasiNewtonState,
     Termination,
     WarmStart,
 )

@@ -21,7 +21,7 @@ from bilevel import solution, v1
 from bilevel.arrays import to_array
 from bilevel.errors import BilevelError, Cancelled, InvalidRequest, from_rpc_error
 from bilevel.problem import Problem
-from bilevel.solution import OptimizeResult, Progress, WarmStart
+from bilevel.solution import OptimizeResult, Progress, QuasiNewtonState, WarmStart
 
 # What a reply may need beyond the time limit of its request: queueing and transfer.
 _TIME_LIMIT_SLACK = 10.0
@@ -82,7 +82,25 @@ class ProjectedGradient:
     step_size: Optional[float] = None
 
 
-Method = Union[MSobirl, ProjectedGradient]
+@dataclasses.dataclass(frozen=True, eq=False)
+class QuasiNewton:
+    """Projected limited-memory BFGS on the exact hyper-gradient; `state` of an earlier result continues that run."""
+
+    memory: Optional[int] = None
+    state: Optional[QuasiNewtonState] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Portfolio:
+    """Global search: many starts, entropy continuation and basin hopping around quasi-Newton descents."""
+
+    islands: Optional[int] = None
+    evaluations_per_round: Optional[int] = None
+    patience: Optional[int] = None
+    max_optima: Optional[int] = None
+
+
+Method = Union[MSobirl, ProjectedGradient, QuasiNewton, Portfolio]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -458,6 +476,11 @@ class Client:
                     adjoint_step=v1.MSobirlOptions.AdjointStep.Value(f"ADJOINT_STEP_{method.adjoint_step.upper()}"),
                 )
             )
+        elif isinstance(method, QuasiNewton):
+            state = None if method.state is None else method.state.to_proto()
+            request.quasi_newton.CopyFrom(v1.QuasiNewtonOptions(memory=method.memory, state=state))
+        elif isinstance(method, Portfolio):
+            request.portfolio.CopyFrom(v1.PortfolioOptions(**dataclasses.asdict(method)))
         else:
             request.projected_gradient.CopyFrom(v1.ProjectedGradientOptions(step_size=method.step_size))
         self._fill(request, parameters, lower_level, time_limit, warm_start)

@@ -120,6 +120,21 @@ class WarmStart:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class QuasiNewtonState:
+    """Where a QuasiNewton run stood, beside its x; the next one continues from it."""
+
+    steps: npt.ArrayLike  # [k, n], oldest first
+    gradient_changes: npt.ArrayLike  # [k, n], of the gradient of what is minimised
+
+    def to_proto(self) -> Any:
+        return v1.QuasiNewtonState(steps=to_array(self.steps), gradient_changes=to_array(self.gradient_changes))
+
+    @staticmethod
+    def from_proto(message: Any) -> "QuasiNewtonState":
+        return QuasiNewtonState(from_array(message.steps), from_array(message.gradient_changes))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Hypergradient:
     """Objective and hyper-gradient at one x."""
 
@@ -262,6 +277,20 @@ class History:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class LocalOptimum:
+    """A local optimum that a global search has met."""
+
+    parameters: FloatArray
+    objective: float
+    gradient_norm: float
+    hits: int  # descents that ended there
+
+    @staticmethod
+    def from_proto(message: Any) -> "LocalOptimum":
+        return LocalOptimum(from_array(message.parameters), message.objective, message.gradient_norm, message.hits)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class OptimizeResult:
     """The best point found, certified."""
 
@@ -273,6 +302,8 @@ class OptimizeResult:
     seed: int
     notes: Tuple[str, ...]
     history: Optional[History]  # on request
+    quasi_newton_state: Optional[QuasiNewtonState] = None  # of that method, with return_warm_start
+    optima: Tuple[LocalOptimum, ...] = ()  # of portfolio, best first
 
     @staticmethod
     def from_proto(message: Any) -> "OptimizeResult":
@@ -285,6 +316,10 @@ class OptimizeResult:
             seed=message.seed,
             notes=tuple(message.notes),
             history=History.from_proto(message.history) if message.history else None,
+            quasi_newton_state=QuasiNewtonState.from_proto(message.quasi_newton_state)
+            if message.HasField("quasi_newton_state")
+            else None,
+            optima=tuple(LocalOptimum.from_proto(optimum) for optimum in message.optima),
         )
 
 
