@@ -228,6 +228,22 @@ TEST(SolverService, ListMethodsNamesMethodsAndLimits) {
   EXPECT_FALSE(response.server_version().empty());
 }
 
+TEST(SolverService, TheEstimateCountsThePairsOfQuasiNewton) {
+  Loopback loopback;
+  const auto bytes = [&](int memory) {
+    v1::OptimizeRequest request;
+    *request.mutable_problem() = client::FourRooms();
+    request.mutable_quasi_newton()->set_memory(memory);
+    request.set_validate_only(true);
+    RunningOptimize run(loopback.stub(), request);
+    EXPECT_TRUE(run.event().has_estimate());
+    const double result = run.event().estimate().bytes();
+    EXPECT_TRUE(run.Finish().ok());
+    return result;
+  };
+  EXPECT_NEAR(bytes(100) - bytes(1), 5 * 99 * 16 * 105, 100);
+}
+
 TEST(SolverService, ValidateOnlyAnswersWithAnEstimateAlone) {
   Loopback loopback;
   v1::EvaluateHypergradientRequest request;
