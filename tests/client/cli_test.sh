@@ -67,6 +67,8 @@ for beta_and_value in 3:0.0132 5:-0.261623; do
   expect 0 "objective +${beta_and_value#*:}" "$bilevel" hypergradient "$dir/beta.json"
 done
 
+expect 2 'unknown example "tax"; must be two-state, .* or synthetic' "$bilevel" example tax
+
 # Standard input, many points, an earlier output as --at, limits, methods by name.
 expect 0 'objective +0\.5' bash -c "cat '$dir/two.json' | '$bilevel' hypergradient -"
 echo '[[0], [-0.567143290409784]]' >"$dir/points.json"

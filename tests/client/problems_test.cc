@@ -12,7 +12,7 @@
 namespace bilevel::client {
 namespace {
 
-// For every state and action: sum of transition probabilities + termination probability - 1.
+// For every available action of every state: sum of transition probabilities + termination probability - 1; else 0.
 std::vector<double> RowExcess(const v1::Environment& environment) {
   const v1::SparseMatrix& sparse = environment.transitions().sparse();
   const std::vector<double> offsets = *ToVector(sparse.offsets());
@@ -25,6 +25,8 @@ std::vector<double> RowExcess(const v1::Environment& environment) {
     }
     excess[row] -= 1.0;
   }
+  const std::vector<double> available = *ToVector(environment.available_actions());
+  for (std::size_t row = 0; row < available.size(); ++row) excess[row] *= available[row];
   return excess;
 }
 
