@@ -11,6 +11,7 @@
 #include "client/array.h"
 #include "client/cli/command.h"
 #include "client/cli/json.h"
+#include "client/problems/congestion_tax.h"
 #include "client/problems/four_rooms.h"
 #include "client/problems/policy_matching.h"
 #include "client/problems/synthetic.h"
@@ -50,6 +51,8 @@ constexpr Example kExamples[] = {
     {"two-state", "by hand: one parameter, every answer a formula",
      [](const ExampleFlags&) { return FromZero(TwoState()); }},
     {"four-rooms", "incentive design: a budget of taxes on the cells of a map (Thoma et al. 2024)", SeededFourRooms},
+    {"congestion-tax", "tax: tolls by the hour; the best are the marginal harm",
+     [](const ExampleFlags&) { return FromZero(CongestionTax()); }},
     {"policy-matching", "policy matching: rewards that bring the policy near a target",
      [](const ExampleFlags& flags) { return PolicyMatching(flags.seed); }},
     {"synthetic", "benchmark: the synthetic problem of Yang, Gao, Yuan (2025)",

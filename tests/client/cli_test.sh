@@ -67,6 +67,13 @@ for beta_and_value in 3:0.0132 5:-0.261623; do
   expect 0 "objective +${beta_and_value#*:}" "$bilevel" hypergradient "$dir/beta.json"
 done
 
+# A problem for each use: by default at x = 0, with the values of client/problems/*.h.
+for example in congestion-tax:-0.875422 \
+  policy-matching:; do
+  expect 0 '"num_parameters"' "$bilevel" example "${example%:*}"
+  cp "$dir/out" "$dir/example.json"
+  expect 0 "^objective +${example#*:}" "$bilevel" hypergradient "$dir/example.json"
+done
 expect 2 'unknown example "tax"; must be two-state, .* or synthetic' "$bilevel" example tax
 
 # Standard input, many points, an earlier output as --at, limits, methods by name.

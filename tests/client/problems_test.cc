@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "client/array.h"
+#include "client/problems/congestion_tax.h"
 #include "client/problems/four_rooms.h"
 #include "client/problems/policy_matching.h"
 #include "client/problems/random.h"
@@ -77,6 +78,7 @@ TEST(Problems, TransitionsAreProbabilities) {
   ExpectRowsSumToOne(FourRooms());
   ExpectRowsSumToOne(Synthetic(3).problem);
   ExpectRowsSumToOne(PolicyMatching(3).problem);
+  ExpectRowsSumToOne(CongestionTax());
 }
 
 TEST(Problems, SameSeedSameProblem) {

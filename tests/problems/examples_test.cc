@@ -1,0 +1,139 @@
+// The examples of each use, optimised: what each header claims of its answer, found again by other means.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <vector>
+
+#include "client/array.h"
+#include "client/problems/congestion_tax.h"
+#include "core/base/rng.h"
+#include "core/hypergradient/finite_difference.h"
+#include "core/problem/advice.h"
+#include "core/solvers/optimize.h"
+#include "gtest/gtest.h"
+#include "tests/problems/decoded.h"
+
+namespace bilevel::testing {
+namespace {
+
+OuterResult OptimizeFrom(const BilevelProblem& problem, const Vector& x, double tolerance = 1e-8) {
+  ProgressReporter reporter;
+  return Optimize(problem, x, ProjectedGradientOptions{}, {.gradient_tolerance = tolerance, .max_iterations = 20'000},
+                  Interrupt(), reporter)
+      .value();
+}
+
+OuterResult OptimizeFromZero(const BilevelProblem& problem, double tolerance = 1e-8) {
+  return OptimizeFrom(problem, Vector::Zero(problem.num_parameters), tolerance);
+}
+
+HypergradientPoint At(const BilevelProblem& problem, const Vector& x) {
+  return HypergradientEvaluator(problem, {}).Evaluate(x, Interrupt()).value();
+}
+
+double ObjectiveAt(const BilevelProblem& problem, const Vector& x) {
+  return HypergradientEvaluator(problem, {}).EvaluateObjective(x, Interrupt())->value;
+}
+
+struct Example {
+  const char* name;
+  v1::Problem problem;
+};
+
+std::vector<Example> EveryExample() { return {{"congestion-tax", client::CongestionTax()}}; }
+
+// Step 1e-5: the Stackelberg game is stiff, and longer differences show its third derivative.
+TEST(Examples, HypergradientEqualsCentralDifferences) {
+  for (const Example& example : EveryExample()) {
+    SCOPED_TRACE(example.name);
+    const BilevelProblem problem = Decoded(example.problem);
+    Rng rng(1);
+    for (int draw = 0; draw < 4; ++draw) {
+      Vector x = Vector::Zero(problem.num_parameters);
+      if (draw > 0) {
+        for (double& entry : x) entry = 0.3 * rng.Normal();
+      }
+      const auto check = CheckGradient(problem, problem.feasible_set.Project(x), {}, {.step = 1e-5}, Interrupt());
+      ASSERT_TRUE(check.ok()) << check.status();
+      EXPECT_LT(check->relative_error_l2, 1e-6) << "draw " << draw;
+    }
+  }
+}
+
+TEST(Examples, NothingInThemLooksUnintended) {
+  for (const Example& example : EveryExample()) {
+    const BilevelProblem problem = Decoded(example.problem);
+    for (const Advice& advice : Advise(problem, Vector::Zero(problem.num_parameters))) {
+      ADD_FAILURE() << example.name << ": " << advice.field << " " << advice.description;
+    }
+  }
+}
+
+// ---- Tax.
+
+constexpr int kQuarters = client::kCongestionTaxQuarters;
+
+// The commuters of congestion_tax.h by hand, backwards in time and then forwards: who takes the centre when.
+Vector TrafficByHand(const Vector& tolls) {
+  constexpr double kDiscount = 0.99, kTemperature = 0.3;
+  Vector traffic = Vector::Zero(kQuarters);
+  for (const auto& [begins, share] : {std::pair{2, 0.6}, std::pair{4, 0.4}}) {
+    std::array<double, kQuarters> centre{}, wait{};
+    double value = 0;
+    for (int t = kQuarters - 1; t >= 0; --t) {
+      const double schedule = t > begins ? t - begins : 0.5 * (begins - t);
+      const double by_centre = std::exp((-0.5 - schedule - tolls[t]) / kTemperature);
+      const double by_ring = std::exp((-1.5 - schedule) / kTemperature);
+      const double later = t + 1 < kQuarters ? std::exp(kDiscount * value / kTemperature) : 0;
+      const double all = by_centre + by_ring + later;
+      value = kTemperature * std::log(all);
+      centre[t] = by_centre / all;
+      wait[t] = later / all;
+    }
+    double home = share;
+    for (int t = 0; t < kQuarters; ++t) {
+      traffic[t] += home * centre[t];
+      home *= kDiscount * wait[t];
+    }
+  }
+  return traffic;
+}
+
+TEST(CongestionTax, BestTollsAreTheMarginalHarm) {
+  const BilevelProblem problem = Decoded(client::CongestionTax());
+  const OuterResult result = OptimizeFromZero(problem);
+  ASSERT_EQ(result.termination.reason, StopReason::kConverged) << result.termination.detail;
+  const Vector& tolls = result.best.x;
+  // The gradient, at most 1e-8, is dm/dx times the difference; the smallest singular value of dm/dx is 0.065.
+  EXPECT_LT((tolls - client::kCongestionTaxHarm * TrafficByHand(tolls)).lpNorm<Eigen::Infinity>(), 1e-6);
+
+  // The same without any optimisation: iterate the fixed point.
+  Vector fixed = Vector::Zero(kQuarters);
+  for (int k = 0; k < 500; ++k) fixed += 0.2 * (client::kCongestionTaxHarm * TrafficByHand(fixed) - fixed);
+  EXPECT_LT((tolls - fixed).lpNorm<Eigen::Infinity>(), 1e-6);
+
+  const Vector free = TrafficByHand(Vector::Zero(kQuarters)), taxed = TrafficByHand(tolls);
+  const double before = ObjectiveAt(problem, Vector::Zero(kQuarters));
+  EXPECT_NEAR(before, -0.875422, 1e-6);
+  EXPECT_NEAR(result.best.objective, -0.707819, 1e-6);
+  std::printf("welfare %.6f, with tolls %.6f; through the centre %.3f, then %.3f\n  quarter  before  toll    after\n",
+              before, result.best.objective, free.sum(), taxed.sum());
+  for (int t = 0; t < kQuarters; ++t) std::printf("  %d        %.3f   %.4f  %.3f\n", t, free[t], tolls[t], taxed[t]);
+}
+
+TEST(CongestionTax, GradientIsTheResponseTimesWhatTollsExceedTheHarmBy) {
+  const BilevelProblem problem = Decoded(client::CongestionTax());
+  const Vector tolls{{0.1, 0.9, 0.3, 0.6, 0.2, 0.5}};
+  const Vector excess = tolls - client::kCongestionTaxHarm * TrafficByHand(tolls);
+  const Vector gradient = At(problem, tolls).gradient;
+  for (int t = 0; t < kQuarters; ++t) {
+    const Vector step = 1e-5 * Vector::Unit(kQuarters, t);
+    const Vector response = (TrafficByHand(tolls + step) - TrafficByHand(tolls - step)) / 2e-5;
+    EXPECT_NEAR(gradient[t], excess.dot(response), 1e-8);
+  }
+}
+
+}  // namespace
+}  // namespace bilevel::testing
