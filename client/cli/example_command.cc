@@ -14,6 +14,7 @@
 #include "client/problems/congestion_tax.h"
 #include "client/problems/four_rooms.h"
 #include "client/problems/policy_matching.h"
+#include "client/problems/reward_shaping.h"
 #include "client/problems/synthetic.h"
 #include "client/problems/two_state.h"
 
@@ -53,6 +54,8 @@ constexpr Example kExamples[] = {
     {"four-rooms", "incentive design: a budget of taxes on the cells of a map (Thoma et al. 2024)", SeededFourRooms},
     {"congestion-tax", "tax: tolls by the hour; the best are the marginal harm",
      [](const ExampleFlags&) { return FromZero(CongestionTax()); }},
+    {"reward-shaping", "reward shaping: bonuses for a short-sighted follower",
+     [](const ExampleFlags&) { return FromZero(RewardShaping()); }},
     {"policy-matching", "policy matching: rewards that bring the policy near a target",
      [](const ExampleFlags& flags) { return PolicyMatching(flags.seed); }},
     {"synthetic", "benchmark: the synthetic problem of Yang, Gao, Yuan (2025)",

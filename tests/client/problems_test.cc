@@ -7,6 +7,7 @@
 #include "client/problems/four_rooms.h"
 #include "client/problems/policy_matching.h"
 #include "client/problems/random.h"
+#include "client/problems/reward_shaping.h"
 #include "client/problems/synthetic.h"
 #include "client/problems/two_state.h"
 
@@ -79,6 +80,7 @@ TEST(Problems, TransitionsAreProbabilities) {
   ExpectRowsSumToOne(Synthetic(3).problem);
   ExpectRowsSumToOne(PolicyMatching(3).problem);
   ExpectRowsSumToOne(CongestionTax());
+  ExpectRowsSumToOne(RewardShaping());
 }
 
 TEST(Problems, SameSeedSameProblem) {

@@ -8,6 +8,7 @@
 
 #include "client/array.h"
 #include "client/problems/congestion_tax.h"
+#include "client/problems/reward_shaping.h"
 #include "core/base/rng.h"
 #include "core/hypergradient/finite_difference.h"
 #include "core/problem/advice.h"
@@ -42,7 +43,9 @@ struct Example {
   v1::Problem problem;
 };
 
-std::vector<Example> EveryExample() { return {{"congestion-tax", client::CongestionTax()}}; }
+std::vector<Example> EveryExample() {
+  return {{"congestion-tax", client::CongestionTax()}, {"reward-shaping", client::RewardShaping()}};
+}
 
 // Step 1e-5: the Stackelberg game is stiff, and longer differences show its third derivative.
 TEST(Examples, HypergradientEqualsCentralDifferences) {
@@ -133,6 +136,58 @@ TEST(CongestionTax, GradientIsTheResponseTimesWhatTollsExceedTheHarmBy) {
     const Vector response = (TrafficByHand(tolls + step) - TrafficByHand(tolls - step)) / 2e-5;
     EXPECT_NEAR(gradient[t], excess.dot(response), 1e-8);
   }
+}
+
+// ---- Reward shaping.
+
+TEST(RewardShaping, PotentialsDoNothing) {
+  v1::Problem wire = client::RewardShaping();
+  const BilevelProblem problem = Decoded(wire);
+  const Context& context = problem.contexts[0];
+  Rng rng(2);
+  Vector potential(client::kRewardShapingCells);
+  for (double& entry : potential) entry = rng.Normal();
+  Vector bonus = context.discount * context.mdp->ExpectNext(potential);
+  for (Eigen::Index row = 0; row < bonus.size(); ++row) bonus[row] -= potential[row / context.mdp->num_actions()];
+
+  std::vector<double> base = client::ToVector(wire.contexts(0).reward().base()).value();
+  for (size_t row = 0; row < base.size(); ++row) base[row] += bonus[static_cast<Eigen::Index>(row)];
+  *wire.mutable_contexts(0)->mutable_reward()->mutable_base() = client::MakeArray(base);
+  const BilevelProblem shaped = Decoded(wire);
+  for (int draw = 0; draw < 3; ++draw) {
+    const Vector x = draw * Vector::LinSpaced(problem.num_parameters, -1, 1);
+    const HypergradientPoint plain = At(problem, x), moved = At(shaped, x);
+    EXPECT_NEAR(plain.objective, moved.objective, 1e-11);
+    EXPECT_LT((plain.gradient - moved.gradient).norm(), 1e-10);
+  }
+}
+
+TEST(RewardShaping, BestBonusesRiseTowardsThePrizeAndNoGridPointBeatsThem) {
+  const BilevelProblem problem = Decoded(client::RewardShaping());
+  const OuterResult result = OptimizeFromZero(problem, 1e-6);
+  EXPECT_EQ(result.termination.reason, StopReason::kConverged) << result.termination.detail;
+  const Vector bonus = problem.map.Apply(result.best.x);
+  const int cells = problem.num_parameters;
+  for (int s = 0; s + 1 < cells; ++s) EXPECT_LT(bonus[s], bonus[s + 1] + 1e-4);
+  EXPECT_NEAR(bonus[0], -client::kRewardShapingBonus, 1e-5);
+  EXPECT_NEAR(bonus[cells - 1], client::kRewardShapingBonus, 1e-5);
+  EXPECT_NEAR(result.best.objective, 0.877138, 2e-6);
+  EXPECT_LT(result.best.objective, std::pow(0.99, cells));  // the shortest way
+
+  // Every way to put -0.1, 0 or 0.1 on each cell: 3^7.
+  double best = 0;
+  Vector x(cells);
+  for (int code = 0; code < 2187; ++code) {
+    for (int s = 0, rest = code; s < cells; ++s, rest /= 3) x[s] = 20.0 * (rest % 3 - 1);
+    best = std::max(best, ObjectiveAt(problem, x));
+  }
+  EXPECT_LT(best, result.best.objective);
+  EXPECT_NEAR(ObjectiveAt(problem, Vector::Constant(cells, 0)), 0.776922, 1e-6);
+  EXPECT_NEAR(ObjectiveAt(problem, Vector::Constant(cells, -20)), 0.791475, 1e-6);
+  EXPECT_NEAR(ObjectiveAt(problem, Vector::Constant(cells, 20)), 0.758537, 1e-6);
+  std::printf("true return %.6f, best grid point %.6f; bonuses", result.best.objective, best);
+  for (const double b : bonus) std::printf(" %.4f", b);
+  std::printf("\n");
 }
 
 }  // namespace
