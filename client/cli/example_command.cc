@@ -13,6 +13,7 @@
 #include "client/cli/json.h"
 #include "client/problems/congestion_tax.h"
 #include "client/problems/four_rooms.h"
+#include "client/problems/inverse_rl.h"
 #include "client/problems/policy_matching.h"
 #include "client/problems/reward_shaping.h"
 #include "client/problems/synthetic.h"
@@ -56,6 +57,8 @@ constexpr Example kExamples[] = {
      [](const ExampleFlags&) { return FromZero(CongestionTax()); }},
     {"reward-shaping", "reward shaping: bonuses for a short-sighted follower",
      [](const ExampleFlags&) { return FromZero(RewardShaping()); }},
+    {"inverse-rl", "inverse RL: what a courier minds, from where it went",
+     [](const ExampleFlags&) { return FromZero(InverseRl()); }},
     {"policy-matching", "policy matching: rewards that bring the policy near a target",
      [](const ExampleFlags& flags) { return PolicyMatching(flags.seed); }},
     {"synthetic", "benchmark: the synthetic problem of Yang, Gao, Yuan (2025)",

@@ -5,6 +5,7 @@
 #include "client/array.h"
 #include "client/problems/congestion_tax.h"
 #include "client/problems/four_rooms.h"
+#include "client/problems/inverse_rl.h"
 #include "client/problems/policy_matching.h"
 #include "client/problems/random.h"
 #include "client/problems/reward_shaping.h"
@@ -81,6 +82,7 @@ TEST(Problems, TransitionsAreProbabilities) {
   ExpectRowsSumToOne(PolicyMatching(3).problem);
   ExpectRowsSumToOne(CongestionTax());
   ExpectRowsSumToOne(RewardShaping());
+  ExpectRowsSumToOne(InverseRl());
 }
 
 TEST(Problems, SameSeedSameProblem) {
@@ -115,6 +117,15 @@ TEST(FourRooms, GoalEndsTheEpisodeAndPaysOne) {
     EXPECT_NEAR(leader[goal * 4 + a], -0.6, 1e-15);
     EXPECT_EQ(leader[FourRoomsState(kFourRoomsTarget) * 4 + a], 1.0);
   }
+}
+
+// Each of 1000 trips enters the goal, cell 5, once.
+TEST(InverseRl, ExpectedCountsAreThoseOfTripsToTheGoal) {
+  const std::vector<double> counts = *ToVector(InverseRl().contexts(0).objective(0).demonstrations().counts());
+  ASSERT_EQ(counts.size(), 36U * 4);
+  const double arrivals = counts[4 * 4 + 1] + counts[11 * 4 + 0];  // right from cell 4, up from cell 11
+  EXPECT_NEAR(arrivals, 1000.0, 1e-9);
+  for (int a = 0; a < 4; ++a) EXPECT_EQ(counts[5 * 4 + a], 0.0);
 }
 
 TEST(TwoState, OptimumSolvesItsEquation) {

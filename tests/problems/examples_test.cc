@@ -6,11 +6,14 @@
 #include <cstdio>
 #include <vector>
 
+#include "Eigen/Cholesky"
 #include "client/array.h"
 #include "client/problems/congestion_tax.h"
+#include "client/problems/inverse_rl.h"
 #include "client/problems/reward_shaping.h"
 #include "core/base/rng.h"
 #include "core/hypergradient/finite_difference.h"
+#include "core/hypergradient/hessian.h"
 #include "core/problem/advice.h"
 #include "core/solvers/optimize.h"
 #include "gtest/gtest.h"
@@ -44,7 +47,9 @@ struct Example {
 };
 
 std::vector<Example> EveryExample() {
-  return {{"congestion-tax", client::CongestionTax()}, {"reward-shaping", client::RewardShaping()}};
+  return {{"congestion-tax", client::CongestionTax()},
+          {"reward-shaping", client::RewardShaping()},
+          {"inverse-rl", client::InverseRl()}};
 }
 
 // Step 1e-5: the Stackelberg game is stiff, and longer differences show its third derivative.
@@ -188,6 +193,64 @@ TEST(RewardShaping, BestBonusesRiseTowardsThePrizeAndNoGridPointBeatsThem) {
   std::printf("true return %.6f, best grid point %.6f; bonuses", result.best.objective, best);
   for (const double b : bonus) std::printf(" %.4f", b);
   std::printf("\n");
+}
+
+// ---- Inverse RL.
+
+double Entropy(const double* distribution, int size) {
+  double entropy = 0;
+  for (int a = 0; a < size; ++a) entropy -= distribution[a] > 0 ? distribution[a] * std::log(distribution[a]) : 0;
+  return entropy;
+}
+
+Vector TrueCosts() { return Eigen::Map<const Vector>(client::kInverseRlCosts.data(), 3); }
+
+TEST(InverseRl, WithoutAPenaltyTheTrueCostsAreStationaryWithTheEntropyOfADecision) {
+  const v1::Problem wire = client::InverseRl({.penalty = 0});
+  const BilevelProblem problem = Decoded(wire);
+  const HypergradientPoint truth = At(problem, TrueCosts());
+  EXPECT_LT(truth.gradient.norm(), 1e-10);
+
+  std::vector<double> counts = client::ToVector(wire.contexts(0).objective(0).demonstrations().counts()).value();
+  double entropy = 0, all = 0;
+  for (size_t s = 0; s < counts.size() / 4; ++s) {
+    double* const row = &counts[4 * s];
+    const double visits = row[0] + row[1] + row[2] + row[3];
+    if (visits == 0) continue;  // the goal
+    for (int a = 0; a < 4; ++a) row[a] /= visits;
+    entropy += visits * Entropy(row, 4);
+    all += visits;
+  }
+  EXPECT_NEAR(truth.objective, entropy / all, 1e-12);
+  EXPECT_NEAR(truth.objective, 0.874850, 1e-6);
+
+  const OuterResult result = OptimizeFromZero(problem, 1e-9);
+  EXPECT_LT((result.best.x - TrueCosts()).lpNorm<Eigen::Infinity>(), 1e-6);
+  const Vector distance = result.best.contexts[0].solution.backup.pi - truth.contexts[0].solution.backup.pi;
+  EXPECT_LT(distance.lpNorm<Eigen::Infinity>(), 1e-6);
+  std::printf("without penalty: policy off by %.2g at most\n", distance.lpNorm<Eigen::Infinity>());
+}
+
+TEST(InverseRl, ASmallPenaltyMovesTheAnswerByTheNewtonStepItMakes) {
+  const BilevelProblem plain = Decoded(client::InverseRl({.penalty = 0}));
+  const BilevelProblem problem = Decoded(client::InverseRl());
+  const LowerLevelOptions options;
+  const auto hessian = Hessian::Create(plain, options, TrueCosts(), {}, Interrupt()).value();
+  Eigen::Matrix3d h;
+  for (int j = 0; j < 3; ++j) h.col(j) = hessian->Multiply(Vector::Unit(3, j), Interrupt());
+  const Eigen::LLT<Eigen::Matrix3d> factor(h);
+  ASSERT_EQ(factor.info(), Eigen::Success);  // positive definite: the costs are identified
+  const Vector shift = -client::InverseRlOptions().penalty * factor.solve(TrueCosts());
+
+  const OuterResult result = OptimizeFromZero(problem);
+  const Vector moved = result.best.x - TrueCosts();
+  // The rest is of second order; 3% here.
+  EXPECT_LT((moved - shift).norm(), 0.05 * shift.norm());
+  const Vector distance =
+      result.best.contexts[0].solution.backup.pi - At(problem, TrueCosts()).contexts[0].solution.backup.pi;
+  EXPECT_LT(distance.lpNorm<Eigen::Infinity>(), 0.01);
+  std::printf("penalty %g: costs %.4f %.4f %.4f, policy off by %.2g at most\n", client::InverseRlOptions().penalty,
+              result.best.x[0], result.best.x[1], result.best.x[2], distance.lpNorm<Eigen::Infinity>());
 }
 
 }  // namespace
