@@ -16,6 +16,7 @@
 #include "client/problems/inverse_rl.h"
 #include "client/problems/policy_matching.h"
 #include "client/problems/reward_shaping.h"
+#include "client/problems/stackelberg_game.h"
 #include "client/problems/synthetic.h"
 #include "client/problems/two_state.h"
 
@@ -61,6 +62,8 @@ constexpr Example kExamples[] = {
      [](const ExampleFlags&) { return FromZero(InverseRl()); }},
     {"policy-matching", "policy matching: rewards that bring the policy near a target",
      [](const ExampleFlags& flags) { return PolicyMatching(flags.seed); }},
+    {"stackelberg-game", "Stackelberg game: customs announce how often they inspect",
+     [](const ExampleFlags&) { return FromZero(StackelbergGame()); }},
     {"synthetic", "benchmark: the synthetic problem of Yang, Gao, Yuan (2025)",
      [](const ExampleFlags& flags) { return Synthetic(flags.seed); }},
 };

@@ -68,7 +68,7 @@ for beta_and_value in 3:0.0132 5:-0.261623; do
 done
 
 # A problem for each use: by default at x = 0, with the values of client/problems/*.h.
-for example in congestion-tax:-0.875422 reward-shaping:0.776922 inverse-rl:2.88108 \
+for example in congestion-tax:-0.875422 reward-shaping:0.776922 inverse-rl:2.88108 stackelberg-game:-5 \
   policy-matching:; do
   expect 0 '"num_parameters"' "$bilevel" example "${example%:*}"
   cp "$dir/out" "$dir/example.json"

@@ -9,6 +9,7 @@
 #include "client/problems/policy_matching.h"
 #include "client/problems/random.h"
 #include "client/problems/reward_shaping.h"
+#include "client/problems/stackelberg_game.h"
 #include "client/problems/synthetic.h"
 #include "client/problems/two_state.h"
 
@@ -83,6 +84,7 @@ TEST(Problems, TransitionsAreProbabilities) {
   ExpectRowsSumToOne(CongestionTax());
   ExpectRowsSumToOne(RewardShaping());
   ExpectRowsSumToOne(InverseRl());
+  ExpectRowsSumToOne(StackelbergGame());
 }
 
 TEST(Problems, SameSeedSameProblem) {
@@ -117,6 +119,21 @@ TEST(FourRooms, GoalEndsTheEpisodeAndPaysOne) {
     EXPECT_NEAR(leader[goal * 4 + a], -0.6, 1e-15);
     EXPECT_EQ(leader[FourRoomsState(kFourRoomsTarget) * 4 + a], 1.0);
   }
+}
+
+// Two entries in each row, one for each action of customs in the next port: every x gives probabilities.
+TEST(StackelbergGame, EveryEntryIsOneActionOfCustoms) {
+  const v1::Dynamics dynamics = StackelbergGame().contexts(0).dynamics();
+  const std::vector<double> columns = *ToVector(dynamics.transition_features().sparse().columns());
+  ASSERT_EQ(columns.size(), 48U);  // 12 states, 2 actions of the ship, 2 of customs
+  for (std::size_t entry = 0; entry < columns.size(); entry += 2) {
+    const auto state = static_cast<int>(entry / 4);
+    const int next_port = (state / 4 + 1) % 3;
+    EXPECT_EQ(columns[entry], 2 * next_port);
+    EXPECT_EQ(columns[entry + 1], 2 * next_port + 1);
+  }
+  const std::vector<double> features = *ToVector(dynamics.transition_features().sparse().values());
+  EXPECT_EQ(features, std::vector<double>(48, 1.0));
 }
 
 // Each of 1000 trips enters the goal, cell 5, once.

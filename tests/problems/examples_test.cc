@@ -11,6 +11,7 @@
 #include "client/problems/congestion_tax.h"
 #include "client/problems/inverse_rl.h"
 #include "client/problems/reward_shaping.h"
+#include "client/problems/stackelberg_game.h"
 #include "core/base/rng.h"
 #include "core/hypergradient/finite_difference.h"
 #include "core/hypergradient/hessian.h"
@@ -49,7 +50,8 @@ struct Example {
 std::vector<Example> EveryExample() {
   return {{"congestion-tax", client::CongestionTax()},
           {"reward-shaping", client::RewardShaping()},
-          {"inverse-rl", client::InverseRl()}};
+          {"inverse-rl", client::InverseRl()},
+          {"stackelberg-game", client::StackelbergGame()}};
 }
 
 // Step 1e-5: the Stackelberg game is stiff, and longer differences show its third derivative.
@@ -251,6 +253,75 @@ TEST(InverseRl, ASmallPenaltyMovesTheAnswerByTheNewtonStepItMakes) {
   EXPECT_LT(distance.lpNorm<Eigen::Infinity>(), 0.01);
   std::printf("penalty %g: costs %.4f %.4f %.4f, policy off by %.2g at most\n", client::InverseRlOptions().penalty,
               result.best.x[0], result.best.x[1], result.best.x[2], distance.lpNorm<Eigen::Infinity>());
+}
+
+// ---- Stackelberg game.
+
+constexpr double kShipDiscount = 0.9;
+
+// How often the ship smuggles at an announced q, and what a port costs the leader in a step; stackelberg_game.h.
+double Smuggling(const client::CustomsPort& port, double q, double temperature) {
+  return 1 / (1 + std::exp(kShipDiscount * (q * (port.gain + port.fine) - port.gain) / temperature));
+}
+
+double PortLoss(const client::CustomsPort& port, double q, double temperature) {
+  return kShipDiscount * port.harm * Smuggling(port, q, temperature) * (1 - q) + port.cost * q;
+}
+
+// Golden-section search: the loss falls to its minimum and rises again.
+double BestInspection(const client::CustomsPort& port, double temperature) {
+  const double ratio = (std::sqrt(5.0) - 1) / 2;
+  double low = 0, high = 1;
+  for (int k = 0; k < 80; ++k) {
+    const double a = high - ratio * (high - low), b = low + ratio * (high - low);
+    if (PortLoss(port, a, temperature) < PortLoss(port, b, temperature)) {
+      high = b;
+    } else {
+      low = a;
+    }
+  }
+  return (low + high) / 2;
+}
+
+TEST(StackelbergGame, EveryPortIsTheInspectionGameOfTheClosedForm) {
+  const BilevelProblem problem = Decoded(client::StackelbergGame());
+  Rng rng(3);
+  for (int draw = 0; draw < 5; ++draw) {
+    Vector x(6);
+    for (double& entry : x) entry = rng.Normal();
+    const Vector q = problem.map.Apply(x);
+    double loss = 0;
+    for (int s = 0; s < 3; ++s) loss += PortLoss(client::kCustomsPorts[s], q[2 * s + 1], 0.02) / 3;
+    EXPECT_NEAR(ObjectiveAt(problem, x), -loss / (1 - kShipDiscount), 1e-10);
+  }
+}
+
+TEST(StackelbergGame, BestAnnouncementIsTheClosedFormsAndTendsToTheThreshold) {
+  constexpr double kStackelberg = -5.0 / 3;
+  constexpr double kWithoutCommitment = -4;  // and for inspecting always
+  double gap = 1;
+  for (const double temperature : {0.1, 0.05, 0.02, 0.01}) {
+    const BilevelProblem problem = Decoded(client::StackelbergGame({.temperature = temperature}));
+    const OuterResult result = OptimizeFromZero(problem, 1e-7);
+    EXPECT_EQ(result.termination.reason, StopReason::kConverged) << result.termination.detail;
+    const Vector q = problem.map.Apply(result.best.x);
+    double loss = 0;
+    for (int s = 0; s < 3; ++s) {
+      const client::CustomsPort& port = client::kCustomsPorts[s];
+      const double best = BestInspection(port, temperature);
+      EXPECT_NEAR(q[2 * s + 1], best, 1e-6);
+      EXPECT_GT(q[2 * s + 1], port.gain / (port.gain + port.fine));
+      loss += PortLoss(port, best, temperature) / 3;
+    }
+    EXPECT_NEAR(result.best.objective, -loss / (1 - kShipDiscount), 1e-9);
+    EXPECT_GT(result.best.objective, kWithoutCommitment);
+    EXPECT_LT(kStackelberg - result.best.objective, gap);
+    gap = kStackelberg - result.best.objective;
+    std::printf("temperature %-5g phi %.6f, inspections %.4f %.4f %.4f\n", temperature, result.best.objective, q[1],
+                q[3], q[5]);
+  }
+  EXPECT_GT(gap, 0);
+  EXPECT_LT(gap, 0.15);
 }
 
 }  // namespace
