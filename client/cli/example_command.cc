@@ -19,6 +19,7 @@
 #include "client/problems/stackelberg_game.h"
 #include "client/problems/synthetic.h"
 #include "client/problems/two_state.h"
+#include "client/problems/worst_case.h"
 
 namespace bilevel::client {
 namespace {
@@ -64,6 +65,8 @@ constexpr Example kExamples[] = {
      [](const ExampleFlags& flags) { return PolicyMatching(flags.seed); }},
     {"stackelberg-game", "Stackelberg game: customs announce how often they inspect",
      [](const ExampleFlags&) { return FromZero(StackelbergGame()); }},
+    {"worst-case", "worst case over contexts: one budget, three places",
+     [](const ExampleFlags&) { return FromZero(WorstCase()); }},
     {"synthetic", "benchmark: the synthetic problem of Yang, Gao, Yuan (2025)",
      [](const ExampleFlags& flags) { return Synthetic(flags.seed); }},
 };

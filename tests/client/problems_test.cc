@@ -12,6 +12,7 @@
 #include "client/problems/stackelberg_game.h"
 #include "client/problems/synthetic.h"
 #include "client/problems/two_state.h"
+#include "client/problems/worst_case.h"
 
 namespace bilevel::client {
 namespace {
@@ -85,6 +86,7 @@ TEST(Problems, TransitionsAreProbabilities) {
   ExpectRowsSumToOne(RewardShaping());
   ExpectRowsSumToOne(InverseRl());
   ExpectRowsSumToOne(StackelbergGame());
+  ExpectRowsSumToOne(WorstCase());
 }
 
 TEST(Problems, SameSeedSameProblem) {

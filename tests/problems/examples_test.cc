@@ -12,6 +12,7 @@
 #include "client/problems/inverse_rl.h"
 #include "client/problems/reward_shaping.h"
 #include "client/problems/stackelberg_game.h"
+#include "client/problems/worst_case.h"
 #include "core/base/rng.h"
 #include "core/hypergradient/finite_difference.h"
 #include "core/hypergradient/hessian.h"
@@ -51,7 +52,8 @@ std::vector<Example> EveryExample() {
   return {{"congestion-tax", client::CongestionTax()},
           {"reward-shaping", client::RewardShaping()},
           {"inverse-rl", client::InverseRl()},
-          {"stackelberg-game", client::StackelbergGame()}};
+          {"stackelberg-game", client::StackelbergGame()},
+          {"worst-case", client::WorstCase()}};
 }
 
 // Step 1e-5: the Stackelberg game is stiff, and longer differences show its third derivative.
@@ -322,6 +324,53 @@ TEST(StackelbergGame, BestAnnouncementIsTheClosedFormsAndTendsToTheThreshold) {
   }
   EXPECT_GT(gap, 0);
   EXPECT_LT(gap, 0.15);
+}
+
+// ---- Worst case.
+
+// f of worst_case.h for what a patient pays.
+double TreatedByHand(double fare) {
+  constexpr double kDiscount = 0.8, kTemperature = 0.25;
+  const double net = kDiscount - fare;
+  double value = 0;
+  for (int k = 0; k < 200; ++k) {
+    value = kTemperature * std::log(std::exp(net / kTemperature) + std::exp(kDiscount * value / kTemperature));
+  }
+  const double p = std::exp((net - value) / kTemperature);
+  return kDiscount * p / (1 - kDiscount * (1 - p));
+}
+
+TEST(WorstCase, BestSplitMakesBothVillagesPayTheSame) {
+  const BilevelProblem problem = Decoded(client::WorstCase());
+  for (const double start : {-0.5, 0.0, 0.5}) {
+    ProgressReporter reporter;
+    const auto result =
+        Optimize(problem, Vector::Constant(1, start), ProjectedGradientOptions{}, {}, Interrupt(), reporter);
+    ASSERT_TRUE(result.ok()) << result.status();
+    // A kink: found to the rounding of the objective, and nothing to converge to.
+    EXPECT_NEAR(result->best.x[0], -0.25, 1e-9);
+    EXPECT_NE(result->termination.reason, StopReason::kConverged);
+    EXPECT_NEAR(result->best.objective, TreatedByHand(1.25), 1e-9);
+    EXPECT_NEAR(result->best.context_objectives[0], result->best.context_objectives[1], 1e-9);
+    EXPECT_GT(std::abs(result->best.gradient[0]), 0.5);
+    EXPECT_NEAR(result->best.context_objectives[2], TreatedByHand(1.0), 1e-12);
+    std::printf("from %4.1f: x = %.12f, %s\n", start, result->best.x[0], result->termination.detail.c_str());
+  }
+}
+
+TEST(WorstCase, SumGivesTheFarVillageUp) {
+  const BilevelProblem problem = Decoded(client::WorstCase({.aggregation = v1::AGGREGATION_WEIGHTED_SUM}));
+  const OuterResult result = OptimizeFromZero(problem);
+  EXPECT_EQ(result.termination.reason, StopReason::kConverged);
+  EXPECT_EQ(result.best.x[0], 0.5);
+  EXPECT_NEAR(result.best.context_objectives[0], TreatedByHand(0.5), 1e-12);
+  EXPECT_NEAR(result.best.context_objectives[1], TreatedByHand(2.0), 1e-12);
+  EXPECT_NEAR(result.best.objective, 1.029749, 1e-6);
+  EXPECT_NEAR(2 * TreatedByHand(1.25) + TreatedByHand(1.0), 0.974616, 1e-6);
+  // The other end is a local optimum, and below it.
+  const OuterResult other = OptimizeFrom(problem, Vector::Constant(1, -0.5));
+  EXPECT_EQ(other.best.x[0], -0.5);
+  EXPECT_LT(other.best.objective, result.best.objective);
 }
 
 }  // namespace
