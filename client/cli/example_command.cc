@@ -1,27 +1,28 @@
 #include <google/protobuf/util/json_util.h>
 
-#include <functional>
 #include <iostream>
-#include <map>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "client/array.h"
 #include "client/cli/command.h"
 #include "client/cli/json.h"
+#include "client/problems/congestion_tax.h"
 #include "client/problems/four_rooms.h"
+#include "client/problems/inverse_rl.h"
 #include "client/problems/policy_matching.h"
+#include "client/problems/reward_shaping.h"
+#include "client/problems/stackelberg_game.h"
 #include "client/problems/synthetic.h"
 #include "client/problems/two_state.h"
+#include "client/problems/worst_case.h"
 
 namespace bilevel::client {
 namespace {
-
-constexpr const char* kAbout =
-    "Prints a problem as JSON, or a starting point for it. NAME is one of\n"
-    "  two-state        one parameter; every answer by hand (client/problems/two_state.h)\n"
-    "  four-rooms       taxes on the cells of a map (Thoma et al. 2024)\n"
-    "  synthetic        the synthetic problem of Yang, Gao, Yuan (2025)\n"
-    "  policy-matching  rewards that bring the policy near a target";
 
 struct ExampleFlags {
   FourRoomsOptions four_rooms;
@@ -31,20 +32,61 @@ struct ExampleFlags {
   std::uint32_t seed = 0;
 };
 
-// Start of the examples that have none of their own.
-constexpr double kFourRoomsSigma = 0.01;
+SeededProblem FromZero(v1::Problem problem) {
+  std::vector<double> start(static_cast<std::size_t>(problem.num_parameters()), 0.0);
+  return {std::move(problem), std::move(start)};
+}
+
+SeededProblem SeededFourRooms(const ExampleFlags& flags) {
+  constexpr double kSigma = 0.01;
+  v1::Problem problem = FourRooms(flags.four_rooms);
+  std::vector<double> start = NormalStart(problem.num_parameters(), kSigma, flags.seed);
+  return {std::move(problem), std::move(start)};
+}
+
+struct Example {
+  const char* name;
+  const char* use;
+  SeededProblem (*make)(const ExampleFlags& flags);
+};
+
+// What each answer says: client/problems/README.md.
+constexpr Example kExamples[] = {
+    {"two-state", "by hand: one parameter, every answer a formula",
+     [](const ExampleFlags&) { return FromZero(TwoState()); }},
+    {"four-rooms", "incentive design: a budget of taxes on the cells of a map (Thoma et al. 2024)", SeededFourRooms},
+    {"congestion-tax", "tax: tolls by the hour; the best are the marginal harm",
+     [](const ExampleFlags&) { return FromZero(CongestionTax()); }},
+    {"reward-shaping", "reward shaping: bonuses for a short-sighted follower",
+     [](const ExampleFlags&) { return FromZero(RewardShaping()); }},
+    {"inverse-rl", "inverse RL: what a courier minds, from where it went",
+     [](const ExampleFlags&) { return FromZero(InverseRl()); }},
+    {"policy-matching", "policy matching: rewards that bring the policy near a target",
+     [](const ExampleFlags& flags) { return PolicyMatching(flags.seed); }},
+    {"stackelberg-game", "Stackelberg game: customs announce how often they inspect",
+     [](const ExampleFlags&) { return FromZero(StackelbergGame()); }},
+    {"worst-case", "worst case over contexts: one budget, three places",
+     [](const ExampleFlags&) { return FromZero(WorstCase()); }},
+    {"synthetic", "benchmark: the synthetic problem of Yang, Gao, Yuan (2025)",
+     [](const ExampleFlags& flags) { return Synthetic(flags.seed); }},
+};
+
+std::string About() {
+  std::string about = "Prints a problem as JSON, or a starting point for it. NAME is one of";
+  for (const Example& example : kExamples) absl::StrAppendFormat(&about, "\n  %-16s  %s", example.name, example.use);
+  return about;
+}
 
 absl::StatusOr<SeededProblem> MakeExample(const std::string& name, const ExampleFlags& flags) {
-  if (name == "synthetic") return Synthetic(flags.seed);
-  if (name == "policy-matching") return PolicyMatching(flags.seed);
-  if (name == "two-state") return SeededProblem{TwoState(), {0.0}};
-  if (name == "four-rooms") {
-    SeededProblem example{FourRooms(flags.four_rooms), {}};
-    example.start = NormalStart(example.problem.num_parameters(), kFourRoomsSigma, flags.seed);
-    return example;
+  std::vector<std::string> names;
+  for (const Example& example : kExamples) {
+    if (name == example.name) return example.make(flags);
+    names.push_back(example.name);
   }
+  const std::string last = names.back();
+  names.pop_back();
   return absl::InvalidArgumentError(
-      absl::StrCat("unknown example \"", name, "\"; must be two-state, four-rooms, synthetic or policy-matching"));
+      absl::StrCat("unknown example \"", name, "\"; must be ", absl::StrJoin(names, ", "), " or ", last));
 }
 
 int PrintProblem(v1::Problem problem) {
@@ -68,7 +110,7 @@ absl::Status CheckChoice(const char* flag, const std::string& value, const char*
 
 int RunExample(GlobalOptions globals, std::span<const std::string> arguments) {
   ExampleFlags example_flags;
-  FlagSet flags("example NAME", kAbout);
+  FlagSet flags("example NAME", About());
   flags.Add("temperature", &example_flags.four_rooms.temperature, "NUMBER",
             "four-rooms: entropy weight; default 0.001");
   flags.Add("beta", &example_flags.four_rooms.beta, "NUMBER", "four-rooms: the leader's cost of taxes; default 1");

@@ -9,6 +9,10 @@
 // maximise.
 // - One context for each goal, of equal weight, sum 1.
 //
+// The answer found (a local optimum): three quarters of the budget on cell (3, 5), before the door between the upper
+// rooms, so that the lower left room is the cheaper way to both goals; the rest around the target, on the ways past it.
+// phi = 1.1757 at the default options, from several starts.
+//
 // Check values at temperature 0.001 and x = 0, two goals: phi = 0.288158, 0.013268, -0.261623 for beta = 1, 3, 5.
 
 #ifndef BILEVEL_CLIENT_PROBLEMS_FOUR_ROOMS_H_

@@ -67,6 +67,16 @@ for beta_and_value in 3:0.0132 5:-0.261623; do
   expect 0 "objective +${beta_and_value#*:}" "$bilevel" hypergradient "$dir/beta.json"
 done
 
+# A problem for each use: by default at x = 0, with the values of client/problems/*.h.
+for example in congestion-tax:-0.875422 reward-shaping:0.776922 inverse-rl:2.88108 stackelberg-game:-5 worst-case:0.160061 \
+  policy-matching:; do
+  expect 0 '"num_parameters"' "$bilevel" example "${example%:*}"
+  cp "$dir/out" "$dir/example.json"
+  expect 0 "^objective +${example#*:}" "$bilevel" hypergradient "$dir/example.json"
+done
+expect 2 'unknown example "tax"; must be two-state, .* or synthetic' "$bilevel" example tax
+expect 0 '^  worst-case +worst case over contexts' "$bilevel" example --help
+
 # Standard input, many points, an earlier output as --at, limits, methods by name.
 expect 0 'objective +0\.5' bash -c "cat '$dir/two.json' | '$bilevel' hypergradient -"
 echo '[[0], [-0.567143290409784]]' >"$dir/points.json"

@@ -3,16 +3,21 @@
 #include <cmath>
 
 #include "client/array.h"
+#include "client/problems/congestion_tax.h"
 #include "client/problems/four_rooms.h"
+#include "client/problems/inverse_rl.h"
 #include "client/problems/policy_matching.h"
 #include "client/problems/random.h"
+#include "client/problems/reward_shaping.h"
+#include "client/problems/stackelberg_game.h"
 #include "client/problems/synthetic.h"
 #include "client/problems/two_state.h"
+#include "client/problems/worst_case.h"
 
 namespace bilevel::client {
 namespace {
 
-// For every state and action: sum of transition probabilities + termination probability - 1.
+// For every available action of every state: sum of transition probabilities + termination probability - 1; else 0.
 std::vector<double> RowExcess(const v1::Environment& environment) {
   const v1::SparseMatrix& sparse = environment.transitions().sparse();
   const std::vector<double> offsets = *ToVector(sparse.offsets());
@@ -25,6 +30,8 @@ std::vector<double> RowExcess(const v1::Environment& environment) {
     }
     excess[row] -= 1.0;
   }
+  const std::vector<double> available = *ToVector(environment.available_actions());
+  for (std::size_t row = 0; row < available.size(); ++row) excess[row] *= available[row];
   return excess;
 }
 
@@ -75,6 +82,11 @@ TEST(Problems, TransitionsAreProbabilities) {
   ExpectRowsSumToOne(FourRooms());
   ExpectRowsSumToOne(Synthetic(3).problem);
   ExpectRowsSumToOne(PolicyMatching(3).problem);
+  ExpectRowsSumToOne(CongestionTax());
+  ExpectRowsSumToOne(RewardShaping());
+  ExpectRowsSumToOne(InverseRl());
+  ExpectRowsSumToOne(StackelbergGame());
+  ExpectRowsSumToOne(WorstCase());
 }
 
 TEST(Problems, SameSeedSameProblem) {
@@ -109,6 +121,30 @@ TEST(FourRooms, GoalEndsTheEpisodeAndPaysOne) {
     EXPECT_NEAR(leader[goal * 4 + a], -0.6, 1e-15);
     EXPECT_EQ(leader[FourRoomsState(kFourRoomsTarget) * 4 + a], 1.0);
   }
+}
+
+// Two entries in each row, one for each action of customs in the next port: every x gives probabilities.
+TEST(StackelbergGame, EveryEntryIsOneActionOfCustoms) {
+  const v1::Dynamics dynamics = StackelbergGame().contexts(0).dynamics();
+  const std::vector<double> columns = *ToVector(dynamics.transition_features().sparse().columns());
+  ASSERT_EQ(columns.size(), 48U);  // 12 states, 2 actions of the ship, 2 of customs
+  for (std::size_t entry = 0; entry < columns.size(); entry += 2) {
+    const auto state = static_cast<int>(entry / 4);
+    const int next_port = (state / 4 + 1) % 3;
+    EXPECT_EQ(columns[entry], 2 * next_port);
+    EXPECT_EQ(columns[entry + 1], 2 * next_port + 1);
+  }
+  const std::vector<double> features = *ToVector(dynamics.transition_features().sparse().values());
+  EXPECT_EQ(features, std::vector<double>(48, 1.0));
+}
+
+// Each of 1000 trips enters the goal, cell 5, once.
+TEST(InverseRl, ExpectedCountsAreThoseOfTripsToTheGoal) {
+  const std::vector<double> counts = *ToVector(InverseRl().contexts(0).objective(0).demonstrations().counts());
+  ASSERT_EQ(counts.size(), 36U * 4);
+  const double arrivals = counts[4 * 4 + 1] + counts[11 * 4 + 0];  // right from cell 4, up from cell 11
+  EXPECT_NEAR(arrivals, 1000.0, 1e-9);
+  for (int a = 0; a < 4; ++a) EXPECT_EQ(counts[5 * 4 + a], 0.0);
 }
 
 TEST(TwoState, OptimumSolvesItsEquation) {
