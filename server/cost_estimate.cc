@@ -191,6 +191,14 @@ struct PortfolioSize {
   double optima = 0;
 };
 
+// Whose sensitivities are asked for.
+double CountNumbers(const v1::OptimizeRequest& request) {
+  if (!request.return_sensitivities()) return 0;
+  double numbers = 4 + request.problem().parameter_groups_size() + request.problem().feasible_set_size();
+  for (const v1::Context& context : request.problem().contexts()) numbers += 3 + context.objective_size();
+  return numbers;
+}
+
 PortfolioSize MeasurePortfolio(const v1::PortfolioOptions& options) {
   const PortfolioOptions defaults;
   const auto clamped = [](bool has, int value, int otherwise, int most) -> double {
@@ -216,7 +224,8 @@ absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limi
   const double history =
       request.return_history() ? 48 * std::min(evaluations, static_cast<double>(History::kMaxEntries)) : 0;
   const double pairs = CountPairs(request), pair = 16 * size.n;
-  const double response = history + portfolio.optima * (40 + 8 * size.n) +
+  const double numbers = CountNumbers(request);
+  const double response = history + numbers * (16 + 8 * size.n) + portfolio.optima * (40 + 8 * size.n) +
                           PointBytes(size, request.return_policies(), request.return_warm_start()) +
                           (request.return_warm_start() ? pairs * pair : 0);
   ASSIGN_OR_RETURN(Cost cost,
@@ -225,6 +234,12 @@ absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limi
   cost.bytes += 5 * pairs * pair;
   // A second evaluator for the certificates.
   if (request.certify_progress()) cost.bytes += EvaluatorBytes(size);
+  // A further evaluator, dx* by every number, and the Hessian with its eigenvectors.
+  if (request.return_sensitivities()) {
+    const double n = std::min<double>(size.n, kMaxSensitivityParameters);
+    cost.bytes += EvaluatorBytes(size) + 8 * numbers * size.n + 8 * 6 * n * n;
+    cost.seconds += (n + numbers) * size.evaluation_seconds;
+  }
   // The problem at two other temperatures and in shares, an evaluator in each further thread, islands, optima.
   if (request.has_portfolio()) {
     cost.bytes += 12 * static_cast<double>(request.problem().ByteSizeLong()) +

@@ -12,6 +12,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/report.h"
 #include "client/cli/requests.h"
+#include "client/cli/sensitivities.h"
 
 namespace bilevel::client {
 namespace {
@@ -32,6 +33,7 @@ struct OptimizeFlags {
   std::string plot;
   bool progress = false;
   bool policies = false;
+  bool sensitivities = false;
 
   void AddTo(FlagSet& flags) {
     flags.Add("method", &method, "NAME", "portfolio, quasi-newton, m-sobirl or projected-gradient, the default");
@@ -49,6 +51,7 @@ struct OptimizeFlags {
     flags.Add("progress", &progress, "show progress even where standard error is no terminal");
     flags.Add("plot", &plot, "FILE",
               "write an SVG of objective, |h| and proven error bound against iterations; certifies every iteration");
+    flags.Add("sensitivities", &sensitivities, "how the optimum answers to weights, budgets, discounts, temperatures");
     flags.Add("policies", &policies, "with --json: the policies too");
   }
 };
@@ -107,6 +110,7 @@ absl::Status Fill(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
   if (flags.max_evaluations) request.set_max_evaluations(*flags.max_evaluations);
   request.set_seed(flags.seed);
   request.set_return_policies(flags.policies);
+  request.set_return_sensitivities(flags.sensitivities);
   if (!flags.plot.empty()) {
     request.set_return_history(true);
     request.set_certify_progress(true);
@@ -146,6 +150,7 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
         .Add("method", result.method())
         .Add("seed", result.seed())
         .AddValue("notes", JsonList(notes));
+    if (result.has_sensitivities()) object.AddValue("sensitivities", SensitivitiesJson(result.sensitivities()));
     if (!result.optima().empty()) object.AddValue("optima", OptimaJson(result));
     std::cout << AddRun(result.run_info(), object).Pretty();
     return ExitCodeOf(result.termination());
@@ -159,6 +164,7 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
   PrintTermination(result.termination(), std::cout);
   PrintHypergradient(result.best(), std::cout);
   PrintOptima(result, std::cout);
+  if (result.has_sensitivities()) PrintSensitivities(result.sensitivities(), std::cout);
   return ExitCodeOf(result.termination());
 }
 

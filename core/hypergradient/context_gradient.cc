@@ -5,6 +5,15 @@
 namespace bilevel {
 namespace {
 
+// J_r^T lambda + gamma J_P^T (lambda V^T).
+void AddImplicitPart(const ContextRequest& request, const Answer& answer, const Vector& lambda,
+                     ParameterGradient& gradient) {
+  request.context.reward.AddPullback(lambda, request.x, gradient);
+  if (!request.context.dynamics.has_value()) return;
+  request.context.dynamics->AddPullback(*request.follower.mdp, 1,
+                                        ImplicitDerivative(request.follower, lambda, answer.value), gradient.theta);
+}
+
 // How the follower's answer moves.
 struct AnswerTangent {
   std::vector<double> transitions;  // empty: fixed
@@ -65,13 +74,20 @@ ContextGradient DifferentiateContext(const ContextRequest& request, const Answer
       SolveAdjoint(request.follower, answer.backup.pi, {.y = objective.y, .q = {}, .value = objective.follower_value},
                    request.options.adjoint_tolerance, start, request.interrupt, request.system);
   ParameterGradient gradient = objective.direct;
-  request.context.reward.AddPullback(adjoint.reward_gradient, request.x, gradient);
-  if (request.context.dynamics.has_value()) {
-    request.context.dynamics->AddPullback(*request.follower.mdp, 1,
-                                          ImplicitDerivative(request.follower, adjoint.reward_gradient, answer.value),
-                                          gradient.theta);
-  }
+  AddImplicitPart(request, answer, adjoint.reward_gradient, gradient);
   return {std::move(objective), std::move(adjoint), std::move(gradient)};
+}
+
+ParameterGradient DifferentiateTermAlone(const ContextRequest& request, const Answer& answer,
+                                         const ContextGradient& value, size_t term) {
+  const TermValue& of_term = value.objective.terms[term];
+  ParameterGradient gradient(request.x.size());
+  AddDirectPart(request.context, InputOf(request, answer), term, 1, of_term, gradient);
+  const Adjoint adjoint =
+      SolveAdjoint(request.follower, answer.backup.pi, {.y = of_term.y, .q = {}, .value = of_term.follower_value},
+                   request.options.adjoint_tolerance, {}, request.interrupt, request.system);
+  AddImplicitPart(request, answer, adjoint.reward_gradient, gradient);
+  return gradient;
 }
 
 ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, const ContextGradient& value,

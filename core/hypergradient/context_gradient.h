@@ -33,6 +33,10 @@ TermInput InputOf(const ContextRequest& request, const Answer& answer);
 ContextGradient DifferentiateContext(const ContextRequest& request, const Answer& answer, const Vector& start,
                                      const ContextObjective* near = nullptr);
 
+// The gradient of one term, weight left out. value: DifferentiateContext of the same arguments. Cost: one linear solve.
+ParameterGradient DifferentiateTermAlone(const ContextRequest& request, const Answer& answer,
+                                         const ContextGradient& value, size_t term);
+
 // Bounds on the distances to the exact objective and gradient.
 struct ContextRadius {
   double objective;

@@ -45,9 +45,22 @@ absl::StatusOr<std::unique_ptr<Hessian>> Hessian::Create(const BilevelProblem& p
   return result;
 }
 
+Vector Hessian::ContextGradientOf(size_t context) const {
+  const ParameterGradient& gradient = contexts_[context].gradient.gradient;
+  return problem_.map.Pullback(x_, gradient.theta) + gradient.x;
+}
+
+Vector Hessian::TermGradient(size_t context, size_t term, const Interrupt& interrupt) const {
+  const ContextState& state = contexts_[context];
+  const ParameterGradient gradient = DifferentiateTermAlone(
+      RequestOf(context, interrupt), {state.solution.value, state.solution.backup}, state.gradient, term);
+  return problem_.map.Pullback(x_, gradient.theta) + gradient.x;
+}
+
 Vector Hessian::Differentiate(const Direction& direction, const Interrupt& interrupt) {
   ++products_;
   ContextDirection of_context{direction.x, problem_.map.Pushforward(x_, direction.x), 0, 0};
+  if (direction.theta.size() != 0) of_context.theta += direction.theta;
   ParameterGradient total(x_.size());
   for (size_t c = 0; c < contexts_.size(); ++c) {
     if (weights_[c] == 0) continue;

@@ -16,9 +16,10 @@
 
 namespace bilevel {
 
-// Where x, discounts and temperatures go.
+// Where x, theta beside x (through the scales of parameter groups), discounts and temperatures go.
 struct Direction {
   Vector x;                         // [n]
+  Vector theta;                     // [n]; empty: 0
   std::vector<double> discount;     // one for each context; empty: 0
   std::vector<double> temperature;  // one for each context; empty: 0
 };
@@ -33,7 +34,7 @@ class Hessian {
                                                          const WarmStart& start, const Interrupt& interrupt);
 
   // H v, [n]. Cost: for each context two linear solves, and two more for each term that has an occupancy.
-  Vector Multiply(const Vector& v, const Interrupt& interrupt) { return Differentiate({v, {}, {}}, interrupt); }
+  Vector Multiply(const Vector& v, const Interrupt& interrupt) { return Differentiate({v, {}, {}, {}}, interrupt); }
 
   // How the gradient of phi moves along a direction, [n].
   Vector Differentiate(const Direction& direction, const Interrupt& interrupt);
@@ -41,6 +42,13 @@ class Hessian {
   const Vector& x() const { return x_; }
   const Termination& termination() const { return termination_; }
   int products() const { return products_; }
+
+  // d phi / d theta, direct parts and all contexts together, [n].
+  const Vector& theta_gradient() const { return theta_gradient_; }
+
+  // The gradient of one context's f_c or of one of its terms alone, weights left out, [n].
+  Vector ContextGradientOf(size_t context) const;
+  Vector TermGradient(size_t context, size_t term, const Interrupt& interrupt) const;
 
   // f_c and its gradient with all that came with it, in one context.
   struct ContextState {

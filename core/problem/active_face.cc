@@ -91,7 +91,7 @@ double ActiveFace::HoldShares(const Part& part, double total, bool may_keep) {
   for (Eigen::Index i = 0; i < g.size(); ++i) {
     fixed_[static_cast<size_t>(part.first + i)] = part.x[i] <= kOnFace * total && g[i] >= nu;
   }
-  if (spent) AddNormal(part.first, Vector::Ones(g.size()));
+  if (spent) AddNormal(part.first, Vector::Ones(g.size()), 1);
   return nu;
 }
 
@@ -132,16 +132,24 @@ double ActiveFace::HoldSphere(const Part& part, const Ball& ball) {
     fixed_[static_cast<size_t>(part.first + i)] =
         part.x[i] == 0 && part.l1 > 0 && std::abs(g[i] + mu * normal[i]) <= part.l1;
   }
-  if (mu > 0) AddNormal(part.first, normal);
+  if (mu > 0) AddNormal(part.first, normal, ball.radius);
   curvature_.segment(part.first, g.size()).setConstant(mu);
   return -mu * ball.radius;
 }
 
-void ActiveFace::AddNormal(Eigen::Index first, Vector normal) {
+void ActiveFace::AddNormal(Eigen::Index first, Vector normal, double slope) {
   for (Eigen::Index i = 0; i < normal.size(); ++i) {
     if (fixed_[static_cast<size_t>(first + i)]) normal[i] = 0;
   }
-  if (const double length = normal.norm(); length > 0) normals_.push_back({first, normal / length});
+  if (const double length = normal.norm(); length > 0) normals_.push_back({first, normal / length, slope / length});
+}
+
+Vector ActiveFace::FollowLimit(Eigen::Index first) const {
+  Vector result = Vector::Zero(curvature_.size());
+  for (const Normal& normal : normals_) {
+    if (normal.first == first) result.segment(first, normal.unit.size()) = normal.rate * normal.unit;
+  }
+  return result;
 }
 
 Vector ActiveFace::Project(const Vector& v) const {
@@ -149,7 +157,7 @@ Vector ActiveFace::Project(const Vector& v) const {
   for (Eigen::Index i = 0; i < v.size(); ++i) {
     if (fixed_[static_cast<size_t>(i)]) result[i] = 0;
   }
-  for (const auto& [first, unit] : normals_) {
+  for (const auto& [first, unit, rate] : normals_) {
     result.segment(first, unit.size()) -= unit * unit.dot(result.segment(first, unit.size()));
   }
   return result;

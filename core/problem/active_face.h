@@ -41,6 +41,10 @@ class ActiveFace {
   // Of that tangent space.
   int dimension() const;
 
+  // The shortest way [n] that keeps the face when the limit (total or radius) of the block that begins at parameter
+  // `first` grows by 1; zeros where it does not bind.
+  Vector FollowLimit(Eigen::Index first) const;
+
   // [n]: what the curved constraints add to the diagonal of the Hessian of f, mu on the coordinates of a ball.
   const Vector& curvature() const { return curvature_; }
 
@@ -58,11 +62,13 @@ class ActiveFace {
   void HoldCoordinates(const Part& part, const FeasibleBlock& block);
   double HoldShares(const Part& part, double total, bool may_keep);
   double HoldSphere(const Part& part, const Ball& ball);
-  void AddNormal(Eigen::Index first, Vector normal);
+  // normal . dx = slope * d limit.
+  void AddNormal(Eigen::Index first, Vector normal, double slope);
 
   struct Normal {
     Eigen::Index first;
     Vector unit;  // 0 where a coordinate is fixed
+    double rate;  // of the limit: unit . dx = rate * d limit
   };
   std::vector<bool> fixed_;      // [n]
   std::vector<Normal> normals_;  // at most one for a block

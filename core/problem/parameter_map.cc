@@ -149,6 +149,18 @@ Vector ParameterMap::Pullback(const Vector& x, const Vector& theta_gradient) con
   return result;
 }
 
+Vector ParameterMap::ApplyUnscaled(const Vector& x) const { return WithoutScales().Apply(x); }
+
+Vector ParameterMap::PullbackUnscaled(const Vector& x, const Vector& theta_gradient) const {
+  return WithoutScales().Pullback(x, theta_gradient);
+}
+
+ParameterMap ParameterMap::WithoutScales() const {
+  ParameterMap result = *this;
+  for (ParameterGroup& group : result.groups_) group.scale = 1;
+  return result;
+}
+
 Vector ParameterMap::Pushforward(const Vector& x, const Vector& x_tangent) const {
   // J is symmetric.
   return Pullback(x, x_tangent);

@@ -38,6 +38,10 @@ class ParameterMap {
   // J^T theta_gradient, J = d theta / d x at x. Cost: O(n).
   Vector Pullback(const Vector& x, const Vector& theta_gradient) const;
 
+  // theta and J^T theta_gradient with every scale taken as 1: how theta and J^T move with the scales.
+  Vector ApplyUnscaled(const Vector& x) const;
+  Vector PullbackUnscaled(const Vector& x, const Vector& theta_gradient) const;
+
   // J x_tangent, and how J^T theta_gradient moves with x along x_tangent, theta_gradient held fixed. Cost: O(n).
   Vector Pushforward(const Vector& x, const Vector& x_tangent) const;
   Vector PullbackTangent(const Vector& x, const Vector& x_tangent, const Vector& theta_gradient) const;
@@ -54,6 +58,7 @@ class ParameterMap {
 
  private:
   ParameterMap() = default;
+  ParameterMap WithoutScales() const;
   int num_parameters_ = 0;
   std::vector<ParameterGroup> groups_;
 };

@@ -17,6 +17,7 @@
 #include "core/hypergradient/hypergradient.h"
 #include "core/solvers/limited_memory.h"
 #include "core/solvers/optima.h"
+#include "core/solvers/sensitivities.h"
 
 namespace bilevel {
 
@@ -42,6 +43,8 @@ struct OuterOptions {
   bool certify_progress = false;
   // The result holds its history.
   bool record_history = false;
+  // The result holds the sensitivities of the optimum.
+  bool report_sensitivities = false;
   // Inner solves.
   LowerLevelOptions lower_level;
   WarmStart warm_start;
@@ -133,6 +136,7 @@ struct OuterResult {
   WarmStart warm_start;
   std::vector<IterationStats> history;           // on request
   std::optional<QuasiNewtonState> quasi_newton;  // of that method
+  std::optional<Sensitivities> sensitivities;    // on request
   std::vector<LocalOptimum> optima;              // of a global search: those it met, best first
 };
 

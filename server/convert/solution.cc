@@ -200,6 +200,27 @@ void EncodePullback(const Context& context, const PullbackResult& result, bool d
   message->set_reward_error_estimate(result.reward_error_estimate);
 }
 
+void EncodeSensitivities(const Sensitivities& sensitivities, v1::Sensitivities* message) {
+  const auto encode = [](const Sensitivity& from, v1::Sensitivity* to) {
+    to->set_objective(from.objective);
+    if (from.parameters.size() != 0) EncodeReals(from.parameters, {from.parameters.size()}, to->mutable_parameters());
+  };
+  for (const ContextSensitivities& context : sensitivities.contexts) {
+    v1::ContextSensitivities* to = message->add_contexts();
+    encode(context.weight, to->mutable_weight());
+    encode(context.discount, to->mutable_discount());
+    encode(context.temperature, to->mutable_temperature());
+    for (const Sensitivity& weight : context.term_weights) encode(weight, to->add_term_weights());
+  }
+  for (const Sensitivity& scale : sensitivities.group_scales) encode(scale, message->add_group_scales());
+  for (const Sensitivity& limit : sensitivities.limits) encode(limit, message->add_limits());
+  EncodeReals(sensitivities.lower, {sensitivities.lower.size()}, message->mutable_lower_bounds());
+  EncodeReals(sensitivities.upper, {sensitivities.upper.size()}, message->mutable_upper_bounds());
+  encode(sensitivities.squared_l2, message->mutable_squared_l2());
+  encode(sensitivities.l1, message->mutable_l1());
+  message->set_note(sensitivities.note);
+}
+
 void EncodeProgress(const Progress& progress, v1::OptimizeProgress* message) {
   message->set_iteration(progress.iteration);
   message->set_evaluations(progress.evaluations);

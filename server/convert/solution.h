@@ -45,6 +45,8 @@ void EncodePullback(const Context& context, const PullbackResult& result, bool d
 
 void EncodeQuasiNewtonState(const QuasiNewtonState& state, v1::QuasiNewtonState* message);
 
+void EncodeSensitivities(const Sensitivities& sensitivities, v1::Sensitivities* message);
+
 void EncodeProgress(const Progress& progress, v1::OptimizeProgress* message);
 
 }  // namespace bilevel::server

@@ -24,6 +24,16 @@ void Add(double weight, const Vector& part, Vector& sum) {
 
 }  // namespace
 
+void AddDirectPart(const Context& context, const TermInput& input, size_t term, double weight, const TermValue& value,
+                   ParameterGradient& gradient) {
+  if (value.direct.reward.size() != 0) {
+    DirectReward(context.objective[term])->AddPullback(weight * value.direct.reward, input.x, gradient);
+  }
+  if (context.dynamics.has_value()) {
+    context.dynamics->AddPullback(input.mdp, weight, value.direct.environment, gradient.theta);
+  }
+}
+
 ContextObjective EvaluateContextObjective(const Context& context, const TermInput& input,
                                           const ContextObjective* near) {
   ContextObjective result{0, Vector::Zero(input.pi().size()), {}, ParameterGradient(input.x.size()), {}};
@@ -35,12 +45,7 @@ ContextObjective EvaluateContextObjective(const Context& context, const TermInpu
     result.value += term.weight * value.value;
     result.y += term.weight * value.y;
     Add(term.weight, value.follower_value, result.follower_value);
-    if (value.direct.reward.size() != 0) {
-      DirectReward(term)->AddPullback(term.weight * value.direct.reward, input.x, result.direct);
-    }
-    if (context.dynamics.has_value()) {
-      context.dynamics->AddPullback(input.mdp, term.weight, value.direct.environment, result.direct.theta);
-    }
+    AddDirectPart(context, input, t, term.weight, value, result.direct);
     result.terms.push_back(std::move(value));
   }
   return result;

@@ -22,6 +22,10 @@ struct ContextObjective {
 ContextObjective EvaluateContextObjective(const Context& context, const TermInput& input,
                                           const ContextObjective* near = nullptr);
 
+// Adds weight times one term's direct derivative.
+void AddDirectPart(const Context& context, const TermInput& input, size_t term, double weight, const TermValue& value,
+                   ParameterGradient& gradient);
+
 // Bounds on the distances to the same quantities at the exact answer, rounding included.
 struct ContextObjectiveRadius {
   double value = 0;

@@ -63,8 +63,8 @@ TEST(Hessian, GradientMovesWithDiscountAndTemperatureAsDifferencesSay) {
     unit[c] = 1;
     const auto hessian = HessianAt(problem, x);
     const Vector zero = Vector::Zero(x.size());
-    const Vector discount = hessian->Differentiate({zero, unit, {}}, Interrupt());
-    const Vector temperature = hessian->Differentiate({zero, {}, unit}, Interrupt());
+    const Vector discount = hessian->Differentiate({zero, {}, unit, {}}, Interrupt());
+    const Vector temperature = hessian->Differentiate({zero, {}, {}, unit}, Interrupt());
     const Vector by_discount = Slope([&](double h) {
       BilevelProblem moved = problem;
       moved.contexts[c].discount += h;

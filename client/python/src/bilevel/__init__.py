@@ -53,6 +53,7 @@ from bilevel.solution import (
     Advice,
     Certificate,
     ContextGradient,
+    ContextSensitivities,
     GradientCheck,
     History,
     Hypergradient,

@@ -445,6 +445,7 @@ class Client:
         seed: int = 0,
         return_policies: bool = False,
         return_warm_start: bool = False,
+        return_sensitivities: bool = False,
         lower_level: Optional[LowerLevelOptions] = None,
         warm_start: Optional[WarmStart] = None,
         time_limit: Optional[float] = None,
@@ -466,6 +467,7 @@ class Client:
             seed=seed,
             return_policies=return_policies,
             return_warm_start=return_warm_start,
+            return_sensitivities=return_sensitivities,
         )
         if isinstance(method, MSobirl):
             request.m_sobirl.CopyFrom(

@@ -277,6 +277,65 @@ class History:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """How the optimum answers to one number of the problem, to first order."""
+
+    objective: float
+    parameters: Optional[FloatArray]  # dx*; None where it was not computed or is not determined
+
+    @staticmethod
+    def from_proto(message: Any) -> "Sensitivity":
+        moves = from_array(message.parameters) if message.HasField("parameters") else None
+        return Sensitivity(message.objective, moves)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ContextSensitivities:
+    """By the weight, discount and temperature of a context, and by the weights of its objective's terms."""
+
+    weight: Sensitivity
+    discount: Sensitivity
+    temperature: Sensitivity
+    term_weights: Tuple[Sensitivity, ...]
+
+    @staticmethod
+    def from_proto(message: Any) -> "ContextSensitivities":
+        return ContextSensitivities(
+            Sensitivity.from_proto(message.weight),
+            Sensitivity.from_proto(message.discount),
+            Sensitivity.from_proto(message.temperature),
+            tuple(map(Sensitivity.from_proto, message.term_weights)),
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sensitivities:
+    """How the optimum answers to the numbers of the problem."""
+
+    contexts: Tuple[ContextSensitivities, ...]
+    group_scales: Tuple[Sensitivity, ...]  # of each parameter group: budgets of softmax groups
+    limits: Tuple[Sensitivity, ...]  # of each feasible block: total or radius
+    lower_bounds: FloatArray  # [n], of the objective
+    upper_bounds: FloatArray
+    squared_l2: Sensitivity
+    l1: Sensitivity
+    note: str  # what was left out, and why
+
+    @staticmethod
+    def from_proto(message: Any) -> "Sensitivities":
+        return Sensitivities(
+            tuple(map(ContextSensitivities.from_proto, message.contexts)),
+            tuple(map(Sensitivity.from_proto, message.group_scales)),
+            tuple(map(Sensitivity.from_proto, message.limits)),
+            from_array(message.lower_bounds),
+            from_array(message.upper_bounds),
+            Sensitivity.from_proto(message.squared_l2),
+            Sensitivity.from_proto(message.l1),
+            message.note,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class LocalOptimum:
     """A local optimum that a global search has met."""
 
@@ -304,6 +363,7 @@ class OptimizeResult:
     history: Optional[History]  # on request
     quasi_newton_state: Optional[QuasiNewtonState] = None  # of that method, with return_warm_start
     optima: Tuple[LocalOptimum, ...] = ()  # of portfolio, best first
+    sensitivities: Optional[Sensitivities] = None  # on request
 
     @staticmethod
     def from_proto(message: Any) -> "OptimizeResult":
@@ -320,6 +380,9 @@ class OptimizeResult:
             if message.HasField("quasi_newton_state")
             else None,
             optima=tuple(LocalOptimum.from_proto(optimum) for optimum in message.optima),
+            sensitivities=Sensitivities.from_proto(message.sensitivities)
+            if message.HasField("sensitivities")
+            else None,
         )
 
 
