@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "core/base/field_error.h"
@@ -68,12 +69,12 @@ class Distribution {
 
   bool empty() const { return columns_.empty(); }
 
-  // Whether the total is `expected` for every x. Forgets what was added.
-  absl::Status Finish(double expected) {
+  // What keeps the total from being `expected` at every x; empty when nothing does. Forgets what was added.
+  std::string Finish(double expected) {
     std::sort(columns_.begin(), columns_.end());
     double total = 0;
-    absl::Status status;
-    for (size_t i = 0; i < columns_.size() && status.ok();) {
+    std::string fault;
+    for (size_t i = 0; i < columns_.size() && fault.empty();) {
       const int g = groups_[static_cast<size_t>(columns_[i])];
       const ParameterGroup& group = map_.groups()[static_cast<size_t>(g)];
       double smallest = std::numeric_limits<double>::infinity(), largest = 0;
@@ -84,20 +85,20 @@ class Distribution {
       }
       if (end - i < static_cast<size_t>(group.size)) smallest = 0;
       if (largest - smallest > kSumTolerance) {
-        status = FieldError("", absl::StrCat("has sums between ", ToText(smallest), " and ", ToText(largest),
-                                             " over the parameters of group ", g,
-                                             "; they must be equal for probabilities to sum to one at every x"));
+        fault = absl::StrCat("has sums between ", ToText(smallest), " and ", ToText(largest),
+                             " over the parameters of group ", g,
+                             "; they must be equal for probabilities to sum to one at every x");
       }
       total += group.scale * largest;
       i = end;
     }
-    if (status.ok() && std::abs(total - expected) > kSumTolerance) {
-      status = FieldError("", absl::StrCat("sums to ", ToText(total), " at every x; must be ", ToText(expected), " +- ",
-                                           ToText(kSumTolerance)));
+    if (fault.empty() && std::abs(total - expected) > kSumTolerance) {
+      fault = absl::StrCat("sums to ", ToText(total), " at every x; must be ", ToText(expected), " +- ",
+                           ToText(kSumTolerance));
     }
     for (const Eigen::Index column : columns_) sums_[column] = 0;
     columns_.clear();
-    return status;
+    return fault;
   }
 
  private:
@@ -128,10 +129,9 @@ absl::Status CheckTransitions(const TabularMdp& mdp, const ParameterMap& map, co
     }
     if (!distribution.empty()) {
       std::fill(moves.begin() + static_cast<int64_t>(begin), moves.begin() + static_cast<int64_t>(end), uint8_t{1});
-      if (absl::Status status = distribution.Finish(sum); !status.ok()) {
-        return WithField(absl::StrCat("for transitions row ", rows[begin], " (s=", rows[begin] / mdp.num_actions(),
-                                      ", a=", rows[begin] % mdp.num_actions(), ")"),
-                         status);
+      if (const std::string fault = distribution.Finish(sum); !fault.empty()) {
+        return FieldError("", absl::StrCat("row ", rows[begin], " (s=", rows[begin] / mdp.num_actions(),
+                                           ", a=", rows[begin] % mdp.num_actions(), ") ", fault));
       }
     }
     begin = end;
@@ -177,7 +177,8 @@ absl::StatusOr<ParametricDynamics> ParametricDynamics::Create(const TabularMdp& 
       RETURN_IF_ERROR(CheckEntries(spec.initial, groups));
       Distribution distribution(map, groups);
       for (Eigen::Index s = 0; s < mdp.num_states(); ++s) distribution.Add(spec.initial, s);
-      return distribution.Finish(1);
+      const std::string fault = distribution.Finish(1);
+      return fault.empty() ? absl::OkStatus() : FieldError("", fault);
     };
     if (absl::Status status = check(); !status.ok()) return WithField("initial_features", status);
     dynamics.initial_ = std::move(spec.initial);

@@ -424,6 +424,108 @@ std::vector<Case> ContextCases() {
   };
 }
 
+std::vector<Case> TermCases() {
+  const std::string term = "problem.contexts[0].objective[0].";
+  const auto of_term = [](const std::function<void(v1::ObjectiveTerm&)>& spoil) {
+    return OfContext([spoil](v1::Context& context) { spoil(*context.mutable_objective(0)); });
+  };
+  const auto matching = [&](const std::function<void(v1::FeatureMatching&)>& spoil) {
+    return of_term([spoil](v1::ObjectiveTerm& m) {
+      *m.mutable_feature_matching()->mutable_features()->mutable_dense() = Reals({1, 2, 3, 4});
+      *m.mutable_feature_matching()->mutable_target() = Reals({1});
+      spoil(*m.mutable_feature_matching());
+    });
+  };
+  const auto separable = [&](v1::Separable::Kind kind, const std::vector<double>& target) {
+    return of_term([kind, target](v1::ObjectiveTerm& m) {
+      m.mutable_separable()->set_kind(kind);
+      if (!target.empty()) *m.mutable_separable()->mutable_target() = Reals(target);
+    });
+  };
+  const auto counts = [&](const std::vector<double>& values) {
+    return of_term([values](v1::ObjectiveTerm& m) { *m.mutable_demonstrations()->mutable_counts() = Reals(values); });
+  };
+  return {
+      {"no features to match", matching([](auto& m) { m.clear_target(); }), kInvalid, term + "feature_matching.target",
+       "is empty", "one entry"},
+      {"features for another target", matching([](auto& m) {
+         *m.mutable_target() = Reals({1, 2});
+       }),
+       kInvalid, term + "feature_matching.features.dense", "has 4", "4 rows of 2"},
+      {"feature not a number", matching([](auto& m) {
+         *m.mutable_features()->mutable_dense() = Reals({1, 2, kNan, 4});
+       }),
+       kInvalid, term + "feature_matching.features.dense", "nan", "finite"},
+      {"feature discount one", matching([](auto& m) { m.set_discount(1); }), kInvalid,
+       term + "feature_matching.discount", "is 1", "[0, 1)"},
+      {"no demonstrations", of_term([](auto& m) { m.mutable_demonstrations(); }), kInvalid,
+       term + "demonstrations.counts", "absent", "required"},
+      {"count negative", counts({1, -1, 0, 0}), kInvalid, term + "demonstrations.counts", "entry 1 is -1", ">= 0"},
+      {"counts all zero", counts({0, 0, 0, 0}), kInvalid, term + "demonstrations.counts", "all 0", "at least one"},
+      {"unknown kind of separable term", separable(static_cast<v1::Separable::Kind>(9), {}), kInvalid,
+       term + "separable.kind", "is 9", "KIND_REVERSE_KL"},
+      {"divergence from nothing", separable(v1::Separable::KIND_FORWARD_KL, {}), kInvalid, term + "separable.target",
+       "absent", "required"},
+      {"divergence from no distribution", separable(v1::Separable::KIND_FORWARD_KL, {0.5, 0.6, 0.5, 0.5}), kInvalid,
+       term + "separable.target", "sums to 1.1 in state 0", "1 +- 1e-09"},
+      {"divergence that is infinite", separable(v1::Separable::KIND_REVERSE_KL, {0.5, 0.5, 0, 1}), kInvalid,
+       term + "separable.target", "entry 2 (s=1, a=0) is 0", "> 0"},
+      {"entropy with a target", separable(v1::Separable::KIND_ENTROPY, {0.5, 0.5, 0, 1}), kInvalid,
+       term + "separable.target", "present", "has none"},
+      {"start of the follower's value", of_term([](auto& m) {
+         *m.mutable_follower_value()->mutable_initial_distribution() = Reals({0.5, 0.4});
+       }),
+       kInvalid, term + "follower_value.initial_distribution", "sums to 0.9", "1 +- "},
+  };
+}
+
+std::vector<Case> DynamicsCases() {
+  const std::string path = "problem.contexts[0].dynamics.";
+  // One share of one softmax group, which is always 1.
+  const auto dynamics = [](const std::function<void(v1::Problem&, v1::Dynamics&)>& spoil) {
+    return OfProblem([spoil](v1::Problem& m) {
+      m.clear_parameter_groups();
+      v1::ParameterGroup& group = *m.add_parameter_groups();
+      group.set_size(1);
+      group.set_map(v1::ParameterGroup::MAP_SOFTMAX);
+      spoil(m, *m.mutable_contexts(0)->mutable_dynamics());
+    });
+  };
+  const auto transitions = [&](const std::vector<double>& values) {
+    return dynamics([values](auto&, auto& d) { *d.mutable_transition_features()->mutable_dense() = Reals(values); });
+  };
+  return {
+      {"features of too few transitions", transitions({1, 1, 1}), kInvalid, path + "transition_features.dense", "has 3",
+       "4 rows of 1"},
+      {"transition feature negative", transitions({1, -1, 1, 1}), kInvalid, path + "transition_features",
+       "row 1, column 0 is -1", ">= 0"},
+      {"transition features that sum to too much", transitions({2, 1, 1, 1}), kInvalid, path + "transition_features",
+       "row 0 (s=0, a=0) sums to 2", "must be 1"},
+      {"dynamics by what is no share", dynamics([](auto& m, auto& d) {
+         m.mutable_parameter_groups(0)->set_map(v1::ParameterGroup::MAP_EXP);
+         *d.mutable_transition_features()->mutable_dense() = Reals({1, 1, 1, 1});
+       }),
+       kInvalid, path + "transition_features", "belongs to no MAP_SOFTMAX", "only those keep probabilities"},
+      {"dynamics by half of a group", dynamics([](auto& m, auto& d) {
+         m.set_num_parameters(2);
+         m.mutable_parameter_groups(0)->set_size(2);
+         m.mutable_contexts(0)->clear_reward();
+         m.mutable_contexts(0)->clear_objective();
+         m.mutable_contexts(0)->add_objective()->mutable_follower_value();
+         *d.mutable_transition_features()->mutable_dense() = Reals({1, 0, 1, 1, 1, 1, 1, 1});
+       }),
+       kInvalid, path + "transition_features", "row 0 (s=0, a=0) has sums between 0 and 1", "must be equal"},
+      {"initial features that sum to too little", dynamics([](auto&, auto& d) {
+         *d.mutable_initial_features()->mutable_dense() = Reals({0.5, 0.4});
+       }),
+       kInvalid, path + "initial_features", "sums to 0.9", "must be 1"},
+      {"initial feature infinite", dynamics([](auto&, auto& d) {
+         *d.mutable_initial_features()->mutable_dense() = Reals({0.5, kInf});
+       }),
+       kInvalid, path + "initial_features.dense", "inf", "finite"},
+  };
+}
+
 std::vector<Case> ProblemCases() {
   const auto group = [](int size, int map, double scale) {
     return OfProblem([=](v1::Problem& m) {
@@ -674,6 +776,14 @@ std::vector<Case> RequestCases() {
        "quasi_newton.state.gradient_changes", "entry 0 is nan", "finite"},
       {"pair that curves down", Optimise([&](auto& m) { pairs(m, Reals({1}), Reals({-2})); }), kInvalid,
        "quasi_newton.state.gradient_changes", "is -2", "> 1e-10"},
+      {"no islands", Optimise([](auto& m) { m.mutable_portfolio()->set_islands(0); }), kInvalid, "portfolio.islands",
+       "is 0", "[1, 256]"},
+      {"too few evaluations a round", Optimise([](auto& m) { m.mutable_portfolio()->set_evaluations_per_round(9); }),
+       kInvalid, "portfolio.evaluations_per_round", "is 9", "[10, 1000000]"},
+      {"no patience", Optimise([](auto& m) { m.mutable_portfolio()->set_patience(0); }), kInvalid, "portfolio.patience",
+       "is 0", "[1, 1000000]"},
+      {"too many optima", Optimise([](auto& m) { m.mutable_portfolio()->set_max_optima(257); }), kInvalid,
+       "portfolio.max_optima", "is 257", "[0, 256]"},
       {"gradient tolerance negative", Optimise([](auto& m) { m.set_gradient_tolerance(-1); }), kInvalid,
        "gradient_tolerance", "is -1", ">= 0"},
       {"iterations negative", Optimise([](auto& m) { m.set_max_iterations(-1); }), kInvalid, "max_iterations", "is -1",
@@ -719,7 +829,8 @@ double ResidentBytes() {
 
 std::vector<Case> AllCases() {
   std::vector<Case> all;
-  for (const auto& cases : {EnvironmentCases(), ContextCases(), ProblemCases(), RequestCases()}) {
+  for (const auto& cases :
+       {EnvironmentCases(), ContextCases(), TermCases(), DynamicsCases(), ProblemCases(), RequestCases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;
