@@ -27,7 +27,7 @@ constexpr double kImprovement = 1e-6;  // relative; less is none
 constexpr int kDescentMemory = 20;
 constexpr int kPolished = 8;  // optima
 constexpr int kPolishEvaluations = 2000;
-constexpr int kFewestEvaluations = 20;  // a smaller share of a round is not worth beginning
+constexpr int kFewestEvaluations = 5;  // a smaller share of a round is not worth beginning
 constexpr double kTimeForSearch = 0.9;
 constexpr double kHeat[] = {2, 4};
 

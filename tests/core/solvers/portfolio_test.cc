@@ -1,0 +1,199 @@
+// The global search and its parts.
+
+#include "core/solvers/portfolio.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/solvers/kick.h"
+#include "core/solvers/optimize.h"
+#include "core/solvers/shares_chart.h"
+#include "gtest/gtest.h"
+#include "tests/support/known_problems.h"
+#include "tests/support/random_problem.h"
+#include "tests/support/threads.h"
+
+namespace bilevel::testing {
+namespace {
+
+// One state, three actions, rewards x: pi = softmax(x / tau). The leader wants one of two deterministic policies, the
+// second a little more than the first: two optima at corners, and descent from the first's side ends there.
+BilevelProblem TwoCorners() {
+  ProblemNumbers numbers;
+  numbers.num_parameters = 3;
+  numbers.sense = Sense::kMaximize;
+  ContextNumbers c;
+  c.mdp = Bandit(3);
+  c.discount = 0.5;
+  c.temperature = 1;
+  c.reward.base = Vector::Zero(3);
+  c.reward.features = SparseRows(3, 3);
+  for (int i = 0; i < 3; ++i) c.reward.features.insert(i, i) = 1;
+  // -1/2 |pi - (1, 0, 0)|^2 pulls to the first corner, the return to the second from nearby; quadratics around both.
+  c.quadratic_weight = 1.5;  // maximised: away from the middle, to any corner
+  c.target = Vector::Constant(3, 1.0 / 3);
+  c.state_weights = Vector::Ones(1);
+  c.return_weight = 0.1;
+  c.leader_reward.base = Vector{{0.0, 0.2, 0.1}};
+  c.leader_reward.features = SparseRows(3, 3);
+  c.leader_discount = 0;
+  numbers.contexts.push_back(c);
+  BilevelProblem problem = Build(numbers);
+  Box box{Vector::Constant(3, -4), Vector::Constant(3, 4)};
+  problem.feasible_set = *FeasibleSet::Create(3, {{3, box}});
+  return problem;
+}
+
+OuterResult Search(const BilevelProblem& problem, const Vector& start, const ParallelFor& parallel_for,
+                   ProgressReporter reporter = {}, uint64_t seed = 5) {
+  OuterOptions options{.gradient_tolerance = 1e-7, .max_iterations = 6};
+  options.seed = seed;
+  options.parallel_for = parallel_for;
+  options.record_history = true;
+  auto result = Optimize(problem, start, PortfolioOptions{.islands = 4, .evaluations_per_round = 60}, options,
+                         Interrupt(), reporter);
+  EXPECT_TRUE(result.ok()) << result.status();
+  return *std::move(result);
+}
+
+TEST(Portfolio, LeavesTheOptimumWhereDescentStays) {
+  const BilevelProblem problem = TwoCorners();
+  const Vector start{{1.0, 0.0, 0.0}};
+  ProgressReporter reporter;
+  const auto local = Optimize(problem, start, QuasiNewtonOptions{}, {}, Interrupt(), reporter);
+  const OuterResult global = Search(problem, start, RunInOrder);
+  EXPECT_LT(local->best.objective + 0.01, global.best.objective);
+  EXPECT_EQ(global.termination.reason, StopReason::kConverged) << global.termination.detail;
+  EXPECT_LE(global.best.gradient_norm, 1e-7);
+  // Three corners: x = 4 there and -4 elsewhere; the leader's bonus orders them 1, 2, 0.
+  ASSERT_GE(global.optima.size(), 3);
+  const std::vector<Vector> corners = {Vector{{-4.0, 4.0, -4.0}}, Vector{{-4.0, -4.0, 4.0}}, Vector{{4.0, -4.0, -4.0}}};
+  for (size_t i = 0; i < corners.size(); ++i) {
+    EXPECT_LT((global.optima[i].x - corners[i]).norm(), 1e-6) << i;
+    EXPECT_GT(global.optima[i].hits, 1);
+  }
+  EXPECT_EQ(global.optima[0].objective, global.best.objective);
+}
+
+TEST(Portfolio, SameResultAtAnyNumberOfThreads) {
+  const BilevelProblem problem = Build(DrawMatching(3));
+  const Vector start = Vector::Constant(6, 0.1);
+  const OuterResult one = Search(problem, start, RunInOrder);
+  for (const int threads : {2, 3, 8}) {
+    const OuterResult many = Search(problem, start, Threads(threads));
+    EXPECT_EQ(many.best.x, one.best.x);
+    EXPECT_EQ(many.evaluations, one.evaluations);
+    ASSERT_EQ(many.optima.size(), one.optima.size());
+    for (size_t i = 0; i < one.optima.size(); ++i) {
+      EXPECT_EQ(many.optima[i].x, one.optima[i].x);
+      EXPECT_EQ(many.optima[i].hits, one.optima[i].hits);
+    }
+  }
+  EXPECT_NE(Search(problem, start, RunInOrder, {}, 6).evaluations, one.evaluations) << "another seed, another search";
+}
+
+TEST(Portfolio, StreamsEachBetterPoint) {
+  std::vector<Progress> seen;
+  // No report is due by time or by round.
+  ProgressReporter reporter([&](const Progress& p) { seen.push_back(p); }, 0, std::chrono::hours(1));
+  const BilevelProblem problem = TwoCorners();
+  const OuterResult result = Search(problem, Vector{{1.0, 0.0, 0.0}}, Threads(2), reporter);
+  ASSERT_GT(seen.size(), 2);
+  for (size_t i = 1; i < seen.size(); ++i) EXPECT_GE(seen[i].best_objective, seen[i - 1].best_objective);
+  EXPECT_NEAR(seen.back().best_objective, result.best.objective, 1e-6);
+  EXPECT_LE(seen.back().evaluations, result.evaluations);
+}
+
+TEST(Portfolio, KeepsToItsEvaluations) {
+  const BilevelProblem problem = Build(DrawMatching(4));
+  for (const int limit : {2, 30, 100, 500, 1234}) {
+    OuterOptions options{.gradient_tolerance = 0, .max_iterations = 1000};
+    options.max_evaluations = limit;
+    ProgressReporter reporter;
+    const auto result = Optimize(problem, Vector::Zero(6), PortfolioOptions{.islands = 3, .evaluations_per_round = 50},
+                                 options, Interrupt(), reporter);
+    EXPECT_LE(result->evaluations, limit);
+    EXPECT_GE(result->evaluations, limit / 2);
+    EXPECT_EQ(result->termination.reason, StopReason::kEvaluationLimit) << result->termination.detail;
+  }
+}
+
+TEST(SearchSpace, CoordinatesOfFeasiblePointsLeadBackToThem) {
+  Rng rng(1);
+  BilevelProblem problem = Build(DrawMatching(5));
+  problem.num_parameters = 11;
+  problem.map = *ParameterMap::Create(11, {{5, MapKind::kIdentity, 1}, {4, MapKind::kTanh, 1}, {2, MapKind::kExp, 1}});
+  Box box{Vector::Constant(2, -1), Vector::Constant(2, 2)};
+  Box half{Vector::Zero(2), Vector::Constant(2, HUGE_VAL)};
+  Ball ball{Vector::Zero(2), 1};
+  problem.feasible_set = *FeasibleSet::Create(11, {{3, Simplex{2}}, {2, Budget{3}}, {2, box}, {2, half}, {2, ball}});
+  const SearchSpace space(problem);
+  for (int i = 0; i < 100; ++i) {
+    const Vector x = problem.feasible_set.Project(DrawNormal(rng, 11, 2));
+    // Shares and places within bounds are taken to 1e-5.
+    EXPECT_LT((space.ToParameters(space.ToCoordinates(x)) - x).norm(), 3e-4);
+  }
+}
+
+TEST(Kick, EveryKindIsFeasibleMovesAndRepeatsItself) {
+  BilevelProblem problem = Build(DrawMatching(6));
+  problem.feasible_set = *FeasibleSet::Create(6, {{3, Simplex{1}}, {3, Budget{2}}});
+  const SearchSpace space(problem);
+  Rng rng(3);
+  const Vector origin = problem.feasible_set.Project(DrawNormal(rng, 6));
+  const Vector x = problem.feasible_set.Project(DrawNormal(rng, 6)),
+               other = problem.feasible_set.Project(DrawNormal(rng, 6));
+  for (const Kick kick : kAllKicks) {
+    std::set<double> seen;
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+      Rng a(seed), b(seed);
+      const Vector moved = ApplyKick(kick, space, x, origin, {other}, a);
+      EXPECT_EQ(moved, ApplyKick(kick, space, x, origin, {other}, b));
+      EXPECT_LT((problem.feasible_set.Project(moved) - moved).norm(), 1e-12);
+      seen.insert(moved.norm());
+    }
+    EXPECT_GT(seen.size(), 3) << static_cast<int>(kick);
+  }
+}
+
+TEST(SharesChart, IsTheSameProblemInOtherCoordinates) {
+  Rng rng(7);
+  ProblemNumbers numbers = DrawMatching(7);
+  numbers.penalties = {};
+  numbers.groups = {{4, MapKind::kSoftmax, -1.5}, {2, MapKind::kTanh, 1}};
+  const BilevelProblem problem = Build(numbers);
+  const auto chart = SharesChart::Create(problem);
+  ASSERT_TRUE(chart.has_value());
+  for (int i = 0; i < 20; ++i) {
+    const Vector x = DrawNormal(rng, 6), p = chart->ToShares(x);
+    const auto value = [](const BilevelProblem& of, const Vector& at) {
+      return HypergradientEvaluator(of, {}).EvaluateObjective(at, Interrupt())->value;
+    };
+    EXPECT_NEAR(p.head(4).sum(), 1, 1e-14);
+    EXPECT_NEAR(value(chart->problem(), p), value(problem, x), 1e-12);
+    EXPECT_LT((chart->ToShares(chart->FromShares(p)) - p).norm(), 1e-7);
+  }
+  numbers.penalties.squared_l2 = 1;
+  EXPECT_FALSE(SharesChart::Create(Build(numbers)).has_value()) << "x itself counts";
+  numbers.penalties = {};
+  numbers.groups = {{6, MapKind::kTanh, 1}};
+  EXPECT_FALSE(SharesChart::Create(Build(numbers)).has_value()) << "no shares";
+}
+
+TEST(Optima, CountsWhatIsOneOptimumTogetherAndKeepsTheBetter) {
+  const BilevelProblem problem = Build(DrawMatching(8));
+  Optima optima(problem);
+  const Vector a = Vector::Constant(6, 1), b = -a;
+  optima.Add({a, 2.0, 0.1, 1}, 1e-3);
+  optima.Add({b, 1.0, 0.1, 1}, 1e-3);
+  optima.Add({1.001 * a, 1.9999, 0.2, 3}, 1e-3);
+  optima.Add({b, 2.0, 0.1, 1}, 1e-3);
+  ASSERT_EQ(optima.entries().size(), 3);
+  EXPECT_EQ(optima.entries()[0].objective, 1.0);
+  EXPECT_EQ(optima.entries()[1].objective, 1.9999);
+  EXPECT_EQ(optima.entries()[1].hits, 4);
+  EXPECT_EQ(optima.entries()[2].x, b);
+}
+
+}  // namespace
+}  // namespace bilevel::testing
