@@ -304,6 +304,7 @@ class OptimizeResult:
     history: Optional[History]  # on request
     quasi_newton_state: Optional[QuasiNewtonState] = None  # of that method, with return_warm_start
     optima: Tuple[LocalOptimum, ...] = ()  # of portfolio, best first
+    hessian_products: int = 0  # of truncated_newton
 
     @staticmethod
     def from_proto(message: Any) -> "OptimizeResult":
@@ -320,6 +321,7 @@ class OptimizeResult:
             if message.HasField("quasi_newton_state")
             else None,
             optima=tuple(LocalOptimum.from_proto(optimum) for optimum in message.optima),
+            hessian_products=message.hessian_products,
         )
 
 
