@@ -11,6 +11,7 @@
 #include "core/solvers/outer_loop.h"
 #include "core/solvers/portfolio.h"
 #include "core/solvers/quasi_newton.h"
+#include "core/solvers/truncated_newton.h"
 #include "server/convert/environment.h"
 #include "server/convert/in_field.h"
 #include "server/convert/problem.h"
@@ -147,6 +148,15 @@ double CountPairs(const v1::OptimizeRequest& request) {
   return std::clamp(memory, 0, QuasiNewtonOptions::kMaxMemory);
 }
 
+// That a step of truncated_newton keeps, [n] each; clamped likewise.
+double CountDirections(const v1::OptimizeRequest& request) {
+  if (!request.has_truncated_newton()) return 0;
+  const TruncatedNewtonOptions defaults;
+  const v1::TruncatedNewtonOptions& options = request.truncated_newton();
+  return std::clamp(options.has_max_products() ? options.max_products() : defaults.max_products, 0,
+                    TruncatedNewtonOptions::kMaxProducts);
+}
+
 double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
   return 600 + 16 * size.n + size.text_bytes + 8 * size.states + (policies ? 8 * size.rows : 0) +
          (warm_start ? 16 * size.states : 0);
@@ -240,6 +250,8 @@ absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limi
     cost.bytes += EvaluatorBytes(size) + 8 * numbers * size.n + 8 * 6 * n * n;
     cost.seconds += (n + numbers) * size.evaluation_seconds;
   }
+  // Another for the Hessian, and the directions of its conjugate gradients.
+  if (request.has_truncated_newton()) cost.bytes += EvaluatorBytes(size) + 8 * size.n * CountDirections(request);
   // The problem at two other temperatures and in shares, an evaluator in each further thread, islands, optima.
   if (request.has_portfolio()) {
     cost.bytes += 12 * static_cast<double>(request.problem().ByteSizeLong()) +

@@ -2,7 +2,8 @@
 //
 // bytes bounds the peak from above by a small factor: the message itself, the decoded problem, one linear system for
 // each context (dense: P^pi, a factorisation for each distinct discount and working copies, each 8 S^2; Krylov:
-// 28 bytes an entry), some 40 vectors of [S*A], 20 of [n], the pairs of quasi_newton. seconds is an order of magnitude.
+// 28 bytes an entry), some 40 vectors of [S*A], 20 of [n], the pairs of quasi_newton, the Hessian of truncated_newton.
+// seconds is an order of magnitude.
 
 #ifndef BILEVEL_SERVER_COST_ESTIMATE_H_
 #define BILEVEL_SERVER_COST_ESTIMATE_H_

@@ -26,6 +26,7 @@ struct OptimizeFlags {
   std::optional<int> sweeps;
   std::optional<double> zeta;
   std::optional<int> memory;
+  std::optional<int> max_products;
   std::optional<int> islands;
   std::optional<int> patience;
   std::string adjoint_step;
@@ -36,7 +37,8 @@ struct OptimizeFlags {
   bool sensitivities = false;
 
   void AddTo(FlagSet& flags) {
-    flags.Add("method", &method, "NAME", "portfolio, quasi-newton, m-sobirl or projected-gradient, the default");
+    flags.Add("method", &method, "NAME",
+              "portfolio, quasi-newton, truncated-newton, m-sobirl or projected-gradient, the default");
     flags.Add("gradient-tolerance", &gradient_tolerance, "NUMBER", "stop when |h| is at most this; default 1e-6");
     flags.Add("max-iterations", &max_iterations, "N", "steps of x, or rounds of portfolio; default 1000");
     flags.Add("max-evaluations", &max_evaluations, "N", "evaluations; default: no limit");
@@ -45,6 +47,7 @@ struct OptimizeFlags {
     flags.Add("adjoint-step", &adjoint_step, "NAME", "m-sobirl: gradient (default), l1 or krylov");
     flags.Add("zeta", &zeta, "NUMBER", "m-sobirl: step of the adjoint; default: automatic");
     flags.Add("memory", &memory, "N", "quasi-newton: pairs of steps and gradient changes kept; default 10");
+    flags.Add("max-products", &max_products, "N", "truncated-newton: Hessian products for each step; default 50");
     flags.Add("islands", &islands, "N", "portfolio: searches side by side; default 8");
     flags.Add("patience", &patience, "N", "portfolio: stop after so many rounds without a better point; default 12");
     flags.Add("seed", &seed, "N", "portfolio: seed of what it draws; default 0");
@@ -72,12 +75,17 @@ absl::Status FillMSobirl(const OptimizeFlags& flags, v1::MSobirlOptions& options
 
 absl::Status FillMethod(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
   const std::string method = absl::StrReplaceAll(flags.method, {{"_", "-"}});
-  if (method != "m-sobirl" && method != "projected-gradient" && method != "quasi-newton" && method != "portfolio") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--method is \"", flags.method, "\"; must be m-sobirl, projected-gradient, quasi-newton or portfolio"));
+  if (method != "m-sobirl" && method != "projected-gradient" && method != "quasi-newton" && method != "portfolio" &&
+      method != "truncated-newton") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--method is \"", flags.method,
+                     "\"; must be m-sobirl, projected-gradient, quasi-newton, truncated-newton or portfolio"));
   }
   if (method != "quasi-newton" && flags.memory) {
     return absl::InvalidArgumentError("--memory belongs to --method quasi-newton");
+  }
+  if (method != "truncated-newton" && flags.max_products) {
+    return absl::InvalidArgumentError("--max-products belongs to --method truncated-newton");
   }
   if (method != "portfolio" && (flags.islands || flags.patience)) {
     return absl::InvalidArgumentError("--islands and --patience belong to --method portfolio");
@@ -90,6 +98,12 @@ absl::Status FillMethod(const OptimizeFlags& flags, v1::OptimizeRequest& request
     if (flags.step_size) return absl::InvalidArgumentError("--step-size does not belong to --method quasi-newton");
     v1::QuasiNewtonOptions& options = *request.mutable_quasi_newton();
     if (flags.memory) options.set_memory(*flags.memory);
+    return absl::OkStatus();
+  }
+  if (method == "truncated-newton") {
+    if (flags.step_size) return absl::InvalidArgumentError("--step-size does not belong to --method truncated-newton");
+    v1::TruncatedNewtonOptions& options = *request.mutable_truncated_newton();
+    if (flags.max_products) options.set_max_products(*flags.max_products);
     return absl::OkStatus();
   }
   if (method == "portfolio") {
@@ -147,6 +161,7 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
     AddTermination(result.termination(), object)
         .Add("iterations", result.iterations())
         .Add("evaluations", result.evaluations())
+        .Add("hessian_products", result.hessian_products())
         .Add("method", result.method())
         .Add("seed", result.seed())
         .AddValue("notes", JsonList(notes));
@@ -156,8 +171,10 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
     return ExitCodeOf(result.termination());
   }
   PrintLine("method", result.method(), std::cout);
+  const std::string products =
+      result.hessian_products() > 0 ? absl::StrCat(", ", result.hessian_products(), " Hessian products") : "";
   PrintLine("iterations",
-            absl::StrFormat("%d, %d evaluations, %.3g s", result.iterations(), result.evaluations(),
+            absl::StrFormat("%d, %d evaluations%s, %.3g s", result.iterations(), result.evaluations(), products,
                             result.run_info().elapsed_seconds()),
             std::cout);
   for (const std::string& note : result.notes()) PrintLine("note", note, std::cout);

@@ -1,8 +1,8 @@
 // Four-Rooms (client/problems/four_rooms.h) at temperature 0.001 and beta 1, before and after optimisation: maps of the
 // leader's taxes and of the follower's moves, the objective with its proven error, and the published figures.
 //
-// The problem has many local optima, so several starts x ~ 0.01 N(0, 1) are optimised; all are listed, the best is
-// drawn.
+// The problem has many local optima. The portfolio search runs from x ~ 0.01 N(0, 1); better points are printed as they
+// come, then the distinct optima that were met, and the best is drawn.
 //
 //   example_four_rooms_demo 127.0.0.1:50051
 
@@ -24,9 +24,8 @@ using namespace bilevel::client;  // NOLINT(google-build-using-namespace): an ex
 
 namespace {
 
-constexpr int kStarts = 5;
-constexpr int kMaxIterations = 2000;
-constexpr int kSecondsForEachStart = 20;
+constexpr int kPatience = 4;
+constexpr int kSeconds = 60;
 constexpr double kStartSigma = 0.01;
 constexpr int kActions = 4;
 constexpr char kArrows[] = "^>v<";
@@ -107,20 +106,36 @@ absl::StatusOr<v1::Hypergradient> Evaluate(const BilevelClient& client, const v1
   return response->points(0);
 }
 
-absl::StatusOr<v1::OptimizeResult> Optimize(const BilevelClient& client, const v1::Problem& problem,
-                                            const std::vector<double>& x) {
+// Prints each better point as it comes.
+absl::StatusOr<v1::OptimizeResult> Search(const BilevelClient& client, const v1::Problem& problem) {
   v1::OptimizeRequest request;
   *request.mutable_problem() = problem;
-  *request.mutable_parameters() = MakeArray(x);
-  request.mutable_projected_gradient();
-  request.set_max_iterations(kMaxIterations);
-  request.mutable_time_limit()->set_seconds(kSecondsForEachStart);
+  *request.mutable_parameters() = MakeArray(NormalStart(problem.num_parameters(), kStartSigma, 0));
+  request.mutable_portfolio()->set_patience(kPatience);
+  request.mutable_time_limit()->set_seconds(kSeconds);
   request.set_return_policies(true);
+  double best = -HUGE_VAL;
   for (const auto& event : client.Optimize(request)) {
     if (!event.ok()) return event.status();
     if (event->has_result()) return event->result();
+    const v1::OptimizeProgress& progress = event->progress();
+    if (!(progress.best_objective() > best + 1e-6)) continue;
+    best = progress.best_objective();
+    std::printf("%8.2f s %8d evaluations   objective %.6f\n", progress.run_info().elapsed_seconds(),
+                progress.evaluations(), best);
+    std::fflush(stdout);
   }
   return absl::InternalError("no result");
+}
+
+void ListOptima(const v1::OptimizeResult& result) {
+  std::printf("\n%.1f s, %d evaluations. %s\n\n", result.run_info().elapsed_seconds(), result.evaluations(),
+              result.termination().detail().c_str());
+  std::printf("  %-14s %-12s %s\n", "local optimum", "|gradient|", "descents that ended there");
+  for (const v1::LocalOptimum& optimum : result.optima()) {
+    std::printf("  %-14.6f %-12.1e %d\n", optimum.objective(), optimum.gradient_norm(), optimum.hits());
+  }
+  std::printf("\n");
 }
 
 }  // namespace
@@ -135,27 +150,18 @@ int main(int argc, char** argv) {
   std::printf("Four-Rooms: the follower walks from S to a goal G; the leader taxes cells so that it passes by T.\n\n");
   Draw("Before (taxes spread evenly)", *before);
 
-  std::printf("%6s %12s %14s %12s %11s  %s\n", "start", "objective", "error at most", "|gradient|", "iterations",
-              "stopped");
-  v1::Hypergradient best = *before;
-  for (int seed = 0; seed < kStarts; ++seed) {
-    const auto result = Optimize(*client, problem, NormalStart(problem.num_parameters(), kStartSigma, seed));
-    if (!result.ok()) return std::cerr << result.status() << "\n", 1;
-    const v1::Hypergradient& point = result->best();
-    std::printf("%6d %12.6f %14.1e %12.1e %11d  %s\n", seed, point.objective(),
-                point.certificate().objective_error_bound(), point.gradient_norm(), result->iterations(),
-                v1::Termination::Reason_Name(result->termination().reason()).substr(7).c_str());
-    if (point.objective() > best.objective()) best = point;
-  }
-  std::printf("\n");
-  Draw("After (the best of these starts)", best);
+  const auto result = Search(*client, problem);
+  if (!result.ok()) return std::cerr << result.status() << "\n", 1;
+  ListOptima(*result);
+  const v1::Hypergradient& best = result->best();
+  Draw("After", best);
 
   std::printf(
       "Objective: %.4f before, %.4f after. Published for this setting: HPGD 0.91, adaptive model design 0.58,\n"
       "zeroth-order 0.59 (Thoma et al. 2024: means over 10 seeds, one goal sampled a step; HPGD was trained with an\n"
-      "intended-move probability of 0.67 and scored at 0.56). Ours are local optima too: the table shows how far "
-      "apart\n"
-      "they lie, and nothing proves that the best of them is global. What is proven is each objective's error.\n",
+      "intended-move probability of 0.67 and scored at 0.56). Ours is the best local optimum that a global search "
+      "met;\n"
+      "nothing proves that there is no better one. What is proven is the objective's error.\n",
       before->objective(), best.objective());
   return best.objective() > before->objective() ? 0 : 1;
 }

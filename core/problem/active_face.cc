@@ -59,6 +59,7 @@ void ActiveFace::HoldCoordinates(const Part& part, const FeasibleBlock& block) {
     const bool kink = x == 0 && part.l1 > 0;
     const Eigen::Index at = part.first + i;
     fixed_[static_cast<size_t>(at)] = (lowest || highest || kink) && (highest || up >= 0) && (lowest || down >= 0);
+    settled_ &= fixed_[static_cast<size_t>(at)] || !(lowest || highest || kink);
     if (lowest) multipliers_.lower[at] = std::max(-down, 0.0);
     if (highest) multipliers_.upper[at] = std::min(up, 0.0);
   }
@@ -86,10 +87,12 @@ double ActiveFace::HoldShares(const Part& part, double total, bool may_keep) {
     count += 1;
     nu = sum / count;
   }
-  const bool spent = !may_keep || (part.x.sum() >= total * (1 - kOnFace) && nu < 0);
+  const bool full = !may_keep || part.x.sum() >= total * (1 - kOnFace), spent = full && (!may_keep || nu < 0);
   if (!spent) nu = 0;
+  settled_ &= spent == full;
   for (Eigen::Index i = 0; i < g.size(); ++i) {
     fixed_[static_cast<size_t>(part.first + i)] = part.x[i] <= kOnFace * total && g[i] >= nu;
+    settled_ &= fixed_[static_cast<size_t>(part.first + i)] || part.x[i] > kOnFace * total;
   }
   if (spent) AddNormal(part.first, Vector::Ones(g.size()), 1);
   return nu;
@@ -111,7 +114,8 @@ double ActiveFace::HoldSphere(const Part& part, const Ball& ball) {
     return sum;
   };
   double mu = 0;
-  if (normal.norm() >= ball.radius * (1 - kOnFace) && outward(0) > 0) {
+  const bool outermost = normal.norm() >= ball.radius * (1 - kOnFace);
+  if (outermost && outward(0) > 0) {
     std::vector<double> breaks = {0};
     for (Eigen::Index i = 0; i < g.size(); ++i) {
       if (part.x[i] != 0 || normal[i] == 0) continue;
@@ -131,7 +135,9 @@ double ActiveFace::HoldSphere(const Part& part, const Ball& ball) {
   for (Eigen::Index i = 0; i < g.size(); ++i) {
     fixed_[static_cast<size_t>(part.first + i)] =
         part.x[i] == 0 && part.l1 > 0 && std::abs(g[i] + mu * normal[i]) <= part.l1;
+    settled_ &= fixed_[static_cast<size_t>(part.first + i)] || part.x[i] != 0 || part.l1 == 0;
   }
+  settled_ &= outermost == (mu > 0);
   if (mu > 0) AddNormal(part.first, normal, ball.radius);
   curvature_.segment(part.first, g.size()).setConstant(mu);
   return -mu * ball.radius;

@@ -45,6 +45,10 @@ class ActiveFace {
   // `first` grows by 1; zeros where it does not bind.
   Vector FollowLimit(Eigen::Index first) const;
 
+  // Whether steepest descent leaves no constraint or kink that is active at x: a small step within the face then stays
+  // feasible, and F is smooth along it.
+  bool settled() const { return settled_; }
+
   // [n]: what the curved constraints add to the diagonal of the Hessian of f, mu on the coordinates of a ball.
   const Vector& curvature() const { return curvature_; }
 
@@ -72,6 +76,7 @@ class ActiveFace {
   };
   std::vector<bool> fixed_;      // [n]
   std::vector<Normal> normals_;  // at most one for a block
+  bool settled_ = true;
   Vector curvature_;
   Multipliers multipliers_;
 };

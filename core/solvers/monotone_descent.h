@@ -38,6 +38,7 @@ class MonotoneDescent {
 
   const HypergradientPoint& current() const { return current_; }
   int iterations() const { return iterations_; }
+  const WarmStart& warm_start() const { return evaluator_.warm_start(); }
 
   // Of F without the 1-norm, at the current point.
   Vector Gradient() const { return problem_.sign() * current_.gradient; }

@@ -25,6 +25,9 @@ struct Dispatch {
   absl::StatusOr<OuterResult> operator()(const PortfolioOptions& method) const {
     return SolvePortfolio(problem, x, method, options, interrupt, reporter);
   }
+  absl::StatusOr<OuterResult> operator()(const TruncatedNewtonOptions& method) const {
+    return SolveTruncatedNewton(problem, x, method, options, interrupt, reporter);
+  }
 };
 
 // One evaluation is all that is allowed.
@@ -60,8 +63,13 @@ const std::vector<MethodDescription>& DescribeMethods() {
       {"portfolio", "Global search: many starts, entropy continuation and basin hopping around quasi-Newton descents.",
        "ours; basin hopping: Wales and Doye (1997)",
        "the result is stationary and the best of all optima met; nothing proves that it is global"},
+      {"truncated_newton",
+       "Newton-CG on the exact hyper-gradient with exact products of the Hessian, on the active face.",
+       "Steihaug (1983); faces: after More and Toraldo (1991)",
+       "the gradient norm falls like its power 1.5 near a strict optimum; leaves saddles; which optimum depends on the "
+       "start"},
   };
-  static_assert(std::variant_size_v<MethodOptions> == 4, "describe the new method above");
+  static_assert(std::variant_size_v<MethodOptions> == 5, "describe the new method above");
   return methods;
 }
 

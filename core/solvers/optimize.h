@@ -11,10 +11,12 @@
 #include "core/solvers/portfolio.h"
 #include "core/solvers/projected_gradient.h"
 #include "core/solvers/quasi_newton.h"
+#include "core/solvers/truncated_newton.h"
 
 namespace bilevel {
 
-using MethodOptions = std::variant<MSobirlOptions, ProjectedGradientOptions, QuasiNewtonOptions, PortfolioOptions>;
+using MethodOptions = std::variant<MSobirlOptions, ProjectedGradientOptions, QuasiNewtonOptions, PortfolioOptions,
+                                   TruncatedNewtonOptions>;
 
 struct MethodDescription {
   std::string_view name;         // as on the wire

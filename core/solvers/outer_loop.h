@@ -132,6 +132,7 @@ struct OuterResult {
   Termination termination;
   int iterations = 0;
   int evaluations = 0;
+  int hessian_products = 0;        // of truncated_newton
   std::vector<std::string> notes;  // what the method did on its own account
   WarmStart warm_start;
   std::vector<IterationStats> history;           // on request

@@ -26,6 +26,7 @@ void EncodeResult(const v1::OptimizeRequest& request, const BilevelProblem& prob
   EncodeTermination(outcome.termination, result->mutable_termination());
   result->set_iterations(outcome.iterations);
   result->set_evaluations(outcome.evaluations);
+  result->set_hessian_products(outcome.hessian_products);
   const std::string_view name = MethodName(method);
   result->set_method(name.data(), name.size());
   result->set_seed(request.seed());

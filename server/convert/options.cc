@@ -94,6 +94,13 @@ absl::StatusOr<PortfolioOptions> DecodePortfolio(const v1::PortfolioOptions& opt
   return result;
 }
 
+absl::StatusOr<TruncatedNewtonOptions> DecodeTruncatedNewton(const v1::TruncatedNewtonOptions& options) {
+  TruncatedNewtonOptions result;
+  if (options.has_max_products()) result.max_products = options.max_products();
+  RETURN_IF_ERROR(result.Validate());
+  return result;
+}
+
 // The oneof field that holds the method.
 const google::protobuf::FieldDescriptor& MethodField(const v1::OptimizeRequest& request) {
   return *v1::OptimizeRequest::descriptor()->FindFieldByNumber(request.method_case());
@@ -164,9 +171,15 @@ absl::StatusOr<MethodOptions> DecodeMethod(const v1::OptimizeRequest& request) {
       ASSIGN_OR_RETURN(const PortfolioOptions method, InField("portfolio", DecodePortfolio(request.portfolio())));
       return MethodOptions(method);
     }
+    case v1::OptimizeRequest::kTruncatedNewton: {
+      ASSIGN_OR_RETURN(const TruncatedNewtonOptions method,
+                       InField("truncated_newton", DecodeTruncatedNewton(request.truncated_newton())));
+      return MethodOptions(method);
+    }
     default:
       return FieldError("method",
-                        "is absent; one of m_sobirl, projected_gradient, quasi_newton, portfolio is required");
+                        "is absent; one of m_sobirl, projected_gradient, quasi_newton, portfolio, truncated_newton is "
+                        "required");
   }
 }
 

@@ -92,6 +92,9 @@ expect 3 '"method": "m.sobirl"' "$bilevel" optimize "$dir/matching.json" --at "$
   --method m-sobirl --adjoint-step l1 --step-size 1 --max-iterations 5 --json
 expect 0 '"method": "quasi.newton"' "$bilevel" optimize "$dir/matching.json" --at "$dir/matching_start.json" \
   --method quasi-newton --memory 5 --json
+expect 0 'evaluations, [0-9]+ Hessian products' "$bilevel" optimize "$dir/matching.json" --at "$dir/matching_start.json" \
+  --method truncated-newton --max-products 20
+expect 2 'max-products belongs to --method truncated-newton' "$bilevel" optimize "$dir/matching.json" --max-products 5
 expect 2 'memory belongs to --method quasi-newton' "$bilevel" optimize "$dir/matching.json" --memory 5
 
 # Refusals: one line, with the field's path.

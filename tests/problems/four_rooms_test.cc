@@ -124,5 +124,21 @@ TEST(FourRooms, QuasiNewtonConvergesWhereProjectedGradientDoesNot) {
   }
 }
 
+// Where phi curves both ways: steps through saddles and along plateaus.
+TEST(FourRooms, TruncatedNewtonConverges) {
+  const BilevelProblem problem = FourRooms(0.003, 1);
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    Rng rng(seed);
+    ProgressReporter reporter;
+    const auto result =
+        Optimize(problem, 0.01 * Draw(rng), TruncatedNewtonOptions{}, {.max_iterations = 300}, Interrupt(), reporter);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->termination.reason, StopReason::kConverged);
+    std::printf("seed %d: %.6f after %d evaluations and %d products\n", static_cast<int>(seed), result->best.objective,
+                result->evaluations, result->hessian_products);
+    EXPECT_GT(result->best.objective, 0.9);
+  }
+}
+
 }  // namespace
 }  // namespace bilevel::testing

@@ -222,7 +222,7 @@ TEST(SolverService, ListMethodsNamesMethodsAndLimits) {
   grpc::ClientContext context;
   v1::ListMethodsResponse response;
   ASSERT_TRUE(loopback.stub().ListMethods(&context, {}, &response).ok());
-  EXPECT_EQ(response.methods_size(), 4);
+  EXPECT_EQ(response.methods_size(), 5);
   EXPECT_EQ(response.limits().message_bytes(), 4 << 20);
   EXPECT_EQ(response.limits().threads(), 2);
   EXPECT_FALSE(response.server_version().empty());
@@ -242,6 +242,26 @@ TEST(SolverService, TheEstimateCountsThePairsOfQuasiNewton) {
     return result;
   };
   EXPECT_NEAR(bytes(100) - bytes(1), 5 * 99 * 16 * 105, 100);
+}
+
+TEST(SolverService, TheEstimateCountsTheHessianOfTruncatedNewton) {
+  Loopback loopback;
+  const auto bytes = [&](const std::function<void(v1::OptimizeRequest&)>& choose) {
+    v1::OptimizeRequest request;
+    *request.mutable_problem() = client::FourRooms();
+    choose(request);
+    request.set_validate_only(true);
+    RunningOptimize run(loopback.stub(), request);
+    EXPECT_TRUE(run.event().has_estimate());
+    const double result = run.event().estimate().bytes();
+    EXPECT_TRUE(run.Finish().ok());
+    return result;
+  };
+  const double gradient = bytes([](auto& m) { m.mutable_projected_gradient(); });
+  const double few = bytes([](auto& m) { m.mutable_truncated_newton()->set_max_products(1); });
+  const double many = bytes([](auto& m) { m.mutable_truncated_newton()->set_max_products(1000); });
+  EXPECT_GT(few - gradient, 3 * 8.0 * 104 * 104);  // P^pi and its factors
+  EXPECT_NEAR(many - few, 999 * 8 * 105, 100);
 }
 
 TEST(SolverService, ValidateOnlyAnswersWithAnEstimateAlone) {

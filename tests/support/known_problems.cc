@@ -39,4 +39,20 @@ TabularMdpSpec Switch() {
   return spec;
 }
 
+ProblemNumbers SaddleAtZero(double temperature) {
+  ContextNumbers c;
+  c.mdp = Bandit(2);
+  c.temperature = temperature;
+  c.reward.base = Vector::Zero(2);
+  c.reward.coefficient = Vector::Unit(2, 0);
+  c.reward.matrix = Vector{{1.0, -1.0}}.asDiagonal();
+  c.quadratic_weight = 1;
+  c.target = Vector::Unit(2, 1);
+  c.state_weights = Vector::Ones(1);
+  ProblemNumbers numbers;
+  numbers.num_parameters = 2;
+  numbers.contexts.push_back(c);
+  return numbers;
+}
+
 }  // namespace bilevel::testing

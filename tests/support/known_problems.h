@@ -19,6 +19,11 @@ TabularMdpSpec Chain(int num_states);
 // states, the problem is symmetric: pi is uniform and V = (r + tau log 2) / (1 - gamma).
 TabularMdpSpec Switch();
 
+// A bandit of two actions, r = (x_1^2 - x_2^2, 0), whose leader wants action 1: with p = 1/(1 + exp(-(x_1^2 -
+// x_2^2)/tau))
+//   phi = p^2,   d phi/dx = 2 p^2 (1 - p)/tau (2 x_1, -2 x_2),   at x = 0 a saddle with Hessian diag(1, -1)/(2 tau).
+ProblemNumbers SaddleAtZero(double temperature);
+
 }  // namespace bilevel::testing
 
 #endif  // BILEVEL_TESTS_SUPPORT_KNOWN_PROBLEMS_H_

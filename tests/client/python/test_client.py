@@ -63,7 +63,12 @@ def test_check_gradient_agrees(client):
 
 @pytest.mark.parametrize(
     "method",
-    [bilevel.ProjectedGradient(), bilevel.MSobirl(step_size=1.0, adjoint_step="l1"), bilevel.QuasiNewton(memory=5)],
+    [
+        bilevel.ProjectedGradient(),
+        bilevel.MSobirl(step_size=1.0, adjoint_step="l1"),
+        bilevel.QuasiNewton(memory=5),
+        bilevel.TruncatedNewton(max_products=5),
+    ],
 )
 def test_optimize_ends_at_the_optimum(client, method):
     events = list(client.optimize(two_state(), [2.0], method, progress_every=1, gradient_tolerance=1e-9))
@@ -71,6 +76,7 @@ def test_optimize_ends_at_the_optimum(client, method):
     assert all(isinstance(event, bilevel.Progress) for event in events[:-1])
     assert events[-1].best.parameters == pytest.approx([OPTIMUM], abs=1e-7)
     assert events[-1].termination.converged
+    assert (events[-1].hessian_products > 0) == isinstance(method, bilevel.TruncatedNewton)
 
 
 def test_quasi_newton_continues_from_its_state(client, cli):
@@ -142,6 +148,7 @@ def test_methods_health_and_cost(client):
         "projected_gradient",
         "quasi_newton",
         "portfolio",
+        "truncated_newton",
     }
     assert methods.message_bytes == 4 << 20
     assert client.health() == "SERVING"

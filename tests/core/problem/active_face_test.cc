@@ -147,12 +147,34 @@ TEST(ActiveFace, ReleasesWhatTheGradientPullsAwayFrom) {
   const Vector x{{0.0, 1.0, 0.5, 0.5, 0.0}};
   const ActiveFace held(set, x, Vector{{1.0, -2.0, -3.0, -1.0, 0.0}}, 0);
   EXPECT_EQ(held.dimension(), 1);
+  EXPECT_TRUE(held.settled());
   EXPECT_EQ(held.multipliers().lower, (Vector{{1.0, 0.0, 0.0, 0.0, 0.0}}));
   EXPECT_EQ(held.multipliers().upper, (Vector{{0.0, -2.0, 0.0, 0.0, 0.0}}));
   EXPECT_EQ(held.multipliers().limit, (Vector{{0.0, -2.0}}));
   const ActiveFace free(set, x, Vector{{-1.0, 2.0, 3.0, 1.0, -1.0}}, 0);
   EXPECT_EQ(free.dimension(), 5);
+  EXPECT_FALSE(free.settled());
   EXPECT_EQ(free.multipliers().limit, Vector::Zero(2));
+}
+
+TEST(ActiveFace, IsSettledWhereNothingActiveIsLeft) {
+  const Box box{.lower = Vector::Zero(1), .upper = Vector::Ones(1)};
+  const auto settled = [](FeasibleBlock block, const Vector& x, const Vector& g, double l1) {
+    return ActiveFace(*FeasibleSet::Create(block.size, {std::move(block)}), x, g, l1).settled();
+  };
+  EXPECT_TRUE(settled({1, box}, Vector{{0.5}}, Vector{{-1.0}}, 0));  // nothing active
+  EXPECT_TRUE(settled({1, box}, Vector{{0.0}}, Vector{{1.0}}, 0));
+  EXPECT_FALSE(settled({1, box}, Vector{{0.0}}, Vector{{-1.0}}, 0));
+  EXPECT_TRUE(settled({1, box}, Vector{{0.0}}, Vector{{-1.0}}, 2));  // held by the 1-norm
+  EXPECT_TRUE(settled({2, Simplex{1}}, Vector{{1.0, 0.0}}, Vector{{1.0, 2.0}}, 0));
+  EXPECT_FALSE(settled({2, Simplex{1}}, Vector{{1.0, 0.0}}, Vector{{2.0, 1.0}}, 0));
+  EXPECT_FALSE(settled({2, Budget{1}}, Vector{{0.4, 0.6}}, Vector{{2.0, 1.0}}, 0));  // would spend less
+  EXPECT_TRUE(settled({2, Budget{1}}, Vector{{0.4, 0.6}}, Vector{{-2.0, -1.0}}, 0));
+  const Ball ball{.center = Vector::Zero(2), .radius = 1};
+  EXPECT_TRUE(settled({2, ball}, Vector{{1.0, 0.0}}, Vector{{-1.0, 0.3}}, 0));
+  EXPECT_FALSE(settled({2, ball}, Vector{{1.0, 0.0}}, Vector{{1.0, 0.3}}, 0));
+  EXPECT_FALSE(settled({2, ball}, Vector{{1.0, 0.0}}, Vector{{-1.0, 0.3}}, 0.2));  // 0.3 leaves the kink
+  EXPECT_TRUE(settled({2, ball}, Vector{{1.0, 0.0}}, Vector{{-1.0, 0.1}}, 0.2));
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ MethodOptions Method(size_t index) {
   if (index == 3) return ProjectedGradientOptions{};
   if (index == 4) return ProjectedGradientOptions{.step_size = 0.5};
   if (index == 5) return QuasiNewtonOptions{};
+  if (index == 6) return TruncatedNewtonOptions{};
   return PortfolioOptions{.islands = 2, .evaluations_per_round = 30, .patience = 200};
 }
 
@@ -221,12 +222,12 @@ TEST_P(MethodContract, RefusesBadOptionsByName) {
 }
 
 std::string NameOf(const ::testing::TestParamInfo<size_t>& method) {
-  const std::string names[] = {"MSobirlGradient", "MSobirlL1",   "MSobirlKrylov", "ProjectedGradient",
-                               "FixedStep",       "QuasiNewton", "Portfolio"};
+  const std::string names[] = {"MSobirlGradient", "MSobirlL1",   "MSobirlKrylov",   "ProjectedGradient",
+                               "FixedStep",       "QuasiNewton", "TruncatedNewton", "Portfolio"};
   return names[method.param];
 }
 
-INSTANTIATE_TEST_SUITE_P(AllMethods, MethodContract, ::testing::Range<size_t>(0, 7), NameOf);
+INSTANTIATE_TEST_SUITE_P(AllMethods, MethodContract, ::testing::Range<size_t>(0, 8), NameOf);
 
 TEST(MSobirl, RefusesBadOptionsByName) {
   const BilevelProblem problem = Build(DrawMatching(9));

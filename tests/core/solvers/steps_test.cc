@@ -35,7 +35,8 @@ Trace Follow(const BilevelProblem& problem, const MethodOptions& method, const O
 TEST(Solvers, ConvergeUnderAModerateOneNormPenalty) {
   for (const MethodOptions& method : std::vector<MethodOptions>{
            MSobirlOptions{.step_size = 0.3, .adjoint_step = MSobirlOptions::AdjointStep::kKrylov},
-           ProjectedGradientOptions{}, ProjectedGradientOptions{.step_size = 0.3}, QuasiNewtonOptions{}}) {
+           ProjectedGradientOptions{}, ProjectedGradientOptions{.step_size = 0.3}, QuasiNewtonOptions{},
+           TruncatedNewtonOptions{}}) {
     ProblemNumbers numbers = DrawMatching(3, Sense::kMinimize);
     numbers.penalties.l1 = 0.02;
     const Trace trace =
@@ -47,7 +48,8 @@ TEST(Solvers, ConvergeUnderAModerateOneNormPenalty) {
 
 TEST(Solvers, SmallEvaluationLimitsHoldToo) {
   for (const MethodOptions& method :
-       std::vector<MethodOptions>{MSobirlOptions{.step_size = 0.5}, ProjectedGradientOptions{}, QuasiNewtonOptions{}}) {
+       std::vector<MethodOptions>{MSobirlOptions{.step_size = 0.5}, ProjectedGradientOptions{}, QuasiNewtonOptions{},
+                                  TruncatedNewtonOptions{}}) {
     for (const int limit : {1, 2, 3, 4}) {
       OuterOptions options{.gradient_tolerance = 0};
       options.max_evaluations = limit;

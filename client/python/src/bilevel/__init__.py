@@ -21,6 +21,7 @@ from bilevel.client import (
     Portfolio,
     ProjectedGradient,
     QuasiNewton,
+    TruncatedNewton,
 )
 from bilevel.errors import (
     BilevelError,

@@ -100,7 +100,14 @@ class Portfolio:
     max_optima: Optional[int] = None
 
 
-Method = Union[MSobirl, ProjectedGradient, QuasiNewton, Portfolio]
+@dataclasses.dataclass(frozen=True)
+class TruncatedNewton:
+    """Newton-CG with exact Hessian products; max_products for each step."""
+
+    max_products: Optional[int] = None
+
+
+Method = Union[MSobirl, ProjectedGradient, QuasiNewton, Portfolio, TruncatedNewton]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -483,6 +490,8 @@ class Client:
             request.quasi_newton.CopyFrom(v1.QuasiNewtonOptions(memory=method.memory, state=state))
         elif isinstance(method, Portfolio):
             request.portfolio.CopyFrom(v1.PortfolioOptions(**dataclasses.asdict(method)))
+        elif isinstance(method, TruncatedNewton):
+            request.truncated_newton.CopyFrom(v1.TruncatedNewtonOptions(max_products=method.max_products))
         else:
             request.projected_gradient.CopyFrom(v1.ProjectedGradientOptions(step_size=method.step_size))
         self._fill(request, parameters, lower_level, time_limit, warm_start)

@@ -364,6 +364,7 @@ class OptimizeResult:
     quasi_newton_state: Optional[QuasiNewtonState] = None  # of that method, with return_warm_start
     optima: Tuple[LocalOptimum, ...] = ()  # of portfolio, best first
     sensitivities: Optional[Sensitivities] = None  # on request
+    hessian_products: int = 0  # of truncated_newton
 
     @staticmethod
     def from_proto(message: Any) -> "OptimizeResult":
@@ -383,6 +384,7 @@ class OptimizeResult:
             sensitivities=Sensitivities.from_proto(message.sensitivities)
             if message.HasField("sensitivities")
             else None,
+            hessian_products=message.hessian_products,
         )
 
 
