@@ -96,6 +96,10 @@ expect 0 'evaluations, [0-9]+ Hessian products' "$bilevel" optimize "$dir/matchi
   --method truncated-newton --max-products 20
 expect 2 'max-products belongs to --method truncated-newton' "$bilevel" optimize "$dir/matching.json" --max-products 5
 expect 2 'memory belongs to --method quasi-newton' "$bilevel" optimize "$dir/matching.json" --memory 5
+expect 0 'local optima, best first' "$bilevel" optimize "$dir/two.json" --method portfolio --islands 2 --patience 1
+expect 0 'contexts.0..weight +0\.567143 ' "$bilevel" optimize "$dir/two.json" --method quasi-newton --sensitivities
+expect 0 '"contexts.0..temperature"' "$bilevel" optimize "$dir/two.json" --sensitivities --json
+expect 2 'patience belong to --method portfolio' "$bilevel" optimize "$dir/two.json" --patience 2
 
 # Refusals: one line, with the field's path.
 sed 's/"discount": 0.5/"discount": 1/' "$dir/two.json" >"$dir/bad.json"

@@ -180,3 +180,42 @@ def test_ten_megabytes_of_numbers_cross_without_a_loop(rng):
     assert (back == numbers).all()
     print(f"10 MB there and back: {seconds * 1e3:.1f} ms, {10 / seconds:.0f} MB/s")
     assert seconds < 1
+
+
+def test_portfolio_brings_optima_and_the_reported_objective_is_there(client, cli):
+    problem = bilevel.Problem.from_json(cli("example", "four-rooms"))
+    method = bilevel.Portfolio(islands=4, evaluations_per_round=100, patience=1, max_optima=3)
+    run = lambda: client.optimize(problem, method=method, seed=3, max_evaluations=1500).result()
+    result, again = run(), run()
+    assert result.best.objective > 0.9
+    assert result.optima[0].objective == pytest.approx(result.best.objective, abs=1e-12)
+    assert [optimum.hits > 0 for optimum in result.optima] == [True] * 3
+    assert (again.best.parameters == result.best.parameters).all()
+    point = client.evaluate_hypergradient(problem, result.best.parameters)
+    assert point.objective == pytest.approx(result.best.objective, abs=1e-9)
+
+
+def test_sensitivities_are_those_of_the_two_state_problem(client):
+    # phi(x) = (1 - x) sigmoid(x): the weight scales it, and x* stays; everything else moves both.
+    result = client.optimize(two_state(), method=bilevel.QuasiNewton(), return_sensitivities=True).result()
+    (context,) = result.sensitivities.contexts
+    assert context.weight.objective == pytest.approx(result.best.objective)
+    assert context.weight.parameters == pytest.approx([0], abs=1e-5)
+    step = 1e-4
+    moved = [
+        client.optimize(
+            dataclasses.replace(
+                two_state(), contexts=[dataclasses.replace(two_state().contexts[0], temperature=0.5 + h)]
+            ),
+            method=bilevel.QuasiNewton(),
+            gradient_tolerance=1e-10,
+        )
+        .result()
+        .best
+        for h in (step, -step)
+    ]
+    assert context.temperature.objective == pytest.approx((moved[0].objective - moved[1].objective) / (2 * step), 1e-6)
+    assert context.temperature.parameters == pytest.approx(
+        (moved[0].parameters - moved[1].parameters) / (2 * step), 1e-4
+    )
+    assert result.sensitivities.note == ""
