@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kMaxSteps = 1000;
 constexpr double kSufficientDecrease = 1e-4;
-constexpr double kSmallestStep = 0x1p-8;
+constexpr int kMaxHalvings = 8;
 constexpr double kRounding = 1e-13;  // relative, of the penalised objective
 constexpr double kTiny = 1e-290;     // visits below this count as none
 
@@ -81,7 +81,8 @@ Vector Normalise(const TabularMdp& mdp, const Vector& logits) {
 bool Descend(const ContextRequest& request, double sign, double sigma, const Vector& direction, Penalised& at) {
   const double slope = -sigma * at.visits.cwiseProduct(at.residual).dot(direction);
   const bool rounding = -slope <= kRounding * (1 + std::abs(at.merit));
-  for (double t = 1; t >= kSmallestStep; t /= 2) {
+  for (int halvings = 0; halvings <= kMaxHalvings; ++halvings) {
+    const double t = std::ldexp(1, -halvings);
     Penalised next = Evaluate(request, sign, sigma, Normalise(*request.follower.mdp, at.policy.log_pi + t * direction));
     if (rounding ? next.stationarity > (1 - t / 4) * at.stationarity
                  : !(next.merit <= at.merit + kSufficientDecrease * t * slope)) {
