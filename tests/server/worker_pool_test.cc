@@ -169,15 +169,17 @@ TEST(WorkerPool, PartsOfATaskRunOnceEachInIdleWorkersToo) {
   std::mutex mutex;
   std::set<std::thread::id> threads;
   std::promise<void> done;
-  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, [&](auto) {
-                    pool.Share(1000, [&](int i) {
-                      ++runs[static_cast<size_t>(i)];
-                      if (i < 100) std::this_thread::sleep_for(milliseconds(1));
-                      const std::lock_guard lock(mutex);
-                      threads.insert(std::this_thread::get_id());
-                    });
-                    done.set_value();
-                  }).ok());
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong,
+                             [&](auto) {
+                               pool.Share(1000, [&](int i) {
+                                 ++runs[static_cast<size_t>(i)];
+                                 if (i < 100) std::this_thread::sleep_for(milliseconds(1));
+                                 const std::lock_guard lock(mutex);
+                                 threads.insert(std::this_thread::get_id());
+                               });
+                               done.set_value();
+                             })
+                  .ok());
   done.get_future().get();
   EXPECT_EQ(runs, std::vector<int>(1000, 1));
   EXPECT_GT(threads.size(), 1);
