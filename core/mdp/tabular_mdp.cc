@@ -181,6 +181,15 @@ void TabularMdp::Move(std::vector<double> probabilities, Vector initial_distribu
   probabilities_ = std::move(probabilities);
   initial_distribution_ = std::move(initial_distribution);
   probability_rounding_ = rounding;
+  min_row_sum_ = std::numeric_limits<double>::infinity();
+  max_row_sum_ = 0;
+  for (Eigen::Index row = 0; row < num_rows(); ++row) {
+    if (!available(row)) continue;
+    double sum = 0;
+    for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) sum += probabilities_[k];
+    min_row_sum_ = std::min(min_row_sum_, sum);
+    max_row_sum_ = std::max(max_row_sum_, sum);
+  }
 }
 
 Vector TabularMdp::ExpectNext(std::span<const double> entries, const Vector& v) const {

@@ -78,8 +78,8 @@ class TabularMdp {
 
   std::span<const double> probabilities() const { return probabilities_; }
 
-  // Replaces probabilities [entries] and initial distribution [S]; supports and row sums stay as they are, which the
-  // caller vouches for. Both may be off by `rounding` units of roundoff, relative.
+  // Replaces probabilities [entries] and initial distribution [S]; the supports stay, and the caller vouches for sums
+  // that are valid. Both may be off by `rounding` units of roundoff, relative. Cost: O(entries).
   void Move(std::vector<double> probabilities, Vector initial_distribution, double rounding);
   // P^pi, dense [S, S]: row s is sum_a pi(a|s) P(.|s,a).
   Eigen::MatrixXd DensePolicyTransitions(const Vector& pi) const;
