@@ -11,6 +11,7 @@
 #include "core/solvers/outer_loop.h"
 #include "core/solvers/portfolio.h"
 #include "core/solvers/quasi_newton.h"
+#include "core/solvers/stationarity.h"
 #include "core/solvers/truncated_newton.h"
 #include "server/convert/environment.h"
 #include "server/convert/in_field.h"
@@ -228,15 +229,21 @@ absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limi
   const double pairs = CountPairs(request), pair = 16 * size.n;
   const double response = history + portfolio.optima * (40 + 8 * size.n) +
                           PointBytes(size, request.return_policies(), request.return_warm_start()) +
-                          (request.return_warm_start() ? pairs * pair : 0);
-  ASSIGN_OR_RETURN(Cost cost,
-                   Finish(request, size, evaluations * (request.certify_progress() ? 3 : 1), 30, response, limits));
+                          (request.return_warm_start() ? pairs * pair : 0) +
+                          (request.return_stationarity() ? 100 + 8 * size.n : 0);
+  // With the Hessian, for stationarity.
+  const double products = request.return_stationarity() ? std::min<double>(size.n, Stationarity::kDenseDimension) : 0;
+  ASSIGN_OR_RETURN(Cost cost, Finish(request, size, evaluations * (request.certify_progress() ? 3 : 1) + products / 4,
+                                     30, response, limits));
   // Decoded, kept, scaled for the model, and once more while one is added.
   cost.bytes += 5 * pairs * pair;
   // A second evaluator for the certificates.
   if (request.certify_progress()) cost.bytes += EvaluatorBytes(size);
   // Another for the Hessian, and the directions of its conjugate gradients.
   if (request.has_truncated_newton()) cost.bytes += EvaluatorBytes(size) + 8 * size.n * CountDirections(request);
+  // A basis of the Krylov space, its projected Hessian and the decomposition of that; its evaluator comes after the
+  // method's.
+  cost.bytes += 8 * products * (size.n + 4 * products);
   // The problem at two other temperatures and in shares, an evaluator in each further thread, islands, optima.
   if (request.has_portfolio()) {
     cost.bytes += 12 * static_cast<double>(request.problem().ByteSizeLong()) +

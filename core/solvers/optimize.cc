@@ -88,8 +88,17 @@ absl::StatusOr<OuterResult> Optimize(const BilevelProblem& problem, const Vector
   reporter.Begin(problem.feasible_set.Project(x));
   Pulse pulse([&reporter] { reporter.MaybeRepeat(); }, reporter.interval());
   const Interrupt pulsing = interrupt.WithPulse(pulse);
-  if (options.max_evaluations == 1) return CertifyStart(problem, x, options, pulsing);
-  return std::visit(Dispatch{problem, x, options, pulsing, reporter}, method);
+  ASSIGN_OR_RETURN(OuterResult result, options.max_evaluations == 1
+                                           ? CertifyStart(problem, x, options, pulsing)
+                                           : std::visit(Dispatch{problem, x, options, pulsing, reporter}, method));
+  if (options.describe_stationarity) {
+    ASSIGN_OR_RETURN(result.stationarity, DescribeStationarity(problem, result.best,
+                                                               {.gradient_tolerance = options.gradient_tolerance,
+                                                                .seed = options.seed,
+                                                                .lower_level = options.lower_level},
+                                                               result.warm_start, pulsing));
+  }
+  return result;
 }
 
 }  // namespace bilevel

@@ -17,6 +17,7 @@
 #include "core/hypergradient/hypergradient.h"
 #include "core/solvers/limited_memory.h"
 #include "core/solvers/optima.h"
+#include "core/solvers/stationarity.h"
 
 namespace bilevel {
 
@@ -42,6 +43,8 @@ struct OuterOptions {
   bool certify_progress = false;
   // The result holds its history.
   bool record_history = false;
+  // The result says what kind of stationary point its best point is.
+  bool describe_stationarity = false;
   // Inner solves.
   LowerLevelOptions lower_level;
   WarmStart warm_start;
@@ -134,6 +137,7 @@ struct OuterResult {
   WarmStart warm_start;
   std::vector<IterationStats> history;           // on request
   std::optional<QuasiNewtonState> quasi_newton;  // of that method
+  std::optional<Stationarity> stationarity;      // on request
   std::vector<LocalOptimum> optima;              // of a global search: those it met, best first
 };
 

@@ -31,6 +31,9 @@ void EncodeResult(const v1::OptimizeRequest& request, const BilevelProblem& prob
   result->set_method(name.data(), name.size());
   result->set_seed(request.seed());
   result->mutable_notes()->Add(outcome.notes.begin(), outcome.notes.end());
+  if (outcome.stationarity.has_value()) {
+    EncodeStationarity(*outcome.stationarity, result->mutable_stationarity());
+  }
   for (const LocalOptimum& optimum : outcome.optima) {
     v1::LocalOptimum* entry = result->add_optima();
     EncodeReals(optimum.x, {optimum.x.size()}, entry->mutable_parameters());

@@ -193,6 +193,7 @@ absl::StatusOr<OuterOptions> DecodeOuter(const v1::OptimizeRequest& request) {
   }
   result.certify_progress = request.certify_progress();
   result.record_history = request.return_history();
+  result.describe_stationarity = request.return_stationarity();
   result.seed = request.seed();
   ASSIGN_OR_RETURN(result.lower_level, DecodeLowerLevel(request.lower_level()));
   RETURN_IF_ERROR(result.Validate());

@@ -65,6 +65,7 @@ from bilevel.solution import (
     Progress,
     Pullback,
     QuasiNewtonState,
+    Stationarity,
     Termination,
     WarmStart,
 )
