@@ -11,6 +11,7 @@
 #include "core/solvers/outer_loop.h"
 #include "core/solvers/portfolio.h"
 #include "core/solvers/quasi_newton.h"
+#include "core/solvers/stationarity.h"
 #include "core/solvers/truncated_newton.h"
 #include "server/convert/environment.h"
 #include "server/convert/in_field.h"
@@ -76,8 +77,17 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
   const double terms = context.objective_size();
   total.term_bytes += 8 * terms * (12 * rows + 6 * S);
   total.evaluation_seconds += terms * 12 * kSecondsForEntry * rows;
-  // An environment of its own that moves with x.
-  if (context.has_dynamics()) total.system_bytes += 40 * entries + 16 * S;
+  // An environment of its own that moves with x; and each reward for transitions becomes features of the same size, 4
+  // bytes or more of a message for each.
+  if (context.has_dynamics()) {
+    total.system_bytes += 40 * entries + 16 * S;
+    const double features = static_cast<double>(context.dynamics().transition_features().ByteSizeLong()) / 4;
+    double rewards = context.reward().has_transition_rewards() ? 1 : 0;
+    for (const v1::ObjectiveTerm& term : context.objective()) {
+      rewards += term.leader_return().reward().has_transition_rewards() ? 1 : 0;
+    }
+    total.term_bytes += rewards * 72 * features;
+  }
   total.text_bytes += 800 + 2 * static_cast<double>(context.label().size());
   // A policy is evaluated in a handful of sweeps by Newton's method, in 1 / (1 - gamma) times that many otherwise.
   const double horizon = 1 / std::max(1 - context.discount(), 1e-6);
@@ -125,8 +135,8 @@ absl::Status CheckResponse(double bytes, const Limits& limits) {
        .subject = "message_bytes",
        .description = absl::StrCat(
            "the response would have about ", bytes, " bytes and max_message_bytes is ", limits.message_bytes,
-           "; ask for fewer points or contexts, or leave out policies, q, log_policy, warm starts and "
-           "transition gradients"),
+           "; ask for fewer points, contexts or optima, or leave out policies, q, log_policy, warm starts, "
+           "sensitivities and transition gradients"),
        .retry_delay = std::nullopt});
 }
 
@@ -235,11 +245,15 @@ absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limi
       request.return_history() ? 48 * std::min(evaluations, static_cast<double>(History::kMaxEntries)) : 0;
   const double pairs = CountPairs(request), pair = 16 * size.n;
   const double numbers = CountNumbers(request);
-  const double response = history + numbers * (16 + 8 * size.n) + portfolio.optima * (40 + 8 * size.n) +
+  const double response = history + numbers * (16 + (size.n <= kMaxSensitivityParameters ? 8 * size.n : 0)) +
+                          (numbers > 0 ? 16 * size.n : 0) + portfolio.optima * (40 + 8 * size.n) +
                           PointBytes(size, request.return_policies(), request.return_warm_start()) +
-                          (request.return_warm_start() ? pairs * pair : 0);
-  ASSIGN_OR_RETURN(Cost cost,
-                   Finish(request, size, evaluations * (request.certify_progress() ? 3 : 1), 30, response, limits));
+                          (request.return_warm_start() ? pairs * pair : 0) +
+                          (request.return_stationarity() ? 100 + 8 * size.n : 0);
+  // With the Hessian, for stationarity.
+  const double products = request.return_stationarity() ? std::min<double>(size.n, Stationarity::kDenseDimension) : 0;
+  ASSIGN_OR_RETURN(Cost cost, Finish(request, size, evaluations * (request.certify_progress() ? 3 : 1) + products / 4,
+                                     30, response, limits));
   // Decoded, kept, scaled for the model, and once more while one is added.
   cost.bytes += 5 * pairs * pair;
   // A second evaluator for the certificates.
@@ -247,16 +261,21 @@ absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limi
   // A further evaluator, dx* by every number, and the Hessian with its eigenvectors.
   if (request.return_sensitivities()) {
     const double n = std::min<double>(size.n, kMaxSensitivityParameters);
-    cost.bytes += EvaluatorBytes(size) + 8 * numbers * size.n + 8 * 6 * n * n;
+    cost.bytes += EvaluatorBytes(size) + 8 * numbers * n + 8 * 6 * n * n + 40 * size.n;
     cost.seconds += (n + numbers) * size.evaluation_seconds;
   }
   // Another for the Hessian, and the directions of its conjugate gradients.
   if (request.has_truncated_newton()) cost.bytes += EvaluatorBytes(size) + 8 * size.n * CountDirections(request);
+  // A basis of the Krylov space, its projected Hessian and the decomposition of that; its evaluator comes after the
+  // method's.
+  cost.bytes += 8 * products * (size.n + 4 * products);
   // The problem at two other temperatures and in shares, an evaluator in each further thread, islands, optima.
   if (request.has_portfolio()) {
-    cost.bytes += 12 * static_cast<double>(request.problem().ByteSizeLong()) +
+    const double optima = static_cast<double>(Optima::Capacity(static_cast<int>(size.n)));
+    cost.bytes += 12 * static_cast<double>(request.problem().ByteSizeLong()) + 3 * size.term_bytes +
                   (limits.threads - 1) * EvaluatorBytes(size) +
-                  2 * portfolio.islands * 8 * (8 * size.rows + 4 * size.states + 4 * size.n) + 256 * 16 * size.n;
+                  2 * portfolio.islands * 8 * (8 * size.rows + 4 * size.states + 4 * size.n) +
+                  (3 * optima + portfolio.islands * optima / 8) * 16 * size.n;
   }
   return cost;
 }

@@ -125,6 +125,7 @@ absl::Status Fill(const OptimizeFlags& flags, v1::OptimizeRequest& request) {
   request.set_seed(flags.seed);
   request.set_return_policies(flags.policies);
   request.set_return_sensitivities(flags.sensitivities);
+  request.set_return_stationarity(true);
   if (!flags.plot.empty()) {
     request.set_return_history(true);
     request.set_certify_progress(true);
@@ -166,6 +167,7 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
         .Add("seed", result.seed())
         .AddValue("notes", JsonList(notes));
     if (result.has_sensitivities()) object.AddValue("sensitivities", SensitivitiesJson(result.sensitivities()));
+    if (result.has_stationarity()) object.Add("stationarity", StationarityJson(result.stationarity()));
     if (!result.optima().empty()) object.AddValue("optima", OptimaJson(result));
     std::cout << AddRun(result.run_info(), object).Pretty();
     return ExitCodeOf(result.termination());
@@ -179,6 +181,7 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
             std::cout);
   for (const std::string& note : result.notes()) PrintLine("note", note, std::cout);
   PrintTermination(result.termination(), std::cout);
+  if (result.has_stationarity()) PrintStationarity(result.stationarity(), std::cout);
   PrintHypergradient(result.best(), std::cout);
   PrintOptima(result, std::cout);
   if (result.has_sensitivities()) PrintSensitivities(result.sensitivities(), std::cout);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "client/array.h"
 
 namespace bilevel::client {
@@ -78,6 +79,21 @@ void PrintEntries(const v1::Hypergradient& point, std::ostream& out) {
   }
 }
 
+std::string KindText(v1::Stationarity::Kind kind) {
+  switch (kind) {
+    case v1::Stationarity::KIND_OPTIMUM:
+      return "optimum";
+    case v1::Stationarity::KIND_SADDLE:
+      return "saddle";
+    case v1::Stationarity::KIND_FLAT:
+      return "flat";
+    case v1::Stationarity::KIND_NOT_STATIONARY:
+      return "not stationary";
+    default:
+      return "not known";
+  }
+}
+
 }  // namespace
 
 std::vector<double> Elements(const v1::Array& array) {
@@ -115,6 +131,21 @@ JsonObject HypergradientJson(const v1::Hypergradient& point) {
 
 JsonObject& AddTermination(const v1::Termination& termination, JsonObject& object) {
   return object.Add("termination", ReasonName(termination)).Add("termination_detail", termination.detail());
+}
+
+JsonObject StationarityJson(const v1::Stationarity& stationarity) {
+  const bool known = stationarity.kind() != v1::Stationarity::KIND_UNSPECIFIED;
+  const std::string name = v1::Stationarity::Kind_Name(stationarity.kind());
+  return JsonObject()
+      .Add("kind", known ? std::string(absl::StripPrefix(name, "KIND_")) : "")
+      .Add("gradient_norm", stationarity.gradient_norm())
+      .Add("face_dimension", stationarity.face_dimension())
+      .Add("smallest_curvature", stationarity.smallest_curvature())
+      .Add("largest_curvature", stationarity.largest_curvature())
+      .Add("curvature_tolerance", stationarity.curvature_tolerance())
+      .Add("direction", Elements(stationarity.direction()))
+      .AddValue("exact", stationarity.exact() ? "true" : "false")
+      .Add("products", stationarity.products());
 }
 
 JsonObject& AddRun(const v1::RunInfo& run, JsonObject& object) {
@@ -166,6 +197,23 @@ void PrintHypergradient(const v1::Hypergradient& point, std::ostream& out) {
 void PrintTermination(const v1::Termination& termination, std::ostream& out) {
   PrintLine("stopped",
             absl::StrCat(ReasonName(termination), termination.detail().empty() ? "" : ": ", termination.detail()), out);
+}
+
+void PrintStationarity(const v1::Stationarity& stationarity, std::ostream& out) {
+  std::string text;
+  if (stationarity.kind() == v1::Stationarity::KIND_NOT_STATIONARY) {
+    text = absl::StrCat("not stationary: projected gradient ", Short(stationarity.gradient_norm()), " > tolerance");
+  } else if (stationarity.kind() == v1::Stationarity::KIND_OPTIMUM && stationarity.face_dimension() == 0) {
+    text = "optimum: held by its constraints alone";
+  } else if (stationarity.products() == 0) {
+    text = "not known: followers unsolved, or no time left";
+  } else {
+    text = absl::StrFormat("%s: curvature in [%s, %s] on a face of dimension %d", KindText(stationarity.kind()),
+                           Short(stationarity.smallest_curvature()), Short(stationarity.largest_curvature()),
+                           stationarity.face_dimension());
+    if (!stationarity.exact()) absl::StrAppend(&text, ", as far as ", stationarity.products(), " products tell");
+  }
+  PrintLine("stationarity", text, out);
 }
 
 void PrintLowerLevel(const v1::LowerLevelSolution& solution, int rows, std::ostream& out) {

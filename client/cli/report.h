@@ -23,12 +23,16 @@ std::string LowerLevelName(v1::LowerLevelMethod method);
 // objective, gradient, gradient_norm, parameters, certificate, context_objectives, contexts; no termination.
 JsonObject HypergradientJson(const v1::Hypergradient& point);
 JsonObject& AddTermination(const v1::Termination& termination, JsonObject& object);
+// kind ("OPTIMUM", ...; empty when it is not known), gradient_norm, face_dimension, curvatures, direction, exact,
+// products.
+JsonObject StationarityJson(const v1::Stationarity& stationarity);
 JsonObject& AddRun(const v1::RunInfo& run, JsonObject& object);
 // label, value, policy, q and log_policy where they came, how it was solved, certificate, termination.
 JsonObject LowerLevelJson(const v1::LowerLevelSolution& solution);
 
 void PrintHypergradient(const v1::Hypergradient& point, std::ostream& out);
 void PrintTermination(const v1::Termination& termination, std::ostream& out);
+void PrintStationarity(const v1::Stationarity& stationarity, std::ostream& out);
 // At most `rows` states; the rest is counted.
 void PrintLowerLevel(const v1::LowerLevelSolution& solution, int rows, std::ostream& out);
 // One line "name   value".

@@ -1,6 +1,7 @@
 #include "core/hypergradient/hessian.h"
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "core/base/status_macros.h"
@@ -18,6 +19,7 @@ absl::StatusOr<std::unique_ptr<Hessian>> Hessian::Create(const BilevelProblem& p
   std::unique_ptr<Hessian> result(new Hessian(problem, options, x));
   std::vector<double> objectives;
   ParameterGradient total(x.size());
+  result->weights_.assign(problem.contexts.size(), 0.0);
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     ContextState& state = result->contexts_.emplace_back();
     const PolicySystem::Kind kind = SystemKind(options, problem.contexts[c].mdp->num_states());
@@ -26,8 +28,14 @@ absl::StatusOr<std::unique_ptr<Hessian>> Hessian::Create(const BilevelProblem& p
     ASSIGN_OR_RETURN(state.solution,
                      SolveLowerLevel(state.follower, options, c < start.values.size() ? start.values[c] : Vector(),
                                      interrupt, state.world->system()));
-    result->termination_ = Worse(result->termination_, state.solution.termination);
-    if (!std::isfinite(state.solution.residual)) return result;
+    if (problem.contexts[c].weight != 0) {
+      result->termination_ = Worse(result->termination_, state.solution.termination);
+    }
+    if (!std::isfinite(state.solution.residual)) {
+      if (problem.contexts[c].weight != 0) return result;  // without weights: products are those of the penalties
+      objectives.push_back(std::numeric_limits<double>::quiet_NaN());
+      continue;
+    }
     state.world->system().SetPolicy(state.solution.backup.pi);
     state.gradient =
         DifferentiateContext(result->RequestOf(c, interrupt), {state.solution.value, state.solution.backup},

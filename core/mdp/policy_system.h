@@ -73,10 +73,10 @@ class PolicySystem {
   Vector Multiply(const Vector& v);
   Vector MultiplyTransposed(const Vector& z);
 
-  // Roundings of one entry of P^pi v or (P^pi)^T z: the largest number of entries in a row or column of P^pi, and those
-  // of the probabilities themselves.
-  double row_steps() const { return max_row_entries_ + mdp_->probability_rounding(); }
-  double column_steps() const { return max_column_entries_ + mdp_->probability_rounding(); }
+  // Roundings of one entry of P^pi v or (P^pi)^T z: the largest number of entries in a row or column of P^pi, each a
+  // sum over actions, and those of the probabilities themselves.
+  double row_steps() const { return max_row_entries_ + mdp_->num_actions() + mdp_->probability_rounding(); }
+  double column_steps() const { return max_column_entries_ + mdp_->num_actions() + mdp_->probability_rounding(); }
 
  private:
   enum class Side { kPlain, kTransposed };

@@ -130,7 +130,8 @@ double ActiveFace::HoldSphere(const Part& part, const Ball& ball) {
     for (Eigen::Index i = 0; i < g.size(); ++i) {
       if (direction(inside, i) != 0 || part.x[i] != 0) fall += normal[i] * normal[i];
     }
-    mu = low + outward(low) / fall;
+    if (fall > 0) mu = low + outward(low) / fall;
+    if (fall == 0) mu = low;
   }
   for (Eigen::Index i = 0; i < g.size(); ++i) {
     fixed_[static_cast<size_t>(part.first + i)] =

@@ -66,7 +66,9 @@ absl::Status CheckSet(const FeasibleBlock& block) {
 
 // Held, Wolfe, Crowder (1974): x - shift, clipped at zero, with the shift that makes it sum to total.
 Vector ProjectOntoSimplex(const Vector& x, double total) {
-  std::vector<double> sorted(x.begin(), x.end());
+  // A constant changes nothing, and sums of what is near 0 keep their digits.
+  const Vector y = x.array() - x.maxCoeff();
+  std::vector<double> sorted(y.begin(), y.end());
   std::sort(sorted.begin(), sorted.end(), std::greater<>());
   double sum = 0, shift = 0;
   for (size_t i = 0; i < sorted.size(); ++i) {
@@ -75,7 +77,7 @@ Vector ProjectOntoSimplex(const Vector& x, double total) {
     if (sorted[i] <= candidate) break;
     shift = candidate;
   }
-  return (x.array() - shift).max(0.0);
+  return (y.array() - shift).max(0.0);
 }
 
 Vector SoftThreshold(const Vector& x, double weight) {

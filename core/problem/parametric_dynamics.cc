@@ -15,7 +15,7 @@ namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
 constexpr double kSumTolerance = 1e-9;
-// A smaller theta contributes nothing that double precision can see.
+// A theta below this share of the largest contributes nothing that double precision can see.
 constexpr double kVanishing = 1e-280;
 
 // Which softmax group of positive scale each theta belongs to; -1: none.
@@ -84,7 +84,7 @@ class Distribution {
         largest = std::max(largest, sums_[columns_[end]]);
       }
       if (end - i < static_cast<size_t>(group.size)) smallest = 0;
-      if (largest - smallest > kSumTolerance) {
+      if (group.scale * (largest - smallest) > kSumTolerance) {
         fault = absl::StrCat("has sums between ", ToText(smallest), " and ", ToText(largest),
                              " over the parameters of group ", g,
                              "; they must be equal for probabilities to sum to one at every x");
@@ -204,8 +204,11 @@ void ParametricDynamics::Move(const Vector& theta, const Vector& theta_rounding,
     }
   }
   Vector initial = initial_.rows() != 0 ? Vector(initial_ * theta) : mdp.initial_distribution();
-  const double relative =
-      (used_.array() * theta_rounding.array() / theta.array().abs().max(kVanishing)).maxCoeff() / kUnitRoundoff;
+  double relative = 0;
+  if (theta.size() != 0) {
+    const double vanishing = kVanishing * theta.cwiseAbs().maxCoeff() + std::numeric_limits<double>::min();
+    relative = (used_.array() * theta_rounding.array() / theta.array().abs().max(vanishing)).maxCoeff() / kUnitRoundoff;
+  }
   mdp.Move(std::move(probabilities), std::move(initial), relative + max_row_features_ + 2);
 }
 

@@ -52,6 +52,9 @@ class ParametricDynamics {
   void AddPullbackTangent(const TabularMdp& mdp, double weight, const EnvironmentDerivative& derivative,
                           const EnvironmentDerivative& tangent, Vector& theta_gradient) const;
 
+  // [n]: 1 for each theta that enters.
+  const Vector& used() const { return used_; }
+
   // Adds how much each theta moves, 0 when nothing (all probabilities counted with weight 1).
   void AddInfluence(Vector& theta_influence) const;
 

@@ -13,6 +13,11 @@ constexpr double kNoTheta = 1e-3;
 
 }  // namespace
 
+int Optima::Capacity(int num_parameters) {
+  constexpr int kMaxNumbers = 4'000'000, kFewest = 8;
+  return std::clamp(kMaxNumbers / std::max(num_parameters, 1), kFewest, kMaxEntries);
+}
+
 void Optima::Add(LocalOptimum end, double tolerance) {
   if (!std::isfinite(end.objective)) return;
   Vector theta = problem_.map.Apply(end.x);
@@ -35,7 +40,7 @@ void Optima::Add(LocalOptimum end, double tolerance) {
   });
   theta_.insert(theta_.begin() + (at - entries_.begin()), std::move(theta));
   entries_.insert(at, std::move(end));
-  if (entries_.size() > kMaxEntries) {
+  if (entries_.size() > capacity_) {
     entries_.pop_back();
     theta_.pop_back();
   }

@@ -18,13 +18,17 @@ struct LocalOptimum {
 
 class Optima {
  public:
-  static constexpr size_t kMaxEntries = 256;
+  static constexpr int kMaxEntries = 256;
+
+  // How many are kept for n parameters: kMaxEntries, or fewer so that they hold at most 4e6 numbers, but at least 8.
+  static int Capacity(int num_parameters);
 
   // problem must outlive this.
-  explicit Optima(const BilevelProblem& problem) : problem_(problem) {}
+  explicit Optima(const BilevelProblem& problem)
+      : problem_(problem), capacity_(static_cast<size_t>(Capacity(problem.num_parameters))) {}
 
   // Two ends are one optimum when their objectives differ by at most `tolerance` and their theta by at most a twentieth
-  // of the larger one; the better x stays. Beyond kMaxEntries the worst is forgotten. Cost: O(entries n).
+  // of the larger one; the better x stays. Beyond the capacity the worst is forgotten. Cost: O(entries n).
   void Add(LocalOptimum end, double tolerance);
 
   // Best first.
@@ -32,6 +36,7 @@ class Optima {
 
  private:
   const BilevelProblem& problem_;
+  size_t capacity_;
   std::vector<LocalOptimum> entries_;
   std::vector<Vector> theta_;
   double largest_theta_ = 0;

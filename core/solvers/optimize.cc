@@ -91,9 +91,18 @@ absl::StatusOr<OuterResult> Optimize(const BilevelProblem& problem, const Vector
   ASSIGN_OR_RETURN(OuterResult result, options.max_evaluations == 1
                                            ? CertifyStart(problem, x, options, pulsing)
                                            : std::visit(Dispatch{problem, x, options, pulsing, reporter}, method));
+  if (options.describe_stationarity) {
+    ASSIGN_OR_RETURN(result.stationarity, DescribeStationarity(problem, result.best,
+                                                               {.gradient_tolerance = options.gradient_tolerance,
+                                                                .seed = options.seed,
+                                                                .lower_level = options.lower_level},
+                                                               result.warm_start, pulsing));
+  }
   if (options.report_sensitivities) {
+    LowerLevelOptions lower_level = options.lower_level;
+    lower_level.refuse_unreachable = false;  // decided when the point was evaluated
     ASSIGN_OR_RETURN(result.sensitivities,
-                     ComputeSensitivities(problem, options.lower_level, result.best.x, result.warm_start, pulsing));
+                     ComputeSensitivities(problem, lower_level, result.best.x, result.warm_start, pulsing));
   }
   return result;
 }

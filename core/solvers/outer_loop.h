@@ -18,6 +18,7 @@
 #include "core/solvers/limited_memory.h"
 #include "core/solvers/optima.h"
 #include "core/solvers/sensitivities.h"
+#include "core/solvers/stationarity.h"
 
 namespace bilevel {
 
@@ -45,6 +46,8 @@ struct OuterOptions {
   bool record_history = false;
   // The result holds the sensitivities of the optimum.
   bool report_sensitivities = false;
+  // The result says what kind of stationary point its best point is.
+  bool describe_stationarity = false;
   // Inner solves.
   LowerLevelOptions lower_level;
   WarmStart warm_start;
@@ -138,6 +141,7 @@ struct OuterResult {
   std::vector<IterationStats> history;           // on request
   std::optional<QuasiNewtonState> quasi_newton;  // of that method
   std::optional<Sensitivities> sensitivities;    // on request
+  std::optional<Stationarity> stationarity;      // on request
   std::vector<LocalOptimum> optima;              // of a global search: those it met, best first
 };
 

@@ -56,15 +56,14 @@ class Board {
   void Count(int evaluations) { evaluations_ += evaluations; }
 
   void Offer(const HypergradientPoint& point) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!IsNews(point)) return;
+    }
+    const std::optional<Certificate> certificate = CertificateOf(point);
     const std::lock_guard lock(mutex_);
-    if (known_ && !Better(problem_, point.objective, progress_.best_objective)) return;
-    known_ = true;
-    progress_.objective = progress_.best_objective = point.objective;
-    progress_.gradient_norm = point.gradient_norm;
-    progress_.best_parameters = point.x;
-    progress_.certificate = options_.certify_progress
-                                ? CertifyForProgress(problem_, point.x, options_.lower_level, {}, interrupt_)
-                                : point.certificate;
+    if (!IsNews(point)) return;
+    Show(point, certificate);
     reporter_.Report([this] { return Now(); });
   }
 
@@ -77,15 +76,36 @@ class Board {
     }
   }
 
-  // After a round: its report, and its line in the history.
-  void EndRound(int round, History* history) {
+  // After a round, no other thread running: its report, and its line in the history, which are the same whatever
+  // threads offered on the way.
+  void EndRound(int round, const HypergradientPoint& best, int evaluations, History* history) {
+    const std::optional<Certificate> certificate = CertificateOf(best);
     const std::lock_guard lock(mutex_);
     progress_.iteration = round;
+    evaluations_ = evaluations;
+    Show(best, certificate);
     ReportIteration(
         round, [this] { return Now(); }, reporter_, history);
   }
 
  private:
+  bool IsNews(const HypergradientPoint& point) const {
+    return !known_ || Better(problem_, point.objective, progress_.best_objective);
+  }
+
+  std::optional<Certificate> CertificateOf(const HypergradientPoint& point) const {
+    if (!options_.certify_progress) return point.certificate;
+    return CertifyForProgress(problem_, point.x, options_.lower_level, {}, interrupt_);
+  }
+
+  void Show(const HypergradientPoint& point, const std::optional<Certificate>& certificate) {
+    known_ = true;
+    progress_.objective = progress_.best_objective = point.objective;
+    progress_.gradient_norm = point.gradient_norm;
+    progress_.best_parameters = point.x;
+    progress_.certificate = certificate;
+  }
+
   Progress Now() {
     progress_.evaluations = evaluations_;
     return progress_;
@@ -101,11 +121,16 @@ class Board {
   std::atomic<int> evaluations_ = 0;
 };
 
+// What an interrupted evaluation leaves is no evaluation.
+bool Interrupted(const HypergradientPoint& point) {
+  return point.termination.reason == StopReason::kTimeLimit || point.termination.reason == StopReason::kCancelled;
+}
+
 // x by descents under a common budget of evaluations, all of one thread.
 class Searcher {
  public:
-  Searcher(const BilevelProblem& problem, const OuterOptions& options, const Interrupt& interrupt, int budget)
-      : problem_(problem), options_(options), interrupt_(interrupt), budget_(budget) {}
+  Searcher(const OuterOptions& options, const Interrupt& interrupt, int budget, Board& board)
+      : options_(options), interrupt_(interrupt), budget_(budget), board_(board) {}
 
   int evaluations() const { return evaluations_; }
   bool Spent() const { return evaluations_ + 2 > budget_ || interrupt_.Check().has_value(); }
@@ -114,7 +139,7 @@ class Searcher {
                                              double stall) {
     ASSIGN_OR_RETURN(OuterResult result, SolveQuasiNewton(problem, x, {.memory = kDescentMemory},
                                                           Limited(evaluations, stall), interrupt_, silent_));
-    evaluations_ += result.evaluations;
+    Count(result.evaluations);
     return std::move(result.best);
   }
 
@@ -122,11 +147,16 @@ class Searcher {
     ASSIGN_OR_RETURN(const OuterResult result,
                      SolveProjectedGradient(chart.problem(), chart.ToShares(x), {}, Limited(kDescentEvaluations, stall),
                                             interrupt_, silent_));
-    evaluations_ += result.evaluations;
+    Count(result.evaluations);
     return chart.FromShares(result.best.x);
   }
 
  private:
+  void Count(int evaluations) {
+    evaluations_ += evaluations;
+    board_.Count(evaluations);
+  }
+
   OuterOptions Limited(int evaluations, double stall) const {
     OuterOptions options;
     options.gradient_tolerance = options_.gradient_tolerance;
@@ -138,10 +168,10 @@ class Searcher {
     return options;
   }
 
-  const BilevelProblem& problem_;
   const OuterOptions& options_;
   const Interrupt& interrupt_;
   int budget_;
+  Board& board_;
   int evaluations_ = 0;
   ProgressReporter silent_;
 };
@@ -153,6 +183,7 @@ class Solver {
       : problem_(problem),
         method_(method),
         options_(options),
+        relaxed_(options),
         interrupt_(interrupt),
         search_interrupt_(interrupt.WithShareOfTime(kTimeForSearch).WithoutPulse()),
         space_(problem),
@@ -170,15 +201,18 @@ class Solver {
     origin_ = problem_.feasible_set.Project(start);
     islands_.resize(static_cast<size_t>(method_.islands));
     for (size_t t = 0; t < islands_.size(); ++t) islands_[t].rng = Rng(options_.seed, t);
-    HypergradientEvaluator evaluator(problem_, options_.lower_level, options_.warm_start);
-    ASSIGN_OR_RETURN(best_, evaluator.Evaluate(origin_, interrupt_));
-    CountEvaluations(1);
-    board_.Offer(*best_);
-    board_.EndRound(0, options_.record_history ? &history_ : nullptr);
+    {
+      HypergradientEvaluator evaluator(problem_, options_.lower_level, options_.warm_start);
+      ASSIGN_OR_RETURN(best_, evaluator.Evaluate(origin_, interrupt_));
+    }
+    // What the start could reach, other points reach as far as they can.
+    relaxed_.lower_level.refuse_unreachable = false;
+    evaluations_ = 1;
+    board_.EndRound(0, *best_, evaluations_, options_.record_history ? &history_ : nullptr);
     while (!Finished()) {
       RETURN_IF_ERROR(RunRound());
       ++rounds_;
-      board_.EndRound(rounds_, options_.record_history ? &history_ : nullptr);
+      board_.EndRound(rounds_, *best_, evaluations_, options_.record_history ? &history_ : nullptr);
       if (rounds_ % kMigration == 0) Migrate();
     }
     return Conclude();
@@ -186,11 +220,6 @@ class Solver {
 
  private:
   double Signed(const HypergradientPoint& point) const { return problem_.sign() * point.objective; }
-
-  void CountEvaluations(int count) {
-    evaluations_ += count;
-    board_.Count(count);
-  }
 
   // Evaluations of each island in the next round.
   int Share() const {
@@ -236,7 +265,7 @@ class Solver {
     double scale = 0;
     for (size_t t = 0; t < islands_.size(); ++t) {
       RETURN_IF_ERROR(rounds[t].status);
-      evaluations_ += rounds[t].evaluations;  // on the board already
+      evaluations_ += rounds[t].evaluations;
       islands_[t] = std::move(rounds[t].island);
       scale = std::max(scale, islands_[t].scale);
       for (LocalOptimum& end : rounds[t].ends) optima_.Add(std::move(end), 2 * kStall * islands_[t].scale);
@@ -252,7 +281,7 @@ class Solver {
     round.island = islands_[static_cast<size_t>(t)];
     Pulse pulse([this] { board_.Beat(); }, pulse_);
     const Interrupt interrupt = search_interrupt_.WithPulse(pulse);
-    Searcher searcher(problem_, options_, interrupt, share);
+    Searcher searcher(relaxed_, interrupt, share, board_);
     round.status = Hop(t, incumbents, searcher, round);
     round.evaluations = searcher.evaluations();
     return round;
@@ -261,12 +290,11 @@ class Solver {
   absl::Status Hop(int t, const std::vector<Vector>& incumbents, Searcher& searcher, Round& round) {
     Island& island = round.island;
     while (!searcher.Spent()) {
-      const int before = searcher.evaluations();
       Vector x;
       bool heat = false;
       if (!island.incumbent.has_value()) {
         x = t < 2 ? origin_ : DrawStart(space_, origin_, island.rng);
-        if (t == 1) {
+        if (t == 1 && !searcher.Spent()) {
           ASSIGN_OR_RETURN(const HypergradientPoint hot, Search(heated_[1], x, island, searcher));
           x = hot.x;
           heat = true;
@@ -276,7 +304,7 @@ class Solver {
         x = ApplyKick(kick, space_, island.incumbent->x, origin_, incumbents, island.rng);
         heat = kick == Kick::kHeat;
       }
-      if (heat) {
+      if (heat && !searcher.Spent()) {
         const size_t level = island.incumbent.has_value() && island.rng.Uniform() < 0.5 ? 1 : 0;
         ASSIGN_OR_RETURN(const HypergradientPoint hot, Search(heated_[level], x, island, searcher));
         x = hot.x;
@@ -285,13 +313,13 @@ class Solver {
       if (by_shares && !searcher.Spent()) {
         ASSIGN_OR_RETURN(x, searcher.DescendInShares(*shares_, x, kStall * island.scale));
       }
-      if (searcher.Spent() && island.incumbent.has_value()) break;
+      if (searcher.Spent()) break;
       ASSIGN_OR_RETURN(HypergradientPoint end,
                        searcher.Descend(problem_, x, kDescentEvaluations, kStall * island.scale));
-      board_.Count(searcher.evaluations() - before);
+      if (Interrupted(end)) break;
       if (!std::isfinite(end.objective)) continue;
       island.scale = std::max(island.scale, std::abs(end.objective));
-      round.ends.push_back({end.x, end.objective, end.gradient_norm, 1});
+      Note({end.x, end.objective, end.gradient_norm, 1}, round.ends);
       const bool better =
           !island.incumbent.has_value() || Signed(end) < Signed(*island.incumbent) - kImprovement * island.scale;
       if (!better) continue;
@@ -299,6 +327,16 @@ class Solver {
       island.incumbent = std::move(end);
     }
     return absl::OkStatus();
+  }
+
+  // Of the ends of a round no more are kept than the islands together may: the best.
+  void Note(LocalOptimum end, std::vector<LocalOptimum>& ends) const {
+    const size_t capacity = static_cast<size_t>(std::max(4, Optima::Capacity(problem_.num_parameters) / 8));
+    ends.push_back(std::move(end));
+    if (ends.size() <= capacity) return;
+    ends.erase(std::max_element(ends.begin(), ends.end(), [this](const LocalOptimum& a, const LocalOptimum& b) {
+      return problem_.sign() * a.objective < problem_.sign() * b.objective;
+    }));
   }
 
   // At another temperature: half the evaluations, a tenth of the accuracy.
@@ -340,10 +378,9 @@ class Solver {
       const auto at = static_cast<size_t>(i);
       Pulse pulse([this] { board_.Beat(); }, pulse_);
       const Interrupt interrupt = interrupt_.WithPulse(pulse);
-      Searcher searcher(problem_, options_, interrupt, share);
+      Searcher searcher(relaxed_, interrupt, share, board_);
       polished[at] = searcher.Descend(problem_, optima_.entries()[at].x, share, 0);
       evaluations[at] = searcher.evaluations();
-      board_.Count(evaluations[at]);
     });
     Optima merged(problem_);
     double scale = 0;
@@ -354,7 +391,7 @@ class Solver {
         if (!polished[i].ok()) return polished[i].status();
         evaluations_ += evaluations[i];
         const HypergradientPoint& point = *polished[i];
-        if (!Better(problem_, optimum.objective, point.objective)) {
+        if (!Interrupted(point) && !Better(problem_, optimum.objective, point.objective)) {
           optimum = {point.x, point.objective, point.gradient_norm, optimum.hits};
           board_.Offer(point);
           if (Signed(point) <= Signed(*best_)) best_ = point;
@@ -367,7 +404,7 @@ class Solver {
   }
 
   absl::StatusOr<OuterResult> Conclude() {
-    HypergradientEvaluator evaluator(problem_, options_.lower_level, options_.warm_start);
+    HypergradientEvaluator evaluator(problem_, relaxed_.lower_level, options_.warm_start);
     found_ = optima_.entries();
     RETURN_IF_ERROR(Polish());
     OuterResult result;
@@ -388,6 +425,7 @@ class Solver {
   const BilevelProblem& problem_;
   const PortfolioOptions& method_;
   const OuterOptions& options_;
+  OuterOptions relaxed_;  // of the descents
   const Interrupt& interrupt_;
   const Interrupt search_interrupt_;
   const SearchSpace space_;
@@ -416,7 +454,7 @@ absl::Status PortfolioOptions::Validate() const {
   RETURN_IF_ERROR(CheckRange("islands", islands, 1, 256));
   RETURN_IF_ERROR(CheckRange("evaluations_per_round", evaluations_per_round, 10, 1'000'000));
   RETURN_IF_ERROR(CheckRange("patience", patience, 1, 1'000'000));
-  return CheckRange("max_optima", max_optima, 0, static_cast<int>(Optima::kMaxEntries));
+  return CheckRange("max_optima", max_optima, 0, Optima::kMaxEntries);
 }
 
 absl::StatusOr<OuterResult> SolvePortfolio(const BilevelProblem& problem, const Vector& start,

@@ -31,7 +31,7 @@ class Response {
       if (interrupt_.Check().has_value()) return false;
       matrix.col(i) = face_.Project(Curve(face_.Project(Vector::Unit(n, i))));
     }
-    if (!matrix.allFinite()) return false;
+    if (!matrix.allFinite() || interrupt_.Check().has_value()) return false;
     solver_.compute(0.5 * (matrix + matrix.transpose()));
     return true;
   }
@@ -86,7 +86,8 @@ class Solver {
       response_.emplace(problem_, face_, hessian_, interrupt_);
       if (!response_->Prepare()) {
         response_.reset();
-        result_.note = "dx* left out: no time was left";
+        result_.note = interrupt_.Check().has_value() ? "dx* left out: no time was left"
+                                                      : "dx* left out: the Hessian or a multiplier is not finite";
       }
     }
     for (size_t c = 0; c < problem_.contexts.size(); ++c) AddContext(c);
@@ -94,8 +95,10 @@ class Solver {
     AddLimits();
     result_.lower = sign_ * face_.multipliers().lower;
     result_.upper = sign_ * face_.multipliers().upper;
-    result_.squared_l2 = Answer(0.5 * sign_ * x_.squaredNorm(), sign_ * x_);
-    result_.l1 = Answer(sign_ * x_.lpNorm<1>(), sign_ * x_.unaryExpr([](double v) { return (v > 0) - (v < 0) + 0.0; }));
+    result_.squared_l2 = Answer(0.5 * sign_ * x_.squaredNorm(), [this] { return Vector(sign_ * x_); });
+    result_.l1 = Answer(sign_ * x_.lpNorm<1>(), [this] {
+      return Vector(sign_ * x_.unaryExpr([](double v) { return (v > 0) - (v < 0) + 0.0; }));
+    });
     if (undetermined_ > 0 && result_.note.empty()) {
       result_.note = absl::StrCat("dx* left out for ", undetermined_,
                                   " numbers: the objective does not curve in the directions that they push x");
@@ -112,11 +115,16 @@ class Solver {
     return problem_.AssembleGradient(total, x_);
   }
 
-  // objective: d phi/dp at x fixed. gradient_move: d(grad phi)/dp.
-  Sensitivity Answer(double objective, const Vector& gradient_move) {
+  // objective: d phi/dp at x fixed. gradient_move: makes d(grad phi)/dp, when there is use and time for it.
+  template <typename GradientMove>
+  Sensitivity Answer(double objective, GradientMove gradient_move) {
     Sensitivity result{objective, {}};
-    if (!response_.has_value() || interrupt_.Check().has_value()) return result;
-    result.parameters = response_->To(sign_ * gradient_move);
+    if (!response_.has_value()) return result;
+    if (interrupt_.Check().has_value()) {
+      if (result_.note.empty()) result_.note = "dx* left out in part: no time was left";
+      return result;
+    }
+    result.parameters = response_->To(sign_ * gradient_move());
     if (result.parameters.size() == 0) ++undetermined_;
     return result;
   }
@@ -128,21 +136,23 @@ class Solver {
     // Under the worst case, weights of the others do not matter.
     const bool counts = problem_.aggregation == Aggregation::kWeightedSum || weight != 0;
     ContextSensitivities& result = result_.contexts.emplace_back();
-    result.weight = counts ? Answer(state.gradient.objective.value, hessian_.ContextGradientOf(c)) : Zero();
+    result.weight =
+        counts ? Answer(state.gradient.objective.value, [&] { return hessian_.ContextGradientOf(c); }) : Zero();
     for (size_t t = 0; t < context.objective.size(); ++t) {
       result.term_weights.push_back(weight == 0 ? Zero()
-                                                : Answer(weight * state.gradient.objective.terms[t].value,
-                                                         weight * hessian_.TermGradient(c, t, interrupt_)));
+                                                : Answer(weight * state.gradient.objective.terms[t].value, [&] {
+                                                    return Vector(weight * hessian_.TermGradient(c, t, interrupt_));
+                                                  }));
     }
     std::vector<double> unit(problem_.contexts.size(), 0.0);
     unit[c] = 1;
     const Vector nowhere = Vector::Zero(x_.size());
-    result.discount = weight == 0 ? Zero()
-                                  : Answer(weight * DiscountDerivative(context, state),
-                                           hessian_.Differentiate({nowhere, {}, unit, {}}, interrupt_));
-    result.temperature = weight == 0 ? Zero()
-                                     : Answer(weight * TemperatureDerivative(state),
-                                              hessian_.Differentiate({nowhere, {}, {}, unit}, interrupt_));
+    result.discount = weight == 0 ? Zero() : Answer(weight * DiscountDerivative(context, state), [&] {
+      return hessian_.Differentiate({nowhere, {}, unit, {}}, interrupt_);
+    });
+    result.temperature = weight == 0 ? Zero() : Answer(weight * TemperatureDerivative(state), [&] {
+      return hessian_.Differentiate({nowhere, {}, {}, unit}, interrupt_);
+    });
   }
 
   Sensitivity Zero() const { return {0, Vector::Zero(response_.has_value() ? x_.size() : 0)}; }
@@ -175,18 +185,29 @@ class Solver {
   }
 
   void AddGroups() {
-    const std::vector<ParameterGroup>& groups = problem_.map.groups();
     const Vector& gradient = hessian_.theta_gradient();
     const Vector unscaled = problem_.map.ApplyUnscaled(x_);
+    Vector probabilities = Vector::Zero(x_.size());
+    for (const Context& context : problem_.contexts) {
+      if (context.dynamics.has_value()) probabilities = probabilities.cwiseMax(context.dynamics->used());
+    }
     Eigen::Index first = 0;
-    for (const ParameterGroup& group : groups) {
-      // theta moves by the group's map itself, and J^T of the group grows in proportion.
-      Vector move = Vector::Zero(x_.size()), of_group = move;
-      move.segment(first, group.size) = unscaled.segment(first, group.size);
-      of_group.segment(first, group.size) = gradient.segment(first, group.size);
-      const Vector gradient_move = hessian_.Differentiate({Vector::Zero(x_.size()), move, {}, {}}, interrupt_) +
-                                   problem_.map.PullbackUnscaled(x_, of_group);
-      result_.group_scales.push_back(Answer(gradient.dot(move), gradient_move));
+    for (const ParameterGroup& group : problem_.map.groups()) {
+      const auto segment = [&](const Vector& v) { return v.segment(first, group.size); };
+      if (!segment(probabilities).isZero(0)) {
+        result_.group_scales.push_back({});  // no other scale gives probabilities
+        first += group.size;
+        continue;
+      }
+      const double objective = segment(gradient).dot(segment(unscaled));
+      result_.group_scales.push_back(Answer(objective, [&] {
+        // theta moves by the group's map itself, and J^T of the group grows in proportion.
+        Vector move = Vector::Zero(x_.size()), of_group = move;
+        move.segment(first, group.size) = segment(unscaled);
+        of_group.segment(first, group.size) = segment(gradient);
+        return Vector(hessian_.Differentiate({Vector::Zero(x_.size()), move, {}, {}}, interrupt_) +
+                      problem_.map.PullbackUnscaled(x_, of_group));
+      }));
       first += group.size;
     }
   }
@@ -195,15 +216,14 @@ class Solver {
     Eigen::Index first = 0;
     for (size_t b = 0; b < problem_.feasible_set.blocks().size(); ++b) {
       const double objective = sign_ * face_.multipliers().limit[static_cast<Eigen::Index>(b)];
-      const Vector carried = face_.FollowLimit(first);
-      first += problem_.feasible_set.blocks()[b].size;
-      if (carried.isZero(0) || !response_.has_value()) {
-        result_.limits.push_back(carried.isZero(0) && response_.has_value() ? Zero() : Sensitivity{objective, {}});
-        result_.limits.back().objective = objective;
-        continue;
-      }
-      Sensitivity& limit = result_.limits.emplace_back(Answer(objective, sign_ * response_->Curve(carried)));
+      // What keeps the face, and how x answers to it.
+      Vector carried;
+      Sensitivity& limit = result_.limits.emplace_back(Answer(objective, [&] {
+        carried = face_.FollowLimit(first);
+        return Vector(sign_ * response_->Curve(carried));
+      }));
       if (limit.parameters.size() != 0) limit.parameters += carried;
+      first += problem_.feasible_set.blocks()[b].size;
     }
   }
 

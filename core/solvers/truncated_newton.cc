@@ -30,12 +30,20 @@ constexpr double kTrusted = 0.3;
 constexpr double kGood = 0.5, kPoor = 0.2;
 // Smaller shares of the objective tell nothing about q.
 constexpr double kRounding = 1e-12;
+// Of the longest radius.
+constexpr double kCollapsed = 1e-9;
 
 class Stepper {
  public:
   Stepper(const BilevelProblem& problem, const TruncatedNewtonOptions& method, const OuterOptions& options,
           const Interrupt& interrupt, MonotoneDescent& descent)
-      : problem_(problem), method_(method), options_(options), interrupt_(interrupt), descent_(descent) {}
+      : problem_(problem),
+        method_(method),
+        lower_level_(options.lower_level),
+        interrupt_(interrupt),
+        descent_(descent) {
+    lower_level_.refuse_unreachable = false;  // decided at the start
+  }
 
   absl::StatusOr<Outcome> Step() {
     const Vector x = descent_.current().x, gradient = descent_.Gradient();
@@ -68,7 +76,7 @@ class Stepper {
     const ActiveFace face(problem_.feasible_set, x, gradient, problem_.penalties.l1);
     if (face.settled()) {
       ASSIGN_OR_RETURN(const Outcome outcome, NewtonStep(x, gradient, face));
-      if (outcome != Outcome::kNoDescent) return outcome;
+      if (outcome != Outcome::kNoDescent || collapsed_) return outcome;
       ++failures_;  // [D3]
     } else {
       ++unsettled_;
@@ -90,9 +98,9 @@ class Stepper {
   absl::StatusOr<ConjugatePath> SolveModel(const Vector& x, const Vector& slope, const ActiveFace& face,
                                            double radius) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Hessian> hessian,
-                     Hessian::Create(problem_, options_.lower_level, x, descent_.warm_start(), interrupt_));
+                     Hessian::Create(problem_, lower_level_, x, descent_.warm_start(), interrupt_));
     const auto multiply = [&](const Vector& p) -> std::optional<Vector> {
-      if (interrupt_.Check().has_value()) return std::nullopt;
+      if (interrupt_.Check().has_value() || hessian->termination().reason == StopReason::kDiverged) return std::nullopt;
       ++products_;
       const Vector bent = problem_.sign() * hessian->Multiply(p, interrupt_) + face.curvature().cwiseProduct(p);
       return face.Project(bent);
@@ -109,6 +117,9 @@ class Stepper {
     radius_ = std::min(radius_, LongestRadius());
     ASSIGN_OR_RETURN(const ConjugatePath path, SolveModel(x, slope, face, radius_));
     if (path.length() == 0) return Outcome::kNoDescent;
+    const double before = descent_.current().objective, visible = kRounding * (1 + std::abs(before));
+    collapsed_ = path.on_rim() && radius_ < kCollapsed * LongestRadius() && -path.At(radius_).value < visible;  // [D4]
+    if (collapsed_) return Outcome::kNoDescent;
     // On the face -n + slope is what g and the 1-norm leave to the constraints; weighted so that it does not swamp x.
     const Vector normal = gradient - slope;
     const double weight = 1 / std::max(1.0, normal.norm());
@@ -121,13 +132,11 @@ class Stepper {
       return MonotoneDescent::Trial{problem_.feasible_set.Prox(origin + stretch.cwiseProduct(point.p), weight * l1),
                                     -kSufficientDecrease * promised};
     };
-    const double before = descent_.current().objective;
     ASSIGN_OR_RETURN(const Outcome outcome, descent_.Search(1, along, kMaxTrials));
     if (outcome != Outcome::kMoved) return outcome;
     if (path.met_negative_curvature()) ++curved_down_;
     const double share = problem_.sign() * (descent_.current().objective - before) / promised;
-    const bool whole = length == path.length(), rounding = -promised < kRounding * (1 + std::abs(before));
-    if (!whole || (share < kPoor && !rounding)) {
+    if (length < path.length() || (share < kPoor && -promised >= visible)) {
       radius_ = length / 2;
     } else if (path.on_rim() && share >= kGood) {
       radius_ *= 3;
@@ -137,11 +146,12 @@ class Stepper {
 
   const BilevelProblem& problem_;
   const TruncatedNewtonOptions& method_;
-  const OuterOptions& options_;
+  LowerLevelOptions lower_level_;
   const Interrupt& interrupt_;
   MonotoneDescent& descent_;
   double radius_ = std::numeric_limits<double>::infinity();
   double gradient_step_ = std::numeric_limits<double>::infinity();
+  bool collapsed_ = false;
   int products_ = 0;
   int curved_down_ = 0, unsettled_ = 0, failures_ = 0;
 };

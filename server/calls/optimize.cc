@@ -34,6 +34,9 @@ void EncodeResult(const v1::OptimizeRequest& request, const BilevelProblem& prob
   if (outcome.sensitivities.has_value()) {
     EncodeSensitivities(*outcome.sensitivities, result->mutable_sensitivities());
   }
+  if (outcome.stationarity.has_value()) {
+    EncodeStationarity(*outcome.stationarity, result->mutable_stationarity());
+  }
   for (const LocalOptimum& optimum : outcome.optima) {
     v1::LocalOptimum* entry = result->add_optima();
     EncodeReals(optimum.x, {optimum.x.size()}, entry->mutable_parameters());

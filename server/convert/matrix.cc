@@ -140,11 +140,8 @@ absl::StatusOr<CompressedRows> DecodeCompressedRows(const v1::Matrix& matrix, in
 
 absl::StatusOr<SparseRows> DecodeSparseRows(const v1::Matrix& matrix, int64_t rows, int64_t cols) {
   ASSIGN_OR_RETURN(CompressedRows compressed, DecodeCompressedRows(matrix, rows, cols));
-  if (matrix.has_dense()) {
-    DropZeros(compressed);
-  } else {
-    RETURN_IF_ERROR(CheckRows(compressed, cols));
-  }
+  if (matrix.has_sparse()) RETURN_IF_ERROR(CheckRows(compressed, cols));
+  DropZeros(compressed);
   SparseRows result(rows, cols);
   result.resizeNonZeros(static_cast<Eigen::Index>(compressed.values.size()));
   std::copy(compressed.offsets.begin(), compressed.offsets.end(), result.outerIndexPtr());

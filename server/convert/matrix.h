@@ -27,8 +27,8 @@ struct CompressedRows {
 // Every stored entry in the message's order (dense: row-major). Sizes are checked; offsets, columns and values are not.
 absl::StatusOr<CompressedRows> DecodeCompressedRows(const v1::Matrix& matrix, int64_t rows, int64_t cols);
 
-// All checked: offsets never decrease, columns increase strictly and are below cols, values are finite. Zeros of a
-// dense matrix are left out.
+// All checked: offsets never decrease, columns increase strictly and are below cols, values are finite. Zeros
+// are left out.
 absl::StatusOr<SparseRows> DecodeSparseRows(const v1::Matrix& matrix, int64_t rows, int64_t cols);
 
 }  // namespace bilevel::server

@@ -194,6 +194,7 @@ absl::StatusOr<OuterOptions> DecodeOuter(const v1::OptimizeRequest& request) {
   result.certify_progress = request.certify_progress();
   result.record_history = request.return_history();
   result.report_sensitivities = request.return_sensitivities();
+  result.describe_stationarity = request.return_stationarity();
   result.seed = request.seed();
   ASSIGN_OR_RETURN(result.lower_level, DecodeLowerLevel(request.lower_level()));
   RETURN_IF_ERROR(result.Validate());
@@ -205,7 +206,8 @@ absl::Status OptimizeErrorOnTheWire(const v1::OptimizeRequest& request, const ab
   if (!violation.has_value()) return status;
   if (violation->field == "residual_tolerance") return WithField("lower_level", status);
   const google::protobuf::FieldDescriptor& method = MethodField(request);
-  const bool of_method = method.message_type()->FindFieldByName(violation->field) != nullptr;
+  const std::string first = violation->field.substr(0, violation->field.find_first_of(".["));
+  const bool of_method = method.message_type()->FindFieldByName(first) != nullptr;
   return of_method ? WithField(method.name(), status) : status;
 }
 

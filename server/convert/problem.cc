@@ -185,7 +185,7 @@ absl::StatusOr<Context> DecodeContext(const v1::Context& context, std::shared_pt
     if (!term.ok()) return WithField("objective" + At(i), term.status());
     result.objective.push_back(*std::move(term));
   }
-  if (context.has_dynamics()) {
+  if (context.dynamics().has_transition_features() || context.dynamics().has_initial_features()) {
     ASSIGN_OR_RETURN(result.dynamics, InField("dynamics", ParametricDynamics::Create(*mdp, map, std::move(dynamics))));
   }
   return result;

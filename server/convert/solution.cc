@@ -31,6 +31,22 @@ v1::Termination::Reason EncodeReason(StopReason reason) {
   return v1::Termination::REASON_UNSPECIFIED;
 }
 
+v1::Stationarity::Kind EncodeKind(Stationarity::Kind kind) {
+  switch (kind) {
+    case Stationarity::Kind::kUnknown:
+      return v1::Stationarity::KIND_UNSPECIFIED;
+    case Stationarity::Kind::kOptimum:
+      return v1::Stationarity::KIND_OPTIMUM;
+    case Stationarity::Kind::kSaddle:
+      return v1::Stationarity::KIND_SADDLE;
+    case Stationarity::Kind::kFlat:
+      return v1::Stationarity::KIND_FLAT;
+    case Stationarity::Kind::kNotStationary:
+      return v1::Stationarity::KIND_NOT_STATIONARY;
+  }
+  return v1::Stationarity::KIND_UNSPECIFIED;
+}
+
 v1::LowerLevelMethod EncodeMethod(LowerLevelMethod method) {
   switch (method) {
     case LowerLevelMethod::kAutomatic:
@@ -137,6 +153,19 @@ void EncodeWarmStart(const WarmStart& start, v1::WarmStart* message) {
     const Vector& adjoint = start.adjoints[c];
     if (adjoint.size() != 0) EncodeReals(adjoint, {adjoint.size()}, context->mutable_adjoint());
   }
+}
+
+void EncodeStationarity(const Stationarity& stationarity, v1::Stationarity* message) {
+  message->set_kind(EncodeKind(stationarity.kind));
+  message->set_gradient_norm(stationarity.gradient_norm);
+  message->set_face_dimension(stationarity.face_dimension);
+  message->set_smallest_curvature(stationarity.smallest);
+  message->set_largest_curvature(stationarity.largest);
+  message->set_curvature_tolerance(stationarity.tolerance);
+  const Vector& direction = stationarity.direction;
+  if (direction.size() != 0) EncodeReals(direction, {direction.size()}, message->mutable_direction());
+  message->set_exact(stationarity.exact);
+  message->set_products(stationarity.products);
 }
 
 void EncodeQuasiNewtonState(const QuasiNewtonState& state, v1::QuasiNewtonState* message) {

@@ -43,6 +43,8 @@ absl::StatusOr<std::vector<OutputCotangents>> DecodeCotangents(
 // dense: transitions came as [S, A, S] and their gradient goes back so.
 void EncodePullback(const Context& context, const PullbackResult& result, bool dense, v1::ContextGradient* message);
 
+void EncodeStationarity(const Stationarity& stationarity, v1::Stationarity* message);
+
 void EncodeQuasiNewtonState(const QuasiNewtonState& state, v1::QuasiNewtonState* message);
 
 void EncodeSensitivities(const Sensitivities& sensitivities, v1::Sensitivities* message);

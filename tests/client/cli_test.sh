@@ -94,6 +94,12 @@ expect 0 '"method": "quasi.newton"' "$bilevel" optimize "$dir/matching.json" --a
   --method quasi-newton --memory 5 --json
 expect 0 'evaluations, [0-9]+ Hessian products' "$bilevel" optimize "$dir/matching.json" --at "$dir/matching_start.json" \
   --method truncated-newton --max-products 20
+expect 0 'stationarity +optimum: curvature in \[[0-9.]+, [0-9.]+\] on a face of dimension [0-9]+$' \
+  "$bilevel" optimize "$dir/matching.json" --at "$dir/matching_start.json" --method truncated-newton
+expect 0 '"kind": "OPTIMUM"' "$bilevel" optimize "$dir/matching.json" --at "$dir/matching_start.json" \
+  --method quasi-newton --json
+expect 3 'stationarity +not stationary: projected gradient 0' "$bilevel" optimize "$dir/rooms.json" --at "$dir/start.json" \
+  --max-iterations 2
 expect 2 'max-products belongs to --method truncated-newton' "$bilevel" optimize "$dir/matching.json" --max-products 5
 expect 2 'memory belongs to --method quasi-newton' "$bilevel" optimize "$dir/matching.json" --memory 5
 expect 0 'local optima, best first' "$bilevel" optimize "$dir/two.json" --method portfolio --islands 2 --patience 1

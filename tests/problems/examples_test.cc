@@ -12,6 +12,7 @@
 #include "client/problems/inverse_rl.h"
 #include "client/problems/reward_shaping.h"
 #include "client/problems/stackelberg_game.h"
+#include "client/problems/two_state.h"
 #include "client/problems/worst_case.h"
 #include "core/base/rng.h"
 #include "core/hypergradient/finite_difference.h"
@@ -54,6 +55,21 @@ std::vector<Example> EveryExample() {
           {"inverse-rl", client::InverseRl()},
           {"stackelberg-game", client::StackelbergGame()},
           {"worst-case", client::WorstCase()}};
+}
+
+// phi'' = p (1 - p) ((1 - x)(1 - 2 p) - 2), which is -p at the maximum, where (1 - x)(1 - p) = 1.
+TEST(TwoState, StationarityReportsTheCurvatureByHand) {
+  const BilevelProblem problem = Decoded(client::TwoState());
+  ProgressReporter reporter;
+  const OuterResult result =
+      Optimize(problem, Vector::Zero(1), TruncatedNewtonOptions{},
+               {.gradient_tolerance = 1e-9, .describe_stationarity = true}, Interrupt(), reporter)
+          .value();
+  const double x = -client::kTwoStateOptimum, p = 1 / (1 + std::exp(-x));
+  EXPECT_NEAR(result.best.x[0], x, 1e-8);
+  EXPECT_EQ(result.stationarity->kind, Stationarity::Kind::kOptimum);
+  EXPECT_NEAR(result.stationarity->smallest, p, 1e-8);
+  EXPECT_EQ(result.stationarity->direction, Vector::Ones(1));
 }
 
 // Step 1e-5: the Stackelberg game is stiff, and longer differences show its third derivative.

@@ -260,6 +260,26 @@ TEST(Options, PairsOfQuasiNewtonTravelAsRows) {
   EXPECT_EQ(*DecodeReals(back.gradient_changes(), {3, 2}), *DecodeReals(sent.gradient_changes(), {3, 2}));
 }
 
+TEST(Solution, EveryKindOfStationarityHasItsName) {
+  using Kind = Stationarity::Kind;
+  const std::pair<Kind, v1::Stationarity::Kind> kinds[] = {
+      {Kind::kUnknown, v1::Stationarity::KIND_UNSPECIFIED},
+      {Kind::kOptimum, v1::Stationarity::KIND_OPTIMUM},
+      {Kind::kSaddle, v1::Stationarity::KIND_SADDLE},
+      {Kind::kFlat, v1::Stationarity::KIND_FLAT},
+      {Kind::kNotStationary, v1::Stationarity::KIND_NOT_STATIONARY}};
+  for (const auto& [kind, name] : kinds) {
+    v1::Stationarity message;
+    EncodeStationarity({.kind = kind, .smallest = -1, .largest = 2, .direction = Vector::Ones(3), .products = 3},
+                       &message);
+    EXPECT_EQ(message.kind(), name);
+    EXPECT_EQ(message.smallest_curvature(), -1);
+    EXPECT_EQ(message.largest_curvature(), 2);
+    EXPECT_EQ(*DecodeReals(message.direction(), {3}), Vector::Ones(3));
+    EXPECT_EQ(message.products(), 3);
+  }
+}
+
 TEST(Options, TheLongestDurationIsAccepted) {
   google::protobuf::Duration duration;
   duration.set_seconds(315'576'000'000);

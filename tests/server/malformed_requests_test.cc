@@ -515,6 +515,25 @@ std::vector<Case> DynamicsCases() {
          *d.mutable_transition_features()->mutable_dense() = Reals({1, 0, 1, 1, 1, 1, 1, 1});
        }),
        kInvalid, path + "transition_features", "row 0 (s=0, a=0) has sums between 0 and 1", "must be equal"},
+      {"half of a large group", dynamics([](auto& m, auto& d) {
+         m.set_num_parameters(2);
+         m.mutable_parameter_groups(0)->set_size(2);
+         m.mutable_parameter_groups(0)->set_scale(1e9);
+         m.mutable_contexts(0)->clear_reward();
+         m.mutable_contexts(0)->clear_objective();
+         m.mutable_contexts(0)->add_objective()->mutable_follower_value();
+         *d.mutable_transition_features()->mutable_dense() = Reals({1e-9, 0, 1e-9, 0, 1e-9, 0, 1e-9, 0});
+       }),
+       kInvalid, path + "transition_features", "row 0 (s=0, a=0) has sums between 0 and 1e-09", "must be equal"},
+      {"dynamics without parameters", Solve([](auto& m) {
+         m.mutable_problem()->set_num_parameters(0);
+         m.mutable_problem()->clear_parameter_groups();
+         v1::Context& context = *m.mutable_problem()->mutable_contexts(0);
+         context.clear_reward();
+         context.clear_objective();
+         *context.mutable_dynamics()->mutable_initial_features()->mutable_dense() = Reals({});
+       }),
+       kInvalid, path + "initial_features", "sums to 0", "must be 1"},
       {"initial features that sum to too little", dynamics([](auto&, auto& d) {
          *d.mutable_initial_features()->mutable_dense() = Reals({0.5, 0.4});
        }),

@@ -54,7 +54,7 @@ ContextObjective EvaluateContextObjective(const Context& context, const TermInpu
 ContextObjectiveRadius BoundContextObjective(const Context& context, const TermInput& input,
                                              const ContextObjective& objective, const TermErrorInput& errors) {
   ContextObjectiveRadius result{0, Vector::Zero(input.pi().size()), ParameterGradient(input.x.size())};
-  const double steps = static_cast<double>(context.objective.size()) + 8;
+  const double terms = static_cast<double>(context.objective.size()), steps = terms + 8;
   for (size_t t = 0; t < context.objective.size(); ++t) {
     const ObjectiveTerm& term = context.objective[t];
     const TermValue& value = objective.terms[t];
@@ -64,8 +64,8 @@ ContextObjectiveRadius BoundContextObjective(const Context& context, const TermI
     result.value += weight * (radius.value + steps * kUnitRoundoff * std::abs(value.value));
     result.centered_y += weight * radius.centered_y + (steps * kUnitRoundoff * weight) * value.y.cwiseAbs();
     if (radius.direct.reward.size() != 0) {
-      DirectReward(term)->AddPullbackRadius(weight * radius.direct.reward, weight * value.direct.reward.cwiseAbs(),
-                                            input.x, result.direct);
+      DirectReward(term)->AddPullbackRadius(
+          weight * radius.direct.reward, (1 + terms) * weight * value.direct.reward.cwiseAbs(), input.x, result.direct);
     }
     if (context.dynamics.has_value()) {
       context.dynamics->AddPullbackRadius(input.mdp, weight, value.direct.environment, radius.direct.environment,

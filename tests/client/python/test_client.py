@@ -79,6 +79,19 @@ def test_optimize_ends_at_the_optimum(client, method):
     assert (events[-1].hessian_products > 0) == isinstance(method, bilevel.TruncatedNewton)
 
 
+def test_stationarity_is_reported_on_request(client):
+    plain = client.optimize(two_state(), [2.0], bilevel.TruncatedNewton()).result()
+    assert plain.stationarity is None
+    found = client.optimize(two_state(), [2.0], bilevel.TruncatedNewton(), return_stationarity=True).result()
+    assert found.stationarity.kind == "OPTIMUM"
+    assert found.stationarity.exact and found.stationarity.products == 1
+    # -phi'' = sigmoid(x) at the maximum.
+    assert found.stationarity.smallest_curvature == pytest.approx(1 / (1 + np.exp(-OPTIMUM)), rel=1e-5)
+    assert found.stationarity.direction == pytest.approx([1.0])
+    slope = client.optimize(two_state(), [2.0], max_iterations=0, return_stationarity=True).result()
+    assert slope.stationarity.kind == "NOT_STATIONARY" and slope.stationarity.direction.size == 0
+
+
 def test_quasi_newton_continues_from_its_state(client, cli):
     problem = bilevel.Problem.from_json(cli("example", "policy-matching"))
     x = np.ones(problem.num_parameters)

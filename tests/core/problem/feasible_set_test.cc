@@ -127,5 +127,12 @@ TEST(FeasibleSet, RefusesBadBlocksByName) {
   EXPECT_THAT(message(3, Simplex{1}), HasSubstr("sizes sum to 2; must sum to num_parameters = 3"));
 }
 
+TEST(FeasibleSet, ProjectsWhatIsFarBeyondItsTotal) {
+  const FeasibleSet simplex = *FeasibleSet::Create(2, {{2, Simplex{1}}}),
+                    budget = *FeasibleSet::Create(2, {{2, Budget{1e-10}}});
+  EXPECT_EQ(simplex.Project(Vector{{1e17, 0.0}}), (Vector{{1.0, 0.0}}));
+  EXPECT_EQ(budget.Project(Vector{{1e7, 0.0}}), (Vector{{1e-10, 0.0}}));
+}
+
 }  // namespace
 }  // namespace bilevel::testing

@@ -190,6 +190,17 @@ TEST_P(MethodContract, SmallGradientsOfAnUnsolvedFollowerAreNoConvergence) {
   EXPECT_EQ(Run(problem, options).termination.reason, StopReason::kIterationLimit);
 }
 
+TEST_P(MethodContract, AContextWithoutWeightMayOverflow) {
+  ProblemNumbers numbers = DrawMatching(15);
+  numbers.contexts.push_back(numbers.contexts[0]);
+  numbers.contexts[1].weight = 0;
+  numbers.contexts[1].reward.base = Vector::Constant(24, 1e308);
+  const OuterResult result = Run(Build(numbers), {.max_iterations = 3, .report_sensitivities = true});
+  EXPECT_TRUE(std::isfinite(result.best.objective));
+  EXPECT_LE(result.best.objective,
+            HypergradientEvaluator(Build(numbers), {}).EvaluateObjective(Vector::Zero(6), {})->value);
+}
+
 TEST_P(MethodContract, SameRequestSameBytes) {
   const BilevelProblem problem = Build(DrawMatching(6));
   const OuterResult a = Run(problem, {.max_iterations = 50}), b = Run(problem, {.max_iterations = 50});

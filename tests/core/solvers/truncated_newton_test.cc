@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -132,6 +133,38 @@ TEST(TruncatedNewton, FewProductsStillConverge) {
     EXPECT_EQ(t.result.termination.reason, StopReason::kConverged);
     EXPECT_LE(t.result.hessian_products, max_products * t.result.iterations);
   }
+}
+
+// At a kink of the worst case no step helps, however short.
+TEST(TruncatedNewton, StopsAtAKink) {
+  ProblemNumbers numbers = SaddleAtZero(0.5);
+  numbers.contexts.push_back(numbers.contexts[0]);
+  for (const double side : {1.0, -1.0}) {
+    ContextNumbers& context = numbers.contexts[side > 0 ? 0 : 1];
+    context.reward.coefficient = Vector();
+    context.reward.matrix = Eigen::MatrixXd();
+    context.reward.features.resize(2, 2);
+    context.reward.features.insert(0, 0) = side;
+  }
+  BilevelProblem problem = Build(numbers);
+  problem.aggregation = Aggregation::kWorstCase;
+  const Trace t = Follow(problem, TruncatedNewtonOptions{}, {}, Vector{{0.8, 0.0}});
+  EXPECT_EQ(t.result.termination.reason, StopReason::kDiverged);
+  EXPECT_LT(t.result.evaluations, 150);
+  EXPECT_NEAR(t.result.best.x[0], 0, 1e-8);
+}
+
+// Values grow along the run, and with them what double precision can reach.
+TEST(TruncatedNewton, AToleranceThatOnlyTheStartCanReachDoesNotEndTheRun) {
+  const BilevelProblem problem = Build(DrawMatching(1));
+  const HypergradientPoint start = *HypergradientEvaluator(problem, {}).Evaluate(Vector::Zero(6), Interrupt());
+  const double largest = start.contexts[0].solution.value.lpNorm<Eigen::Infinity>();
+  OuterOptions options{.max_iterations = 100};
+  options.lower_level.residual_tolerance = 1.05 * 4 * std::numeric_limits<double>::epsilon() * largest;
+  ProgressReporter reporter;
+  const auto result = Optimize(problem, Vector::Zero(6), TruncatedNewtonOptions{}, options, Interrupt(), reporter);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_GT(result->best.contexts[0].solution.value.lpNorm<Eigen::Infinity>(), 1.2 * largest);
 }
 
 TEST(TruncatedNewton, RefusesBadOptionsByName) {

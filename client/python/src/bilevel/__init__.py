@@ -66,6 +66,7 @@ from bilevel.solution import (
     Progress,
     Pullback,
     QuasiNewtonState,
+    Stationarity,
     Termination,
     WarmStart,
 )

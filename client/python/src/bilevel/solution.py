@@ -350,6 +350,36 @@ class LocalOptimum:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Stationarity:
+    """What kind of stationary point x is, by the curvature of what is minimised along its active face."""
+
+    kind: Literal["OPTIMUM", "SADDLE", "FLAT", "NOT_STATIONARY", ""]  # "": not known
+    gradient_norm: float
+    face_dimension: int
+    smallest_curvature: float
+    largest_curvature: float
+    curvature_tolerance: float
+    direction: FloatArray  # of the smallest curvature, [n]; empty without products
+    exact: bool  # of the whole face; a negative curvature proves a saddle anyway
+    products: int
+
+    @staticmethod
+    def from_proto(message: Any) -> "Stationarity":
+        name = v1.Stationarity.Kind.Name(message.kind)[len("KIND_") :]
+        return Stationarity(
+            kind="" if name == "UNSPECIFIED" else name,
+            gradient_norm=message.gradient_norm,
+            face_dimension=message.face_dimension,
+            smallest_curvature=message.smallest_curvature,
+            largest_curvature=message.largest_curvature,
+            curvature_tolerance=message.curvature_tolerance,
+            direction=from_array(message.direction) if message.HasField("direction") else np.zeros(0),
+            exact=message.exact,
+            products=message.products,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class OptimizeResult:
     """The best point found, certified."""
 
@@ -365,6 +395,7 @@ class OptimizeResult:
     optima: Tuple[LocalOptimum, ...] = ()  # of portfolio, best first
     sensitivities: Optional[Sensitivities] = None  # on request
     hessian_products: int = 0  # of truncated_newton
+    stationarity: Optional[Stationarity] = None  # on request
 
     @staticmethod
     def from_proto(message: Any) -> "OptimizeResult":
@@ -385,6 +416,7 @@ class OptimizeResult:
             if message.HasField("sensitivities")
             else None,
             hessian_products=message.hessian_products,
+            stationarity=Stationarity.from_proto(message.stationarity) if message.HasField("stationarity") else None,
         )
 
 
