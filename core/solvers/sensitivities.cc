@@ -1,6 +1,7 @@
 #include "core/solvers/sensitivities.h"
 
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -136,6 +137,13 @@ class Solver {
     // Under the worst case, weights of the others do not matter.
     const bool counts = problem_.aggregation == Aggregation::kWeightedSum || weight != 0;
     ContextSensitivities& result = result_.contexts.emplace_back();
+    if (!std::isfinite(state.solution.residual)) {
+      // A follower without weight whose values overflow.
+      result.weight.objective = std::numeric_limits<double>::quiet_NaN();
+      result.term_weights.resize(context.objective.size());
+      if (result_.note.empty()) result_.note = absl::StrCat("context ", c, " left out: its values overflow");
+      return;
+    }
     result.weight =
         counts ? Answer(state.gradient.objective.value, [&] { return hessian_.ContextGradientOf(c); }) : Zero();
     for (size_t t = 0; t < context.objective.size(); ++t) {
