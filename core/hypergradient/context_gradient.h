@@ -55,9 +55,15 @@ struct ContextDirection {
 
 // How ContextGradient.gradient moves, exactly to first order (ours: forward over reverse).
 //
-//   (I - gamma P^pi) dV = sum_a pi (dr + dgamma P V + gamma dP V) + dtau H,   dQ = dr + dgamma P V + gamma (dP V + P
-//   dV) d log pi = (dQ - dV - dtau log pi) / tau (I - gamma P^pi)^T dz' = -d[gamma P]^T yc - gamma P^T dyc - d[tau g_V]
-//   + d[gamma P^pi]^T z' dlambda = (dyc - dpi z' - pi dz' - dtau lambda) / tau
+//   (I - gamma P^pi) dV = sum_a pi (dr + dgamma P V + gamma dP V) + dtau H
+//
+//   dQ = dr + dgamma P V + gamma (dP V + P dV)
+//
+//   d log pi = (dQ - dV - dtau log pi) / tau
+//
+//   (I - gamma P^pi)^T dz' = -d[gamma P]^T yc - gamma P^T dyc - d[tau g_V] + d[gamma P^pi]^T z'
+//
+//   dlambda = (dyc - dpi z' - pi dz' - dtau lambda) / tau
 //
 // value: DifferentiateContext of the same arguments. Cost: two linear solves, and two for each term that has an
 // occupancy.

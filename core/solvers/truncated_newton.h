@@ -1,10 +1,13 @@
 // Newton-CG descent on the exact hyper-gradient, with exact products of phi's Hessian, on the active face.
 //
 //   face of x from g (active_face.h): Z its tangent space, D the curvature of its spheres, n the normal part of g
-//   not settled:  x+ = prox(x - t g, t l1),  t by Barzilai and Borwein, backtracked until Armijo's rule holds (1)
-//   settled:      p in Z by conjugate gradients on Z^T (H + D) Z p = -Z^T (g + l1 sign x), to a residual of
-//                 min(0.5, |Z^T g|^0.5) |Z^T g|, within |p| <= radius; negative curvature is followed to the rim (2) x+
-//                 = prox(x + p - n, l1), radius <- 0.3 |p| until F(x+) <= F(x) + 1e-4 q(p)                          (3)
+//
+//   not settled:  (1)  x+ = prox(x - t g, t l1),  t by Barzilai and Borwein, backtracked until Armijo's rule holds
+//
+//   settled:      (2)  p in Z by conjugate gradients on Z^T (H + D) Z p = -Z^T (g + l1 sign x), to a residual of
+//                      min(0.5, |Z^T g|^0.5) |Z^T g|, within |p| <= radius; negative curvature is followed to the rim
+//
+//                 (3)  x+ = prox(x + p - n, l1),  radius <- 0.3 |p| until F(x+) <= F(x) + 1e-4 q(p)
 //
 // with F = sign * objective, g the gradient of F without its 1-norm, q the model of (2). x - n maps to x under the
 // proximal map, so that (3) stays on the face, bends with a sphere (exactly to second order: D), and stops at bounds
