@@ -1,8 +1,8 @@
 // The soft Bellman operator T and what it yields at one V:
 //
-//   Q = r + gamma P V,   (T V)(s) = tau log sum_a exp(Q(s,a)/tau),   pi(a|s) = exp((Q(s,a) - (T V)(s))/tau)   (math
-//   1-3)
+//   Q = r + gamma P V,   (T V)(s) = tau log sum_a exp(Q(s,a)/tau),   pi(a|s) = exp((Q(s,a) - (T V)(s))/tau)
 //
+// (math.md (1)-(3)).
 // T is monotone, convex and contracts by gamma in |.|_inf. pi is normalised by its own row sum, so its rows sum to one
 // whatever V is; log pi stays finite where pi underflows.
 

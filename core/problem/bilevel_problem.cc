@@ -1,11 +1,23 @@
 #include "core/problem/bilevel_problem.h"
 
+#include <algorithm>
 #include <cmath>
+#include <variant>
 
 #include "core/base/field_error.h"
 #include "core/base/text.h"
 
 namespace bilevel {
+
+bool BilevelProblem::HasQuadraticReward() const {
+  const auto of_leader = [](const ObjectiveTerm& term) {
+    const LeaderReturn* leader = std::get_if<LeaderReturn>(&term.measure);
+    return leader != nullptr && leader->reward.has_quadratic();
+  };
+  return std::any_of(contexts.begin(), contexts.end(), [&](const Context& context) {
+    return context.reward.has_quadratic() || std::any_of(context.objective.begin(), context.objective.end(), of_leader);
+  });
+}
 
 double BilevelProblem::PenaltyValue(const Vector& x) const {
   return sign() * (0.5 * penalties.squared_l2 * x.squaredNorm() + penalties.l1 * x.lpNorm<1>());

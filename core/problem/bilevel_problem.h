@@ -54,6 +54,9 @@ struct BilevelProblem {
   // +1 when minimising, -1 when maximising: sign * objective is to become small.
   double sign() const { return sense == Sense::kMaximize ? -1 : 1; }
 
+  // Whether a reward, a follower's or the leader's, has a quadratic form, so that x enters beside theta.
+  bool HasQuadraticReward() const;
+
   // Penalties as they enter the objective as written.
   double PenaltyValue(const Vector& x) const;
 

@@ -64,10 +64,8 @@ Vector ApplyKind(MapKind kind, const Vector& x) {
         const double e = std::exp(-std::abs(v));
         return v >= 0 ? 1 / (1 + e) : e / (1 + e);
       });
-    case MapKind::kSoftmax: {
-      const Vector e = (x.array() - x.maxCoeff()).exp();
-      return e / e.sum();
-    }
+    case MapKind::kSoftmax:
+      return Softmax(x);
     case MapKind::kExp:
       return x.array().exp();
     case MapKind::kTanh:
@@ -83,6 +81,11 @@ Vector SoftmaxRounding(const Vector& x) {
 }
 
 }  // namespace
+
+Vector Softmax(const Vector& logits) {
+  const Vector e = (logits.array() - logits.maxCoeff()).exp();
+  return e / e.sum();
+}
 
 absl::StatusOr<ParameterMap> ParameterMap::Create(int num_parameters, std::vector<ParameterGroup> groups) {
   int64_t total = 0;

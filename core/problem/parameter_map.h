@@ -13,6 +13,9 @@
 
 namespace bilevel {
 
+// exp(logits) / sum exp(logits), without overflow. logits: at least one.
+Vector Softmax(const Vector& logits);
+
 enum class MapKind { kIdentity, kSigmoid, kSoftmax, kExp, kTanh };
 
 struct ParameterGroup {

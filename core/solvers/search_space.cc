@@ -15,11 +15,6 @@ SearchSpace::Scale ScaleOf(MapKind kind) {
   return SearchSpace::Scale::kNumbers;
 }
 
-Vector Softmax(const Vector& z) {
-  const Vector e = (z.array() - z.maxCoeff()).exp();
-  return e / e.sum();
-}
-
 }  // namespace
 
 void SearchSpace::Add(Form form, Scale scale, Eigen::Index x_first, Eigen::Index x_size, double total, const Box* box) {

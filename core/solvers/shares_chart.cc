@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <utility>
-#include <variant>
 
 namespace bilevel {
 namespace {
@@ -10,16 +9,8 @@ namespace {
 constexpr double kSmallestShare = 1e-9;
 
 bool DependsOnX(const BilevelProblem& problem) {
-  if (problem.penalties.l1 != 0 || problem.penalties.squared_l2 != 0 || !problem.feasible_set.unconstrained()) {
-    return true;
-  }
-  return std::any_of(problem.contexts.begin(), problem.contexts.end(), [](const Context& context) {
-    return context.reward.has_quadratic() ||
-           std::any_of(context.objective.begin(), context.objective.end(), [](const ObjectiveTerm& term) {
-             const LeaderReturn* leader = std::get_if<LeaderReturn>(&term.measure);
-             return leader != nullptr && leader->reward.has_quadratic();
-           });
-  });
+  return problem.penalties.l1 != 0 || problem.penalties.squared_l2 != 0 || !problem.feasible_set.unconstrained() ||
+         problem.HasQuadraticReward();
 }
 
 }  // namespace
@@ -50,9 +41,7 @@ Vector SharesChart::ToShares(const Vector& x) const {
   Eigen::Index first = 0;
   for (const ParameterGroup& group : groups_) {
     if (group.kind == MapKind::kSoftmax) {
-      auto part = p.segment(first, group.size);
-      part = (part.array() - part.maxCoeff()).exp().eval();
-      part /= part.sum();
+      p.segment(first, group.size) = Softmax(x.segment(first, group.size));
     }
     first += group.size;
   }

@@ -23,24 +23,12 @@ constexpr double kRounding = 1e-12;
 // Curvatures found in part of the face are trusted when a true one lies this near, relative to them.
 constexpr double kConverged = 0.1;
 
-bool SeesParametersDirectly(const BilevelProblem& problem) {
-  if (problem.penalties.squared_l2 != 0) return true;
-  const auto bends = [](const ParametricReward& reward) { return reward.has_quadratic(); };
-  return std::any_of(problem.contexts.begin(), problem.contexts.end(), [&](const Context& context) {
-    return bends(context.reward) ||
-           std::any_of(context.objective.begin(), context.objective.end(), [&](const ObjectiveTerm& term) {
-             const LeaderReturn* leader = std::get_if<LeaderReturn>(&term.measure);
-             return leader != nullptr && bends(leader->reward);
-           });
-  });
-}
-
 // The space in which curvature is looked for.
 class Face {
  public:
   Face(const BilevelProblem& problem, const HypergradientPoint& point)
       : face_(problem.feasible_set, point.x, problem.sign() * point.gradient, problem.penalties.l1) {
-    if (SeesParametersDirectly(problem)) return;
+    if (problem.penalties.squared_l2 != 0 || problem.HasQuadraticReward()) return;
     Eigen::Index first = 0;
     for (const ParameterGroup& group : problem.map.groups()) {
       if (group.kind == MapKind::kSoftmax) MaybeTakeOut(first, group.size, point.x.size());

@@ -55,4 +55,19 @@ ProblemNumbers SaddleAtZero(double temperature) {
   return numbers;
 }
 
+BilevelProblem KinkAtZero(double temperature) {
+  ProblemNumbers numbers = SaddleAtZero(temperature);
+  numbers.contexts.push_back(numbers.contexts[0]);
+  for (const double side : {1.0, -1.0}) {
+    ContextNumbers& context = numbers.contexts[side > 0 ? 0 : 1];
+    context.reward.coefficient = Vector();
+    context.reward.matrix = Eigen::MatrixXd();
+    context.reward.features.resize(2, 2);
+    context.reward.features.insert(0, 0) = side;
+  }
+  BilevelProblem problem = Build(numbers);
+  problem.aggregation = Aggregation::kWorstCase;
+  return problem;
+}
+
 }  // namespace bilevel::testing

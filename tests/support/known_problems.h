@@ -24,6 +24,10 @@ TabularMdpSpec Switch();
 //   phi = p^2,   d phi/dx = 2 p^2 (1 - p)/tau (2 x_1, -2 x_2),   at x = 0 a saddle with Hessian diag(1, -1)/(2 tau).
 ProblemNumbers SaddleAtZero(double temperature);
 
+// Two followers of opposite tastes, r = (x_1, 0) and (-x_1, 0), whose leader wants action 1 of both: the worst is least
+// bad at 0, where it has a kink.
+BilevelProblem KinkAtZero(double temperature);
+
 }  // namespace bilevel::testing
 
 #endif  // BILEVEL_TESTS_SUPPORT_KNOWN_PROBLEMS_H_

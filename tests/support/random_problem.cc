@@ -305,6 +305,20 @@ BilevelProblem Build(const ProblemNumbers& numbers) {
   return problem;
 }
 
+std::vector<BilevelProblem> DrawConstrainedMatchings(uint64_t seed) {
+  Rng rng(seed);
+  std::vector<BilevelProblem> problems(5, Build(DrawMatching(seed)));
+  problems[1].penalties.l1 = 0.01;
+  problems[2].feasible_set =
+      *FeasibleSet::Create(6, {DrawBlock(rng, 3, SetKind::kBall), DrawBlock(rng, 3, SetKind::kBudget)});
+  problems[3].feasible_set = *FeasibleSet::Create(
+      6, {DrawBlock(rng, 2, SetKind::kBox), DrawBlock(rng, 2, SetKind::kSimplex), {2, Ball{Vector::Zero(2), 0.3}}});
+  problems[3].penalties.l1 = 0.005;
+  problems[4].feasible_set = *FeasibleSet::Create(6, {DrawBlock(rng, 6, SetKind::kBall)});
+  problems[4].penalties.l1 = 0.01;
+  return problems;
+}
+
 RegularizedMdp FollowerOf(const TabularMdp& mdp, Vector reward, double discount, double temperature) {
   RegularizedMdp follower;
   follower.mdp = &mdp;

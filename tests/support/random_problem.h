@@ -77,6 +77,9 @@ FeasibleBlock DrawBlock(Rng& rng, int size, SetKind kind);
 // exactly.
 ProblemNumbers DrawMatching(uint64_t seed, Sense sense = Sense::kMinimize);
 
+// DrawMatching without and with constraints of every kind and a 1-norm: five of them.
+std::vector<BilevelProblem> DrawConstrainedMatchings(uint64_t seed);
+
 BilevelProblem Build(const ProblemNumbers& numbers);
 
 // Features for P and rho that move with theta in the softmax groups of positive scale; nothing when there are none.

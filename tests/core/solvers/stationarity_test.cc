@@ -91,20 +91,8 @@ TEST(Stationarity, AParameterThatMovesNothingIsFlat) {
   EXPECT_LT((found.direction - Vector::Unit(2, 1)).norm(), 1e-12);
 }
 
-// Two followers of opposite tastes, r = (x_1, 0) and (-x_1, 0), whose leader wants action 1 of both: the worst is least
-// bad at 0, where it has a kink.
 TEST(Stationarity, AKinkOfTheWorstCaseIsNotStationary) {
-  ProblemNumbers numbers = SaddleAtZero(0.5);
-  numbers.contexts.push_back(numbers.contexts[0]);
-  for (const double side : {1.0, -1.0}) {
-    ContextNumbers& context = numbers.contexts[side > 0 ? 0 : 1];
-    context.reward.coefficient = Vector();
-    context.reward.matrix = Eigen::MatrixXd();
-    context.reward.features.resize(2, 2);
-    context.reward.features.insert(0, 0) = side;
-  }
-  BilevelProblem problem = Build(numbers);
-  problem.aggregation = Aggregation::kWorstCase;
+  const BilevelProblem problem = KinkAtZero(0.5);
   ProgressReporter reporter;
   const OuterResult result = *Optimize(problem, Vector{{0.8, 0.0}}, TruncatedNewtonOptions{},
                                        {.max_iterations = 100, .describe_stationarity = true}, Interrupt(), reporter);

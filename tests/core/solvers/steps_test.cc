@@ -13,24 +13,10 @@
 #include "gtest/gtest.h"
 #include "tests/support/random_problem.h"
 #include "tests/support/reference.h"
+#include "tests/support/solver_trace.h"
 
 namespace bilevel::testing {
 namespace {
-
-struct Trace {
-  OuterResult result;
-  std::vector<Progress> seen;
-};
-
-Trace Follow(const BilevelProblem& problem, const MethodOptions& method, const OuterOptions& options,
-             const Vector& start) {
-  Trace trace;
-  ProgressReporter reporter([&](const Progress& p) { trace.seen.push_back(p); }, 1);
-  auto result = Optimize(problem, start, method, options, Interrupt(), reporter);
-  EXPECT_TRUE(result.ok()) << result.status();
-  trace.result = *std::move(result);
-  return trace;
-}
 
 TEST(Solvers, ConvergeUnderAModerateOneNormPenalty) {
   for (const MethodOptions& method : std::vector<MethodOptions>{

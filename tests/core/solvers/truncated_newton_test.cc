@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/known_problems.h"
+#include "tests/support/solver_trace.h"
 
 namespace bilevel::testing {
 namespace {
@@ -17,40 +18,10 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
-struct Trace {
-  OuterResult result;
-  std::vector<Progress> seen;
-};
-
-Trace Follow(const BilevelProblem& problem, const MethodOptions& method, const OuterOptions& options,
-             const Vector& start) {
-  Trace trace;
-  ProgressReporter reporter([&](const Progress& p) { trace.seen.push_back(p); }, 1);
-  auto result = Optimize(problem, start, method, options, Interrupt(), reporter);
-  EXPECT_TRUE(result.ok()) << result.status();
-  trace.result = *std::move(result);
-  return trace;
-}
-
-// Policy matching without and with constraints and a 1-norm.
-std::vector<BilevelProblem> Matchings(uint64_t seed) {
-  Rng rng(seed);
-  std::vector<BilevelProblem> problems(5, Build(DrawMatching(seed)));
-  problems[1].penalties.l1 = 0.01;
-  problems[2].feasible_set =
-      *FeasibleSet::Create(6, {DrawBlock(rng, 3, SetKind::kBall), DrawBlock(rng, 3, SetKind::kBudget)});
-  problems[3].feasible_set = *FeasibleSet::Create(
-      6, {DrawBlock(rng, 2, SetKind::kBox), DrawBlock(rng, 2, SetKind::kSimplex), {2, Ball{Vector::Zero(2), 0.3}}});
-  problems[3].penalties.l1 = 0.005;
-  problems[4].feasible_set = *FeasibleSet::Create(6, {DrawBlock(rng, 6, SetKind::kBall)});
-  problems[4].penalties.l1 = 0.01;
-  return problems;
-}
-
 TEST(TruncatedNewton, AgreesWithQuasiNewtonInFewerEvaluations) {
   int newton = 0, products = 0, quasi_newton = 0, same = 0;
   for (uint64_t seed = 1; seed <= 20; ++seed) {
-    for (const BilevelProblem& problem : Matchings(seed)) {
+    for (const BilevelProblem& problem : DrawConstrainedMatchings(seed)) {
       const OuterOptions options{.gradient_tolerance = 1e-7, .max_iterations = 1000};
       const Trace a = Follow(problem, TruncatedNewtonOptions{}, options, Vector::Ones(6));
       const Trace b = Follow(problem, QuasiNewtonOptions{}, options, Vector::Ones(6));
@@ -72,7 +43,7 @@ TEST(TruncatedNewton, AgreesWithQuasiNewtonInFewerEvaluations) {
 TEST(TruncatedNewton, GradientNormsFallWithPowerOneAndAHalf) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     size_t kind = 0;
-    for (const BilevelProblem& problem : Matchings(seed)) {
+    for (const BilevelProblem& problem : DrawConstrainedMatchings(seed)) {
       SCOPED_TRACE(::testing::Message() << "seed " << seed << ", kind " << kind++);
       const Trace t = Follow(problem, TruncatedNewtonOptions{}, {.gradient_tolerance = 1e-11, .max_iterations = 300},
                              Vector::Ones(6));
@@ -137,17 +108,7 @@ TEST(TruncatedNewton, FewProductsStillConverge) {
 
 // At a kink of the worst case no step helps, however short.
 TEST(TruncatedNewton, StopsAtAKink) {
-  ProblemNumbers numbers = SaddleAtZero(0.5);
-  numbers.contexts.push_back(numbers.contexts[0]);
-  for (const double side : {1.0, -1.0}) {
-    ContextNumbers& context = numbers.contexts[side > 0 ? 0 : 1];
-    context.reward.coefficient = Vector();
-    context.reward.matrix = Eigen::MatrixXd();
-    context.reward.features.resize(2, 2);
-    context.reward.features.insert(0, 0) = side;
-  }
-  BilevelProblem problem = Build(numbers);
-  problem.aggregation = Aggregation::kWorstCase;
+  const BilevelProblem problem = KinkAtZero(0.5);
   const Trace t = Follow(problem, TruncatedNewtonOptions{}, {}, Vector{{0.8, 0.0}});
   EXPECT_EQ(t.result.termination.reason, StopReason::kDiverged);
   EXPECT_LT(t.result.evaluations, 150);
