@@ -80,91 +80,117 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::EvaluateCertified(con
   return Run(x, true, interrupt);
 }
 
+// What one context brings to a point. refined: the gradient one Newton step further; it and the radii only when
+// certified.
+struct HypergradientEvaluator::Contribution {
+  explicit Contribution(int n) : gradient(n), refined(n), radius(n) {}
+
+  bool diverged = false;  // the follower's values overflowed; the rest is as it began
+  ParameterGradient gradient, refined, radius;
+  double objective_radius = 0;
+};
+
+absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::RunContext(size_t c, const Mapped& at,
+                                                                                        bool certify,
+                                                                                        const Interrupt& interrupt,
+                                                                                        HypergradientPoint& point) {
+  Contribution part(problem_.num_parameters);
+  const Context& context = problem_.contexts[c];
+  PolicySystem& system = worlds_[c]->system();
+  const PolicySystem::Counters before = system.counters();
+  const RegularizedMdp follower = worlds_[c]->At(point.x, at.theta);
+  point.contexts.emplace_back();
+  ContextPoint& result = point.contexts.back();
+  ASSIGN_OR_RETURN(result.solution, SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
+  point.termination = Worse(point.termination, result.solution.termination);
+  if (!std::isfinite(result.solution.residual)) {
+    part.diverged = true;
+    point.context_objectives.push_back(std::numeric_limits<double>::quiet_NaN());
+    return part;
+  }
+  options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
+  system.SetPolicy(result.solution.backup.pi);
+
+  const ContextRequest request{context, follower, point.x, at.theta, options_, interrupt, system};
+  ContextGradient gradient =
+      DifferentiateContext(request, {result.solution.value, result.solution.backup}, warm_start_.adjoints[c]);
+  if (const std::optional<StopReason> reason = interrupt.Check(); reason.has_value()) {
+    point.termination = Worse(point.termination, Termination{*reason, "stopped inside an evaluation"});
+  }
+  point.context_objectives.push_back(gradient.objective.value);
+  Certificate& certificate = point.certificate;
+  certificate.backward_error = std::max(certificate.backward_error, result.solution.residual);
+  certificate.adjoint_backward_error = std::max(certificate.adjoint_backward_error, gradient.adjoint.residual_l1);
+
+  if (certify) {
+    result.error = BoundFollowerError(follower, result.solution, system, interrupt);
+    const RefinedFollower next = RefineFollower(follower, result.solution, result.error);
+    system.SetPolicy(next.backup.pi);
+    const Answer answer{next.value, next.backup};
+    ContextGradient further = DifferentiateContext(request, answer, gradient.adjoint.z, &gradient.objective);
+    ContextRadius radius = BoundContext(request, answer, further, next.error, at.rounding);
+    part.radius = std::move(radius.gradient);
+    part.objective_radius = std::abs(further.objective.value - gradient.objective.value) + radius.objective;
+    part.refined = std::move(further.gradient);
+  }
+  part.gradient = std::move(gradient.gradient);
+  warm_start_.values[c] = result.solution.value;
+  if (gradient.adjoint.z.allFinite()) warm_start_.adjoints[c] = gradient.adjoint.z;
+  result.counters.products = system.counters().products - before.products;
+  result.counters.factorizations = system.counters().factorizations - before.factorizations;
+  return part;
+}
+
 absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, bool certify,
                                                                const Interrupt& interrupt) {
   ++evaluations_;
-  const int n = problem_.num_parameters;
-  const size_t num_contexts = problem_.contexts.size();
-  const Vector theta = problem_.map.Apply(x), theta_rounding = problem_.map.BoundRounding(x, theta);
+  Mapped at;
+  at.theta = problem_.map.Apply(x);
+  at.rounding = problem_.map.BoundRounding(x, at.theta);
   HypergradientPoint point;
   point.x = x;
-  std::vector<ParameterGradient> gradients(num_contexts, ParameterGradient(n)), refined = gradients, radii = gradients;
-  std::vector<double> objective_radii(num_contexts, 0.0);
-
-  for (size_t c = 0; c < num_contexts; ++c) {
-    const Context& context = problem_.contexts[c];
-    PolicySystem& system = worlds_[c]->system();
-    const PolicySystem::Counters before = system.counters();
-    const RegularizedMdp follower = worlds_[c]->At(x, theta);
-    point.contexts.emplace_back();
-    ContextPoint& result = point.contexts.back();
-    ASSIGN_OR_RETURN(result.solution, SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
-    point.termination = Worse(point.termination, result.solution.termination);
-    if (!std::isfinite(result.solution.residual)) {
-      if (context.weight != 0) return Diverged(std::move(point));
-      point.context_objectives.push_back(std::numeric_limits<double>::quiet_NaN());
-      continue;
-    }
-    options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
-    system.SetPolicy(result.solution.backup.pi);
-
-    const ContextRequest request{context, follower, x, theta, options_, interrupt, system};
-    ContextGradient gradient =
-        DifferentiateContext(request, {result.solution.value, result.solution.backup}, warm_start_.adjoints[c]);
-    if (const std::optional<StopReason> reason = interrupt.Check(); reason.has_value()) {
-      point.termination = Worse(point.termination, Termination{*reason, "stopped inside an evaluation"});
-    }
-    point.context_objectives.push_back(gradient.objective.value);
-    point.certificate.backward_error = std::max(point.certificate.backward_error, result.solution.residual);
-    point.certificate.adjoint_backward_error =
-        std::max(point.certificate.adjoint_backward_error, gradient.adjoint.residual_l1);
-
-    if (certify) {
-      result.error = BoundFollowerError(follower, result.solution, system, interrupt);
-      const RefinedFollower next = RefineFollower(follower, result.solution, result.error);
-      system.SetPolicy(next.backup.pi);
-      const Answer answer{next.value, next.backup};
-      ContextGradient further = DifferentiateContext(request, answer, gradient.adjoint.z, &gradient.objective);
-      const ContextRadius radius = BoundContext(request, answer, further, next.error, theta_rounding);
-      radii[c] = radius.gradient;
-      objective_radii[c] = std::abs(further.objective.value - gradient.objective.value) + radius.objective;
-      refined[c] = std::move(further.gradient);
-    }
-    gradients[c] = std::move(gradient.gradient);
-    warm_start_.values[c] = result.solution.value;
-    if (gradient.adjoint.z.allFinite()) warm_start_.adjoints[c] = gradient.adjoint.z;
-    result.counters.products = system.counters().products - before.products;
-    result.counters.factorizations = system.counters().factorizations - before.factorizations;
+  std::vector<Contribution> parts;
+  for (size_t c = 0; c < problem_.contexts.size(); ++c) {
+    ASSIGN_OR_RETURN(Contribution part, RunContext(c, at, certify, interrupt, point));
+    if (part.diverged && problem_.contexts[c].weight != 0) return Diverged(std::move(point));
+    parts.push_back(std::move(part));
   }
-
-  const std::vector<double> weights = problem_.ActiveWeights(point.context_objectives);
-  ParameterGradient total(n), total_refined(n), total_radius(n), magnitude(n);
-  double objective_magnitude = std::abs(problem_.PenaltyValue(x));
-  for (size_t c = 0; c < num_contexts; ++c) {
-    if (weights[c] == 0) continue;
-    total.Add(weights[c], gradients[c]);
-    total_refined.Add(weights[c], refined[c]);
-    total_radius.Add(weights[c], radii[c]);
-    magnitude.AddMagnitude(weights[c], refined[c]);
-    objective_magnitude += weights[c] * std::abs(point.context_objectives[c]);
-  }
-  point.objective = problem_.Aggregate(point.context_objectives, x);
-  point.gradient = problem_.AssembleGradient(total, x);
-  point.gradient_norm = problem_.ProjectedGradientNorm(x, point.gradient);
-  if (certify) {
-    point.certified = true;
-    const double distance = (problem_.AssembleGradient(total_refined, x) - point.gradient).norm();
-    // When interrupted, the further point is not a Newton step further: no estimate, but the bound holds.
-    if (!interrupt.Check().has_value()) point.certificate.error_estimate = distance;
-    point.certificate.error_bound = distance + AssembleBound(problem_, total_radius, magnitude, x);
-    point.certificate.objective_error_bound =
-        AggregateBound(problem_, objective_radii) +
-        (static_cast<double>(n + num_contexts) + 8) * kUnitRoundoff * objective_magnitude;
-  }
+  Combine(parts, certify, interrupt, point);
   if (!std::isfinite(point.objective) || !point.gradient.allFinite()) {
     point.termination = {StopReason::kDiverged, "objective or gradient is not finite at these parameters"};
   }
   return point;
+}
+
+void HypergradientEvaluator::Combine(const std::vector<Contribution>& parts, bool certify, const Interrupt& interrupt,
+                                     HypergradientPoint& point) const {
+  const int n = problem_.num_parameters;
+  const Vector& x = point.x;
+  const std::vector<double> weights = problem_.ActiveWeights(point.context_objectives);
+  ParameterGradient gradient(n), refined(n), radius(n), magnitude(n);
+  std::vector<double> objective_radii;
+  double objective_magnitude = std::abs(problem_.PenaltyValue(x));
+  for (size_t c = 0; c < parts.size(); ++c) {
+    objective_radii.push_back(parts[c].objective_radius);
+    if (weights[c] == 0) continue;
+    gradient.Add(weights[c], parts[c].gradient);
+    refined.Add(weights[c], parts[c].refined);
+    radius.Add(weights[c], parts[c].radius);
+    magnitude.AddMagnitude(weights[c], parts[c].refined);
+    objective_magnitude += weights[c] * std::abs(point.context_objectives[c]);
+  }
+  point.objective = problem_.Aggregate(point.context_objectives, x);
+  point.gradient = problem_.AssembleGradient(gradient, x);
+  point.gradient_norm = problem_.ProjectedGradientNorm(x, point.gradient);
+  if (!certify) return;
+  point.certified = true;
+  const double distance = (problem_.AssembleGradient(refined, x) - point.gradient).norm();
+  // When interrupted, the further point is not a Newton step further: no estimate, but the bound holds.
+  if (!interrupt.Check().has_value()) point.certificate.error_estimate = distance;
+  point.certificate.error_bound = distance + AssembleBound(problem_, radius, magnitude, x);
+  const double roundings = static_cast<double>(n) + static_cast<double>(parts.size()) + 8;
+  point.certificate.objective_error_bound =
+      AggregateBound(problem_, objective_radii) + roundings * kUnitRoundoff * objective_magnitude;
 }
 
 absl::StatusOr<HypergradientEvaluator::ObjectiveValue> HypergradientEvaluator::EvaluateObjective(

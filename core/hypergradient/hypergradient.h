@@ -84,7 +84,16 @@ class HypergradientEvaluator {
   int evaluations() const { return evaluations_; }
 
  private:
+  struct Mapped {
+    Vector theta, rounding;  // [n]
+  };
+  struct Contribution;
+
   absl::StatusOr<HypergradientPoint> Run(const Vector& x, bool certify, const Interrupt& interrupt);
+  absl::StatusOr<Contribution> RunContext(size_t c, const Mapped& at, bool certify, const Interrupt& interrupt,
+                                          HypergradientPoint& point);
+  void Combine(const std::vector<Contribution>& parts, bool certify, const Interrupt& interrupt,
+               HypergradientPoint& point) const;
 
   const BilevelProblem& problem_;
   LowerLevelOptions options_;

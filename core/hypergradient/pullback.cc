@@ -16,15 +16,12 @@ Cotangents AtPolicy(const OutputCotangents& cotangents, const Vector& pi) {
   return result;
 }
 
-// |yc' - yc| for y = pi o g with fixed g: yc = pi (g - E g), and the changes of pi sum to zero.
-Vector CenteredRadius(const TabularMdp& mdp, const Vector& pi, const Vector& g, const Vector& pi_radius) {
+// |yc' - yc| for y = pi o g with fixed g, and the roundings of yc.
+Vector BoundCentered(const TabularMdp& mdp, const Vector& pi, const Vector& g, const Vector& pi_radius) {
   if (g.size() == 0) return Vector::Zero(pi.size());
-  const Vector mean = SumOverActions(mdp, pi.cwiseProduct(g));
-  const Vector centered = (g - RepeatForActions(mdp, mean)).cwiseAbs();
-  const Vector mean_change = SumOverActions(mdp, pi_radius.cwiseProduct(centered));
   const Vector size =
       pi.cwiseProduct(g.cwiseAbs() + RepeatForActions(mdp, SumOverActions(mdp, pi.cwiseProduct(g.cwiseAbs()))));
-  return pi_radius.cwiseProduct(centered) + (pi + pi_radius).cwiseProduct(RepeatForActions(mdp, mean_change)) +
+  return CenteredRadius(mdp, pi, pi_radius, g, Vector::Zero(g.size())) +
          (mdp.num_actions() + 8.0) * kUnitRoundoff * size;
 }
 
@@ -110,7 +107,7 @@ void Bound(const RegularizedMdp& follower, const Answer& answer, const FollowerE
            const OutputCotangents& cotangents, const PullbackOptions& options, const Interrupt& interrupt,
            PolicySystem& system, Evaluation& result) {
   const Vector& pi = answer.backup.pi;
-  const Vector centered_radius = CenteredRadius(*follower.mdp, pi, cotangents.policy, error.pi_radius);
+  const Vector centered_radius = BoundCentered(*follower.mdp, pi, cotangents.policy, error.pi_radius);
   Majorant majorant(*follower.mdp, system, follower.discount, error.kappa, interrupt);
   const AdjointError adjoint_error = BoundAdjointError(follower, pi, AtPolicy(cotangents, pi), result.adjoint, error,
                                                        centered_radius, majorant, system);

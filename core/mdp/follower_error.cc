@@ -105,4 +105,14 @@ RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelS
   return refined;
 }
 
+Vector CenteredRadius(const TabularMdp& mdp, const Vector& pi, const Vector& pi_radius, const Vector& g,
+                      const Vector& g_radius) {
+  const Vector mean = SumOverActions(mdp, pi.cwiseProduct(g));
+  const Vector centered = (g - RepeatForActions(mdp, mean)).cwiseAbs();
+  const Vector pi_high = pi + pi_radius;
+  // It is pi' (g' - E' g'), and sum_a (pi' - pi) = 0 lets g be centred.
+  const Vector mean_change = SumOverActions(mdp, pi_radius.cwiseProduct(centered) + pi_high.cwiseProduct(g_radius));
+  return pi_radius.cwiseProduct(centered) + pi_high.cwiseProduct(g_radius + RepeatForActions(mdp, mean_change));
+}
+
 }  // namespace bilevel

@@ -42,6 +42,10 @@ struct RefinedFollower {
 RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelSolution& solution,
                                const FollowerError& error);
 
+// How far y - pi sum_a y moves, y = pi o g, while pi and g move by at most their radii; all [S*A]. Roundings left out.
+Vector CenteredRadius(const TabularMdp& mdp, const Vector& pi, const Vector& pi_radius, const Vector& g,
+                      const Vector& g_radius);
+
 }  // namespace bilevel
 
 #endif  // BILEVEL_CORE_MDP_FOLLOWER_ERROR_H_

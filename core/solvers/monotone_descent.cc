@@ -68,6 +68,12 @@ absl::StatusOr<MonotoneDescent::Outcome> MonotoneDescent::Search(double t, const
   return Outcome::kNoDescent;
 }
 
+std::optional<double> MonotoneDescent::SpectralStep(const Vector& x, const Vector& gradient) const {
+  const Vector s = current_.x - x;
+  const double sy = s.dot(Gradient() - gradient);
+  return sy > 0 ? std::optional<double>(s.squaredNorm() / sy) : std::nullopt;
+}
+
 double MonotoneDescent::LongestMove() const { return kLongestMove * std::max(1.0, current_.x.norm()); }
 
 Progress MonotoneDescent::MakeProgress() const {

@@ -43,6 +43,10 @@ class MonotoneDescent {
   // Of F without the 1-norm, at the current point.
   Vector Gradient() const { return problem_.sign() * current_.gradient; }
 
+  // Barzilai and Borwein's (1988) long step from the point (x, gradient) before to the current one; nothing where F
+  // curves down between them.
+  std::optional<double> SpectralStep(const Vector& x, const Vector& gradient) const;
+
   // A step should move x by at most this: longer ones end on plateaus of saturated parameter maps.
   double LongestMove() const;
 

@@ -37,10 +37,8 @@ absl::StatusOr<OuterResult> SolveProjectedGradient(const BilevelProblem& problem
     };
     ASSIGN_OR_RETURN(const MonotoneDescent::Outcome outcome, descent.Search(*step, along));
     if (outcome != MonotoneDescent::Outcome::kMoved || method.step_size.has_value()) return outcome;
-    // Barzilai and Borwein (1988), long step.
-    const Vector s = descent.current().x - x, next = descent.Gradient();
-    const double sy = s.dot(next - gradient), largest = descent.LongestMove() / std::max(next.norm(), 1e-300);
-    step = std::min(sy > 0 ? s.squaredNorm() / sy : 4 * *step, largest);
+    const double largest = descent.LongestMove() / std::max(descent.Gradient().norm(), 1e-300);
+    step = std::min(descent.SpectralStep(x, gradient).value_or(4 * *step), largest);
     return outcome;
   });
 }

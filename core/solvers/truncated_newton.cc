@@ -51,10 +51,7 @@ class Stepper {
     const Vector x = descent_.current().x, gradient = descent_.Gradient();
     ASSIGN_OR_RETURN(const Outcome outcome, Move(x, gradient));
     if (outcome != Outcome::kMoved) return outcome;
-    // Barzilai and Borwein (1988), long step.
-    const Vector s = descent_.current().x - x;
-    const double sy = s.dot(descent_.Gradient() - gradient);
-    if (sy > 0) gradient_step_ = s.squaredNorm() / sy;
+    gradient_step_ = descent_.SpectralStep(x, gradient).value_or(gradient_step_);
     return outcome;
   }
 

@@ -42,17 +42,6 @@ double Sum(const Separable& term, const TermInput& input, const Vector& mu) {
   }
 }
 
-// Bound on |yc' - yc| for y = mu pi g, g' = g + dg, |dg| <= g_radius.
-Vector CenteredRadius(const TabularMdp& mdp, const Vector& pi, const Vector& pi_radius, const Vector& slope,
-                      const Vector& slope_radius) {
-  const Vector mean = SumOverActions(mdp, pi.cwiseProduct(slope));
-  const Vector centered = (slope - RepeatForActions(mdp, mean)).cwiseAbs();
-  const Vector pi_high = pi + pi_radius;
-  // yc' = pi' (g' - E' g'), and sum_a (pi' - pi) = 0 lets g be centred.
-  const Vector mean_change = SumOverActions(mdp, pi_radius.cwiseProduct(centered) + pi_high.cwiseProduct(slope_radius));
-  return pi_radius.cwiseProduct(centered) + pi_high.cwiseProduct(slope_radius + RepeatForActions(mdp, mean_change));
-}
-
 }  // namespace
 
 TermValue EvaluateTerm(const Separable& term, const TermInput& input, const TermValue* /*near*/) {
