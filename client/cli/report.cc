@@ -118,14 +118,15 @@ JsonObject HypergradientJson(const v1::Hypergradient& point) {
     if (c < point.context_objectives_size()) context.Add("objective", point.context_objectives(c));
     contexts.push_back(context.Text());
   }
+  const auto list = [](const auto& values) { return JsonList(std::vector<double>(values.begin(), values.end())); };
   return JsonObject()
       .Add("objective", point.objective())
       .Add("gradient", Elements(point.gradient()))
       .Add("gradient_norm", point.gradient_norm())
       .Add("parameters", Elements(point.parameters()))
       .Add("certificate", CertificateJson(point.certificate()))
-      .AddValue("context_objectives",
-                JsonList(std::vector<double>(point.context_objectives().begin(), point.context_objectives().end())))
+      .AddValue("context_objectives", list(point.context_objectives()))
+      .AddValue("multipliers", list(point.multipliers()))
       .AddValue("contexts", JsonList(contexts));
 }
 
@@ -186,8 +187,10 @@ void PrintHypergradient(const v1::Hypergradient& point, std::ostream& out) {
   for (int c = 0; c < point.contexts_size(); ++c) {
     const v1::LowerLevelSolution& solution = point.contexts(c);
     const double objective = c < point.context_objectives_size() ? point.context_objectives(c) : NAN;
+    const bool shares = c < point.multipliers_size() && point.multipliers(c) > 0;
+    const std::string share = shares ? absl::StrCat("   worst, multiplier ", Short(point.multipliers(c))) : "";
     PrintLine(absl::StrCat("context ", c),
-              absl::StrCat(Short(objective), "   ", solution.label(), solution.label().empty() ? "" : "; ",
+              absl::StrCat(Short(objective), share, "   ", solution.label(), solution.label().empty() ? "" : "; ",
                            CostText(solution)),
               out);
   }

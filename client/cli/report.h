@@ -20,7 +20,8 @@ std::string ReasonName(const v1::Termination& termination);
 // "newton-direct", ...; empty where the server named none.
 std::string LowerLevelName(v1::LowerLevelMethod method);
 
-// objective, gradient, gradient_norm, parameters, certificate, context_objectives, contexts; no termination.
+// objective, gradient, gradient_norm, parameters, certificate, context_objectives, multipliers, contexts; no
+// termination.
 JsonObject HypergradientJson(const v1::Hypergradient& point);
 JsonObject& AddTermination(const v1::Termination& termination, JsonObject& object);
 // kind ("OPTIMUM", ...; empty when it is not known), gradient_norm, face_dimension, curvatures, direction, exact,

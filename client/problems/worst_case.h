@@ -18,10 +18,9 @@
 //   x = -1/4, worst case  0.282538  0.282538  0.409540  0.282538  0.974616
 //   x = 1/2, sum          0.589542  0.030667  0.409540  0.030667  1.029749
 //
-// At x = -1/4 two contexts tie, and phi has a kink: the gradient is that of one of them and does not vanish, so no
-// method can report it as converged. `optimize` comes to the kink all the same, and ends by a limit or because no step
-// improves. That, with two equal context objectives, is the mark of such an optimum. With one parameter the kink is the
-// optimum; with more, steps along the gradient of one context can end at a kink that is not.
+// At x = -1/4 two contexts tie, and phi has a kink: the gradient of neither vanishes, that of their sum by multipliers
+// does. Both f depend on their fare alone and in the same way, so that one rises as the other falls: the multipliers
+// are 1/2 and 1/2, and the optimum moves by f/2 = 0.141269 with the weight of either village.
 
 #ifndef BILEVEL_CLIENT_PROBLEMS_WORST_CASE_H_
 #define BILEVEL_CLIENT_PROBLEMS_WORST_CASE_H_

@@ -81,7 +81,25 @@ Vector Hessian::Differentiate(const Direction& direction, const Interrupt& inter
   Vector result =
       problem_.map.Pullback(x_, total.theta) + total.x + problem_.map.PullbackTangent(x_, direction.x, theta_gradient_);
   if (problem_.penalties.squared_l2 != 0) result += problem_.sign() * problem_.penalties.squared_l2 * direction.x;
+  if (problem_.blend.has_value() && problem_.blend->width > 0) AddBlendTangent(direction.x, result);
   return result;
+}
+
+// With v_c = sign weight_c f_c:  dp_c = p_c (dv_c - sum_b p_b dv_b) / mu,  and the gradient sum_c p_c weight_c grad f_c
+// moves with p.
+void Hessian::AddBlendTangent(const Vector& x_tangent, Vector& gradient_tangent) const {
+  std::vector<Vector> gradients(contexts_.size());
+  std::vector<double> moves(contexts_.size(), 0.0);
+  double mean = 0;
+  for (size_t c = 0; c < contexts_.size(); ++c) {
+    if (weights_[c] == 0) continue;
+    gradients[c] = ContextGradientOf(c);
+    moves[c] = problem_.sign() * problem_.contexts[c].weight * gradients[c].dot(x_tangent);
+    mean += weights_[c] / problem_.contexts[c].weight * moves[c];
+  }
+  for (size_t c = 0; c < contexts_.size(); ++c) {
+    if (weights_[c] != 0) gradient_tangent += weights_[c] * (moves[c] - mean) / problem_.blend->width * gradients[c];
+  }
 }
 
 }  // namespace bilevel

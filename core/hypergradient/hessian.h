@@ -3,7 +3,8 @@
 //
 //   H v = sum_c weight_c d/de grad f_c(x + e v) + penalties
 //
-// Under worst-case aggregation it is the Hessian of the context that is the worst at x. The L1 penalty has none.
+// Under worst-case aggregation it is the Hessian of the context that is the worst at x, or with multipliers that of
+// their sum; where a blend has a width, its derivative is that of a direction in x alone. The L1 penalty has none.
 
 #ifndef BILEVEL_CORE_HYPERGRADIENT_HESSIAN_H_
 #define BILEVEL_CORE_HYPERGRADIENT_HESSIAN_H_
@@ -66,6 +67,7 @@ class Hessian {
       : problem_(problem), options_(options), x_(x), theta_(problem.map.Apply(x)) {}
 
   ContextRequest RequestOf(size_t context, const Interrupt& interrupt) const;
+  void AddBlendTangent(const Vector& x_tangent, Vector& gradient_tangent) const;
 
   const BilevelProblem& problem_;
   LowerLevelOptions options_;

@@ -71,6 +71,14 @@ HypergradientEvaluator::HypergradientEvaluator(const BilevelProblem& problem, co
 
 HypergradientEvaluator::~HypergradientEvaluator() = default;
 
+bool HypergradientEvaluator::Sharpen() {
+  constexpr double kBelowRounding = 1e-300, kSharpest = 1e-15;
+  options_.residual_tolerance = kBelowRounding;
+  options_.refuse_unreachable = false;
+  options_.adjoint_tolerance = kSharpest;
+  return !std::exchange(sharp_, true);
+}
+
 absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Evaluate(const Vector& x, const Interrupt& interrupt) {
   return Run(x, false, interrupt);
 }
@@ -167,6 +175,9 @@ void HypergradientEvaluator::Combine(const std::vector<Contribution>& parts, boo
   const int n = problem_.num_parameters;
   const Vector& x = point.x;
   const std::vector<double> weights = problem_.ActiveWeights(point.context_objectives);
+  if (problem_.aggregation == Aggregation::kWorstCase) {
+    point.multipliers = problem_.Multipliers(point.context_objectives);
+  }
   ParameterGradient gradient(n), refined(n), radius(n), magnitude(n);
   std::vector<double> objective_radii;
   double objective_magnitude = std::abs(problem_.PenaltyValue(x));

@@ -48,6 +48,7 @@ struct HypergradientPoint {
   Vector x;
   double objective = 0;
   std::vector<double> context_objectives;
+  std::vector<double> multipliers;  // under the worst case: each context's share in the gradient; else empty
   Vector gradient;
   double gradient_norm = 0;  // of the projected gradient map at unit step
   bool certified = false;
@@ -78,6 +79,9 @@ class HypergradientEvaluator {
   };
   absl::StatusOr<ObjectiveValue> EvaluateObjective(const Vector& x, const Interrupt& interrupt);
 
+  // From now on followers and adjoints are solved to rounding level. False when they were already.
+  bool Sharpen();
+
   // The state after the last evaluation.
   const WarmStart& warm_start() const { return warm_start_; }
 
@@ -97,6 +101,7 @@ class HypergradientEvaluator {
 
   const BilevelProblem& problem_;
   LowerLevelOptions options_;
+  bool sharp_ = false;
   WarmStart warm_start_;
   std::vector<std::unique_ptr<World>> worlds_;  // one for each context
   int evaluations_ = 0;

@@ -2,12 +2,43 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <variant>
 
 #include "core/base/field_error.h"
 #include "core/base/text.h"
 
 namespace bilevel {
+namespace {
+
+// The first context of positive weight whose weighted objective is the worst; there is one.
+size_t WorstContext(const BilevelProblem& problem, const std::vector<double>& objectives) {
+  size_t worst = objectives.size();
+  double worst_value = 0;
+  for (size_t c = 0; c < objectives.size(); ++c) {
+    if (problem.contexts[c].weight == 0) continue;
+    const double value = problem.sign() * problem.contexts[c].weight * objectives[c];
+    if (worst == objectives.size() || value > worst_value) {
+      worst = c;
+      worst_value = value;
+    }
+  }
+  return worst;
+}
+
+// lambda_c exp((v_c - v_worst) / mu).
+std::vector<double> BlendTerms(const BilevelProblem& problem, const std::vector<double>& objectives, size_t worst) {
+  const double most = problem.contexts[worst].weight * objectives[worst];
+  std::vector<double> terms(objectives.size(), 0.0);
+  for (size_t c = 0; c < terms.size(); ++c) {
+    if (problem.contexts[c].weight == 0) continue;
+    const double below = problem.sign() * (problem.contexts[c].weight * objectives[c] - most);
+    terms[c] = problem.blend->multipliers[c] * std::exp(below / problem.blend->width);
+  }
+  return terms;
+}
+
+}  // namespace
 
 bool BilevelProblem::HasQuadraticReward() const {
   const auto of_leader = [](const ObjectiveTerm& term) {
@@ -23,31 +54,38 @@ double BilevelProblem::PenaltyValue(const Vector& x) const {
   return sign() * (0.5 * penalties.squared_l2 * x.squaredNorm() + penalties.l1 * x.lpNorm<1>());
 }
 
+std::vector<double> BilevelProblem::Multipliers(const std::vector<double>& objectives) const {
+  if (blend.has_value() && blend->width == 0) return blend->multipliers;
+  std::vector<double> multipliers(contexts.size(), 0.0);
+  const size_t worst = WorstContext(*this, objectives);
+  if (!blend.has_value()) {
+    multipliers[worst] = 1;
+    return multipliers;
+  }
+  const std::vector<double> terms = BlendTerms(*this, objectives, worst);
+  const double sum = std::accumulate(terms.begin(), terms.end(), 0.0);
+  for (size_t c = 0; c < terms.size(); ++c) multipliers[c] = terms[c] / sum;
+  return multipliers;
+}
+
 std::vector<double> BilevelProblem::ActiveWeights(const std::vector<double>& objectives) const {
-  std::vector<double> weights(contexts.size(), 0.0);
-  if (aggregation == Aggregation::kWeightedSum) {
-    for (size_t c = 0; c < weights.size(); ++c) weights[c] = contexts[c].weight;
-    return weights;
-  }
-  size_t worst = contexts.size();
-  double worst_value = 0;
-  for (size_t c = 0; c < contexts.size(); ++c) {
-    if (contexts[c].weight == 0) continue;
-    const double value = sign() * contexts[c].weight * objectives[c];
-    if (worst == contexts.size() || value > worst_value) {
-      worst = c;
-      worst_value = value;
-    }
-  }
-  weights[worst] = contexts[worst].weight;
+  std::vector<double> weights(contexts.size(), 1.0);
+  if (aggregation == Aggregation::kWorstCase) weights = Multipliers(objectives);
+  for (size_t c = 0; c < weights.size(); ++c) weights[c] *= contexts[c].weight;
   return weights;
 }
 
 double BilevelProblem::Aggregate(const std::vector<double>& objectives, const Vector& x) const {
-  const std::vector<double> weights = ActiveWeights(objectives);
   double sum = PenaltyValue(x);
-  for (size_t c = 0; c < weights.size(); ++c) {
-    if (weights[c] != 0) sum += weights[c] * objectives[c];
+  if (aggregation == Aggregation::kWorstCase) {
+    const size_t worst = WorstContext(*this, objectives);
+    sum += contexts[worst].weight * objectives[worst];
+    if (!blend.has_value() || blend->width == 0) return sum;
+    const std::vector<double> terms = BlendTerms(*this, objectives, worst);
+    return sum + sign() * blend->width * std::log(std::accumulate(terms.begin(), terms.end(), 0.0));
+  }
+  for (size_t c = 0; c < contexts.size(); ++c) {
+    if (contexts[c].weight != 0) sum += contexts[c].weight * objectives[c];
   }
   return sum;
 }

@@ -24,6 +24,16 @@ namespace bilevel {
 enum class Sense { kUnspecified, kMinimize, kMaximize };
 enum class Aggregation { kWeightedSum, kWorstCase };
 
+// Under the worst case, what takes the place of the worst context alone where contexts tie; solvers make it. With
+// v_c = sign weight_c f_c and multipliers lambda_c >= 0 that sum to one, gradients are those of sum_c lambda_c
+// weight_c f_c. A width mu > 0 makes the objective smooth, too, and at most the worst:
+//
+//   sign mu log sum_c lambda_c exp(v_c / mu),   its gradient weights being p_c ~ lambda_c exp(v_c / mu)
+struct WorstCaseBlend {
+  std::vector<double> multipliers;  // one for each context
+  double width = 0;
+};
+
 // One follower and what the leader thinks of its answer.
 struct Context {
   std::shared_ptr<const TabularMdp> mdp;
@@ -50,6 +60,7 @@ struct BilevelProblem {
   FeasibleSet feasible_set;
   Sense sense = Sense::kUnspecified;
   Aggregation aggregation = Aggregation::kWeightedSum;
+  std::optional<WorstCaseBlend> blend;  // of the worst case alone
 
   // +1 when minimising, -1 when maximising: sign * objective is to become small.
   double sign() const { return sense == Sense::kMaximize ? -1 : 1; }
@@ -60,8 +71,12 @@ struct BilevelProblem {
   // Penalties as they enter the objective as written.
   double PenaltyValue(const Vector& x) const;
 
-  // With what weight each context's f_c enters phi and its gradient: the weights themselves, or under the worst case
-  // that of the worst context (the first on a tie) and 0 for the others. objectives: f_c.
+  // Under the worst case, the share of each context in the gradient: 1 for the worst context (the first on a tie) and 0
+  // for the others, or as the blend says. objectives: f_c.
+  std::vector<double> Multipliers(const std::vector<double>& objectives) const;
+
+  // With what weight each context's f_c enters phi's gradient: its own weight, under the worst case times its
+  // multiplier.
   std::vector<double> ActiveWeights(const std::vector<double>& objectives) const;
 
   // phi(x) from f_c, penalties included.

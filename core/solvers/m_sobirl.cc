@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -26,6 +27,8 @@ constexpr double kObjectiveNoise = 1e-12;
 // The exact gradient is asked for when |h| meets the tolerance; if it does not agree, not again for this many steps.
 constexpr int kConvergencePatience = 10;
 constexpr double kDivergence = 1e12;
+// Of residuals |T V - V|_inf.
+constexpr double kMuchNearer = 10;
 
 // What the single loop carries for one context.
 struct Follower {
@@ -55,11 +58,7 @@ class Solver {
       FollowAdjoint();
       h = Direction();
       h_norm_ = problem_.ProjectedGradientNorm(x_, h);
-      if (iterations_ == 0 || Better(problem_, objective_, best_objective_)) {
-        best_objective_ = objective_;
-        best_x_ = x_;
-        best_h_ = h;
-      }
+      KeepIfBest(h);
       ReportIteration(
           iterations_, [this] { return MakeProgress(); }, reporter_, options_.record_history ? &history_ : nullptr);
       if (iterations_ == 0) first_h_norm_ = h_norm_;
@@ -235,6 +234,24 @@ class Solver {
     return problem_.AssembleGradient(total, x_);
   }
 
+  // An objective counts for what its policy is worth: it is compared with objectives at policies that are about as
+  // near to soft-optimal, and gives way to the first at a much nearer one.
+  void KeepIfBest(const Vector& h) {
+    if (!std::isfinite(objective_) || !h.allFinite()) return;
+    double residual = 0;
+    for (const Follower& follower : followers_) {
+      const double rounding = kObjectiveNoise * (1 + follower.value.lpNorm<Eigen::Infinity>());
+      residual = std::max({residual, rounding, (follower.backup.value - follower.value).lpNorm<Eigen::Infinity>()});
+    }
+    const bool nearer = kMuchNearer * residual < best_residual_;
+    const bool comparable = residual <= kMuchNearer * best_residual_;
+    if (!nearer && !(comparable && Better(problem_, objective_, best_objective_))) return;
+    best_residual_ = nearer ? residual : std::min(residual, best_residual_);
+    best_objective_ = objective_;
+    best_x_ = x_;
+    best_h_ = h;
+  }
+
   Progress MakeProgress() const {
     Progress progress{iterations_, Evaluations(), objective_, h_norm_, best_objective_, best_x_, std::nullopt};
     if (options_.certify_progress) {
@@ -331,7 +348,7 @@ class Solver {
         result.best = std::move(other);
       }
     }
-    result.termination = ConvergedAfterAll(result.best, options_, std::move(termination_));
+    result.termination = ConvergedAfterAll(problem_, result.best, options_, std::move(termination_));
     result.iterations = iterations_;
     result.history = std::move(history_).Take();
     result.evaluations = Evaluations();
@@ -350,7 +367,9 @@ class Solver {
   std::vector<double> objectives_;
   std::unique_ptr<HypergradientEvaluator> evaluator_;
   Vector x_, theta_, best_x_, best_h_, last_finite_x_;
-  double objective_ = 0, best_objective_ = 0, h_norm_ = 0, first_h_norm_ = 0;
+  double objective_ = 0, h_norm_ = 0, first_h_norm_ = 0;
+  double best_objective_ = std::numeric_limits<double>::quiet_NaN();
+  double best_residual_ = std::numeric_limits<double>::infinity();
   int iterations_ = 0, exact_evaluations_ = 0;
   std::vector<std::string> notes_;
   Termination termination_;

@@ -2,6 +2,7 @@
 
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
+#include "core/solvers/worst_case_stages.h"
 
 namespace bilevel {
 namespace {
@@ -37,7 +38,7 @@ absl::StatusOr<OuterResult> CertifyStart(const BilevelProblem& problem, const Ve
   OuterResult result;
   ASSIGN_OR_RETURN(result.best, evaluator.EvaluateCertified(problem.feasible_set.Project(x), interrupt));
   result.termination = ConvergedAfterAll(
-      result.best, options, {StopReason::kEvaluationLimit, "the start was evaluated; raise max_evaluations"});
+      problem, result.best, options, {StopReason::kEvaluationLimit, "the start was evaluated; raise max_evaluations"});
   result.evaluations = evaluator.evaluations();
   if (options.record_history) {
     result.history = {
@@ -45,6 +46,24 @@ absl::StatusOr<OuterResult> CertifyStart(const BilevelProblem& problem, const Ve
   }
   result.warm_start = evaluator.warm_start();
   return result;
+}
+
+absl::Status Describe(const BilevelProblem& problem, const OuterOptions& options, const Interrupt& interrupt,
+                      OuterResult& result) {
+  if (options.describe_stationarity) {
+    ASSIGN_OR_RETURN(result.stationarity, DescribeStationarity(problem, result.best,
+                                                               {.gradient_tolerance = options.gradient_tolerance,
+                                                                .seed = options.seed,
+                                                                .lower_level = options.lower_level},
+                                                               result.warm_start, interrupt));
+  }
+  if (options.report_sensitivities) {
+    LowerLevelOptions lower_level = options.lower_level;
+    lower_level.refuse_unreachable = false;  // decided when the point was evaluated
+    ASSIGN_OR_RETURN(result.sensitivities,
+                     ComputeSensitivities(problem, lower_level, result.best.x, result.warm_start, interrupt));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -91,18 +110,8 @@ absl::StatusOr<OuterResult> Optimize(const BilevelProblem& problem, const Vector
   ASSIGN_OR_RETURN(OuterResult result, options.max_evaluations == 1
                                            ? CertifyStart(problem, x, options, pulsing)
                                            : std::visit(Dispatch{problem, x, options, pulsing, reporter}, method));
-  if (options.describe_stationarity) {
-    ASSIGN_OR_RETURN(result.stationarity, DescribeStationarity(problem, result.best,
-                                                               {.gradient_tolerance = options.gradient_tolerance,
-                                                                .seed = options.seed,
-                                                                .lower_level = options.lower_level},
-                                                               result.warm_start, pulsing));
-  }
-  if (options.report_sensitivities) {
-    LowerLevelOptions lower_level = options.lower_level;
-    lower_level.refuse_unreachable = false;  // decided when the point was evaluated
-    ASSIGN_OR_RETURN(result.sensitivities,
-                     ComputeSensitivities(problem, lower_level, result.best.x, result.warm_start, pulsing));
+  if (options.describe_stationarity || options.report_sensitivities) {
+    RETURN_IF_ERROR(Describe(WithMultipliers(problem, result.best.multipliers), options, pulsing, result));
   }
   return result;
 }

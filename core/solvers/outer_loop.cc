@@ -5,6 +5,7 @@
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
+#include "core/solvers/worst_case_stages.h"
 
 namespace bilevel {
 
@@ -102,11 +103,13 @@ std::optional<Certificate> CertifyForProgress(const BilevelProblem& problem, con
   return point->certificate;
 }
 
-Termination ConvergedAfterAll(const HypergradientPoint& best, const OuterOptions& options, Termination termination) {
+Termination ConvergedAfterAll(const BilevelProblem& problem, const HypergradientPoint& best,
+                              const OuterOptions& options, Termination termination) {
   const bool limit =
       termination.reason == StopReason::kIterationLimit || termination.reason == StopReason::kEvaluationLimit;
   if (!limit || !best.certified || best.termination.reason != StopReason::kConverged ||
-      !(best.gradient_norm <= options.gradient_tolerance)) {
+      !(best.gradient_norm <= options.gradient_tolerance) ||
+      !MultipliersFit(problem, best.multipliers, best.context_objectives)) {
     return termination;
   }
   return {StopReason::kConverged, absl::StrCat("gradient_norm = ", ToText(best.gradient_norm), "; tolerance ",

@@ -160,7 +160,8 @@ std::optional<Certificate> CertifyForProgress(const BilevelProblem& problem, con
 
 // What the certified best point says of why the method stopped: CONVERGED when it meets the tolerance although a limit
 // came first.
-Termination ConvergedAfterAll(const HypergradientPoint& best, const OuterOptions& options, Termination termination);
+Termination ConvergedAfterAll(const BilevelProblem& problem, const HypergradientPoint& best,
+                              const OuterOptions& options, Termination termination);
 
 // Whether `candidate` is better than `incumbent` in the problem's sense; NaN never is.
 bool Better(const BilevelProblem& problem, double candidate, double incumbent);

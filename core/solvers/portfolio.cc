@@ -16,6 +16,7 @@
 #include "core/solvers/projected_gradient.h"
 #include "core/solvers/quasi_newton.h"
 #include "core/solvers/shares_chart.h"
+#include "core/solvers/worst_case_stages.h"
 
 namespace bilevel {
 namespace {
@@ -25,7 +26,8 @@ constexpr int kDescentEvaluations = 300;
 constexpr double kStall = 1e-4;        // a descent ends when 20 steps gain less, relative to the island's scale
 constexpr double kImprovement = 1e-6;  // relative; less is none
 constexpr int kDescentMemory = 20;
-constexpr int kPolished = 8;  // optima
+constexpr int kPolished = 8;  // optima at a time
+constexpr int kPolishings = 4;
 constexpr int kPolishEvaluations = 2000;
 constexpr int kFewestEvaluations = 5;  // a smaller share of a round is not worth beginning
 constexpr double kTimeForSearch = 0.9;
@@ -140,8 +142,12 @@ class Searcher {
     ASSIGN_OR_RETURN(OuterResult result, SolveQuasiNewton(problem, x, {.memory = kDescentMemory},
                                                           Limited(evaluations, stall), interrupt_, silent_));
     Count(result.evaluations);
+    cut_short_ = result.termination.reason == StopReason::kEvaluationLimit;
     return std::move(result.best);
   }
+
+  // Whether the last Descend ended by its evaluations alone.
+  bool cut_short() const { return cut_short_; }
 
   absl::StatusOr<Vector> DescendInShares(const SharesChart& chart, const Vector& x, double stall) {
     ASSIGN_OR_RETURN(const OuterResult result,
@@ -173,6 +179,7 @@ class Searcher {
   int budget_;
   Board& board_;
   int evaluations_ = 0;
+  bool cut_short_ = false;
   ProgressReporter silent_;
 };
 
@@ -221,18 +228,22 @@ class Solver {
  private:
   double Signed(const HypergradientPoint& point) const { return problem_.sign() * point.objective; }
 
-  // Evaluations of each island in the next round.
-  int Share() const {
-    if (!options_.max_evaluations.has_value()) return method_.evaluations_per_round;
+  // The next round: evaluations for each of the first `islands`.
+  struct RoundPlan {
+    int islands, share;
+  };
+  RoundPlan Plan() const {
+    if (!options_.max_evaluations.has_value()) return {method_.islands, method_.evaluations_per_round};
     // Room for polishing the best, and for its certification.
     const int reserve = 1 + std::min(kPolishEvaluations, *options_.max_evaluations / 10);
     const int left = std::max(0, *options_.max_evaluations - reserve - evaluations_);
-    return std::min(method_.evaluations_per_round, left / method_.islands);
+    const int islands = std::clamp(left / kFewestEvaluations, 1, method_.islands);
+    return {islands, std::min(method_.evaluations_per_round, left / islands)};
   }
 
   bool Finished() {
-    const std::string facts = absl::StrCat("after ", rounds_, " rounds and ", evaluations_, " evaluations; ",
-                                           optima_.entries().size(), " distinct optima met");
+    const std::string facts = absl::StrCat("after ", rounds_, " rounds and ", evaluations_, " evaluations of search; ",
+                                           optima_.entries().size(), " distinct ends of descents");
     if (!std::isfinite(best_->objective) || !best_->gradient.allFinite()) {
       termination_ = {StopReason::kDiverged, "objective or gradient is not finite at the start; begin elsewhere"};
     } else if (const auto reason = interrupt_.Check(); reason.has_value()) {
@@ -243,8 +254,8 @@ class Solver {
       termination_ = {StopReason::kIterationLimit,
                       absl::StrCat("no better optimum in the last ", unimproved_, " rounds, ", facts)};
     } else if (rounds_ >= options_.max_iterations) {
-      termination_ = {StopReason::kIterationLimit, absl::StrCat("stopped ", facts, "; raise max_iterations")};
-    } else if (Share() < std::min(kFewestEvaluations, method_.evaluations_per_round)) {
+      termination_ = {StopReason::kIterationLimit, absl::StrCat("all max_iterations rounds are done: ", facts)};
+    } else if (Plan().share < std::min(kFewestEvaluations, method_.evaluations_per_round)) {
       termination_ = {StopReason::kEvaluationLimit, absl::StrCat("stopped ", facts, "; raise max_evaluations")};
     } else {
       return false;
@@ -253,17 +264,17 @@ class Solver {
   }
 
   absl::Status RunRound() {
-    const int share = Share();
+    const RoundPlan plan = Plan();
     std::vector<Vector> incumbents;
     for (const Island& island : islands_) {
       if (island.incumbent.has_value()) incumbents.push_back(island.incumbent->x);
     }
-    std::vector<Round> rounds(islands_.size());
-    options_.parallel_for(method_.islands,
-                          [&](int t) { rounds[static_cast<size_t>(t)] = RunIsland(t, share, incumbents); });
+    std::vector<Round> rounds(static_cast<size_t>(plan.islands));
+    options_.parallel_for(plan.islands,
+                          [&](int t) { rounds[static_cast<size_t>(t)] = RunIsland(t, plan.share, incumbents); });
     const double before = Signed(*best_);
     double scale = 0;
-    for (size_t t = 0; t < islands_.size(); ++t) {
+    for (size_t t = 0; t < rounds.size(); ++t) {
       RETURN_IF_ERROR(rounds[t].status);
       evaluations_ += rounds[t].evaluations;
       islands_[t] = std::move(rounds[t].island);
@@ -319,7 +330,7 @@ class Solver {
       if (Interrupted(end)) break;
       if (!std::isfinite(end.objective)) continue;
       island.scale = std::max(island.scale, std::abs(end.objective));
-      Note({end.x, end.objective, end.gradient_norm, 1}, round.ends);
+      if (!searcher.cut_short()) Note({end.x, end.objective, end.gradient_norm, 1}, round.ends);
       const bool better =
           !island.incumbent.has_value() || Signed(end) < Signed(*island.incumbent) - kImprovement * island.scale;
       if (!better) continue;
@@ -362,54 +373,69 @@ class Solver {
     }
   }
 
-  // The best optima to gradient_tolerance, as far as the limits allow; ends of the search that turn out to be one
-  // optimum are counted together.
+  // The best ends of descents to gradient_tolerance, as far as the limits allow, until enough distinct optima are
+  // known; ends that turn out to be one optimum are counted together.
   absl::Status Polish() {
-    const auto count = static_cast<int>(std::min<size_t>(kPolished, optima_.entries().size()));
-    if (count == 0 || interrupt_.Check().has_value()) return absl::OkStatus();
+    std::vector<LocalOptimum> rough = optima_.entries();
+    if (rough.empty() && !best_->x.isApprox(origin_))
+      rough.push_back({best_->x, best_->objective, best_->gradient_norm, 1});
+    Optima polished(problem_);
+    for (int i = 0; i < kPolishings && !rough.empty(); ++i) {
+      if (polished.entries().size() >= static_cast<size_t>(std::max(1, method_.max_optima))) break;
+      const size_t count = std::min<size_t>(kPolished, rough.size());
+      ASSIGN_OR_RETURN(const bool finished,
+                       PolishSome({rough.begin(), rough.begin() + static_cast<int64_t>(count)}, polished));
+      if (!finished) break;
+      rough.erase(rough.begin(), rough.begin() + static_cast<int64_t>(count));
+    }
+    // Without time for any, the ends as they are.
+    found_ = polished.entries().empty() ? std::move(rough) : polished.entries();
+    return absl::OkStatus();
+  }
+
+  // False when a limit came first: those that were finished are in `polished`.
+  absl::StatusOr<bool> PolishSome(const std::vector<LocalOptimum>& rough, Optima& polished) {
+    if (interrupt_.Check().has_value()) return false;
+    const auto count = static_cast<int>(rough.size());
     int share = kPolishEvaluations;
     if (options_.max_evaluations.has_value()) {
       share = std::min(share, (*options_.max_evaluations - 1 - evaluations_) / count);
     }
-    if (share < 2) return absl::OkStatus();
-    std::vector<absl::StatusOr<HypergradientPoint>> polished(static_cast<size_t>(count), HypergradientPoint());
-    std::vector<int> evaluations(static_cast<size_t>(count), 0);
+    if (share < 2) return false;
+    std::vector<absl::StatusOr<HypergradientPoint>> points(rough.size(), HypergradientPoint());
+    std::vector<int> evaluations(rough.size(), 0);
     options_.parallel_for(count, [&](int i) {
       const auto at = static_cast<size_t>(i);
       Pulse pulse([this] { board_.Beat(); }, pulse_);
       const Interrupt interrupt = interrupt_.WithPulse(pulse);
       Searcher searcher(relaxed_, interrupt, share, board_);
-      polished[at] = searcher.Descend(problem_, optima_.entries()[at].x, share, 0);
+      points[at] = searcher.Descend(problem_, rough[at].x, share, 0);
       evaluations[at] = searcher.evaluations();
     });
-    Optima merged(problem_);
-    double scale = 0;
-    for (size_t i = 0; i < optima_.entries().size(); ++i) {
-      LocalOptimum optimum = optima_.entries()[i];
-      scale = std::max(scale, std::abs(optimum.objective));
-      if (i < polished.size()) {
-        if (!polished[i].ok()) return polished[i].status();
-        evaluations_ += evaluations[i];
-        const HypergradientPoint& point = *polished[i];
-        if (!Interrupted(point) && !Better(problem_, optimum.objective, point.objective)) {
-          optimum = {point.x, point.objective, point.gradient_norm, optimum.hits};
-          board_.Offer(point);
-          if (Signed(point) <= Signed(*best_)) best_ = point;
-        }
+    bool finished = true;
+    for (size_t i = 0; i < rough.size(); ++i) {
+      if (!points[i].ok()) return points[i].status();
+      evaluations_ += evaluations[i];
+      const HypergradientPoint& point = *points[i];
+      if (Interrupted(point) || Better(problem_, rough[i].objective, point.objective)) {
+        finished = finished && !Interrupted(point);
+        continue;
       }
-      merged.Add(std::move(optimum), i < polished.size() ? kImprovement * scale : 2 * kStall * scale);
+      board_.Offer(point);
+      if (Signed(point) <= Signed(*best_)) best_ = point;
+      polished.Add({point.x, point.objective, point.gradient_norm, rough[i].hits},
+                   kImprovement * std::abs(point.objective));
     }
-    found_ = merged.entries();
-    return absl::OkStatus();
+    return finished;
   }
 
   absl::StatusOr<OuterResult> Conclude() {
-    HypergradientEvaluator evaluator(problem_, relaxed_.lower_level, options_.warm_start);
-    found_ = optima_.entries();
     RETURN_IF_ERROR(Polish());
+    const BilevelProblem problem = WithMultipliers(problem_, best_->multipliers);
+    HypergradientEvaluator evaluator(problem, relaxed_.lower_level, options_.warm_start);
     OuterResult result;
     ASSIGN_OR_RETURN(result.best, Certify(*std::move(best_), evaluator, interrupt_));
-    result.termination = ConvergedAfterAll(result.best, options_, termination_);
+    result.termination = ConvergedAfterAll(problem_, result.best, options_, termination_);
     if (result.termination.reason != termination_.reason) {
       absl::StrAppend(&result.termination.detail, "; the search: ", termination_.detail);
     }

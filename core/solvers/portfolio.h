@@ -6,7 +6,8 @@
 //            4, 2, 1), the others from random starts
 //   then, on each island, again and again:  x' = kick(incumbent),  x'' = descent(x'),  incumbent = the better one
 //   every 4th round the worst quarter of the islands take over the incumbents of the best quarter
-//   at the end: the best optima polished to gradient_tolerance, the best of all certified
+//   at the end: the best ends of descents polished to gradient_tolerance until max_optima distinct optima are known
+//   (at most 32 descents), the best of all certified
 //
 // Descent is quasi-Newton on the exact hyper-gradient, every other time preceded by projected gradient steps in the
 // shares of softmax groups (shares_chart.h); it ends when it gains too little. Kicks: kick.h. Rounds run their islands

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
@@ -27,7 +28,9 @@ absl::StatusOr<OuterResult> SolveProjectedGradient(const BilevelProblem& problem
                                                    const Interrupt& interrupt, ProgressReporter& reporter) {
   MonotoneDescent descent(problem, options, interrupt, reporter);
   std::optional<double> step = method.step_size;
+  int stage = 0;
   return descent.Run(start, [&]() -> absl::StatusOr<MonotoneDescent::Outcome> {
+    if (std::exchange(stage, descent.stage()) != descent.stage()) step = method.step_size;
     const Vector x = descent.current().x, gradient = descent.Gradient();
     if (!step.has_value()) step = 1 / std::max(gradient.norm(), 1e-12);
     const auto along = [&](double t) {

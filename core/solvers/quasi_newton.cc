@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/field_error.h"
@@ -29,6 +30,7 @@ class Stepper {
       : problem_(problem), interrupt_(interrupt), descent_(descent), model_(method.memory, method.state) {}
 
   absl::StatusOr<Outcome> Step() {
+    if (std::exchange(stage_, descent_.stage()) != descent_.stage()) model_.Clear();
     const Vector x = descent_.current().x, gradient = descent_.Gradient();
     ASSIGN_OR_RETURN(const Outcome outcome, Move(x, gradient));
     if (outcome != Outcome::kMoved) return outcome;
@@ -88,6 +90,7 @@ class Stepper {
   const Interrupt& interrupt_;
   MonotoneDescent& descent_;
   LimitedMemory model_;
+  int stage_ = 0;
   int without_pair_ = 0;
   int restarts_ = 0;
 };

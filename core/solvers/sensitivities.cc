@@ -1,5 +1,6 @@
 #include "core/solvers/sensitivities.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -83,6 +84,8 @@ class Solver {
     const Eigen::Index n = x_.size();
     if (n > kMaxSensitivityParameters) {
       result_.note = absl::StrCat("dx* left out: ", n, " parameters; at most ", kMaxSensitivityParameters);
+    } else if (Ties()) {
+      result_.note = "dx* left out: contexts tie as the worst";
     } else {
       response_.emplace(problem_, face_, hessian_, interrupt_);
       if (!response_->Prepare()) {
@@ -108,6 +111,12 @@ class Solver {
   }
 
  private:
+  // Whether two contexts or more are the worst.
+  bool Ties() const {
+    return problem_.aggregation == Aggregation::kWorstCase &&
+           std::count_if(hessian_.weights().begin(), hessian_.weights().end(), [](double w) { return w != 0; }) > 1;
+  }
+
   Vector Gradient() const {
     ParameterGradient total(x_.size());
     for (size_t c = 0; c < hessian_.contexts().size(); ++c) {
@@ -134,8 +143,9 @@ class Solver {
     const Context& context = problem_.contexts[c];
     const Hessian::ContextState& state = hessian_.contexts()[c];
     const double weight = hessian_.weights()[c];
-    // Under the worst case, weights of the others do not matter.
-    const bool counts = problem_.aggregation == Aggregation::kWeightedSum || weight != 0;
+    // Under the worst case, its multiplier.
+    const bool worst_case = problem_.aggregation == Aggregation::kWorstCase;
+    const double share = !worst_case ? 1 : weight == 0 ? 0 : weight / context.weight;
     ContextSensitivities& result = result_.contexts.emplace_back();
     if (!std::isfinite(state.solution.residual)) {
       // A follower without weight whose values overflow.
@@ -144,8 +154,9 @@ class Solver {
       if (result_.note.empty()) result_.note = absl::StrCat("context ", c, " left out: its values overflow");
       return;
     }
-    result.weight =
-        counts ? Answer(state.gradient.objective.value, [&] { return hessian_.ContextGradientOf(c); }) : Zero();
+    result.weight = share == 0 ? Zero() : Answer(share * state.gradient.objective.value, [&] {
+      return Vector(share * hessian_.ContextGradientOf(c));
+    });
     for (size_t t = 0; t < context.objective.size(); ++t) {
       result.term_weights.push_back(weight == 0 ? Zero()
                                                 : Answer(weight * state.gradient.objective.terms[t].value, [&] {

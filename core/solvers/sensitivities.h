@@ -1,13 +1,14 @@
 // How the optimum answers to the numbers of the problem: weights, discounts, temperatures, budgets, penalties.
 //
-//   d phi*/dp = the derivative of the Lagrangian at x*, x* held fixed                        (envelope theorem)
-//   dx*/dp    = -Z (Z^T (H + D) Z)^+ Z^T d(grad phi)/dp                                      (implicit function
-//   theorem)
+//   d phi*/dp = the derivative of the Lagrangian at x*, x* held fixed       (envelope theorem)
+//
+//   dx*/dp    = -Z (Z^T (H + D) Z)^+ Z^T d(grad phi)/dp                     (implicit function theorem)
 //
 // Z spans the tangent space of the face on which first-order conditions hold x*, D is the curvature of its constraints
 // (active_face.h), H the exact Hessian of phi, ^+ the pseudo-inverse: where phi does not curve along the face, as when
 // a constant is added to a softmax group, the shortest dx is taken. Both hold to first order at a stationary point with
-// strict complementarity, and, under the worst case, while the same context stays the worst.
+// strict complementarity. Under the worst case the Lagrangian is the sum by multipliers; where contexts tie, dx* would
+// have to keep them tied, and is left out.
 //
 // Fiacco (1983), "Introduction to Sensitivity and Stability Analysis in Nonlinear Programming", chapters 2 and 3.
 

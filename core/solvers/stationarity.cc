@@ -36,7 +36,7 @@ class Face {
     }
   }
 
-  int dimension() const { return face_.dimension() - static_cast<int>(taken_out_.size()); }
+  int dimension() const { return face_.dimension() - static_cast<int>(taken_out_.size() + ties_.size()); }
   const Vector& curvature() const { return face_.curvature(); }
 
   Vector Project(const Vector& v) const {
@@ -44,7 +44,24 @@ class Face {
     for (const auto& [first, size] : taken_out_) {
       result.segment(first, size).array() -= result.segment(first, size).mean();
     }
+    for (const Vector& tie : ties_) result -= tie.dot(result) * tie;
     return result;
+  }
+
+  // Leaves the directions along which contexts that are the worst together stay level.
+  void KeepTies(const BilevelProblem& problem, const Hessian& hessian) {
+    std::optional<Vector> first;
+    for (size_t c = 0; c < hessian.weights().size(); ++c) {
+      if (hessian.weights()[c] == 0) continue;
+      const Vector gradient = problem.contexts[c].weight * hessian.ContextGradientOf(c);
+      if (!first.has_value()) {
+        first = gradient;
+        continue;
+      }
+      // Twice, for orthogonality up to rounding.
+      const Vector apart = Project(Project(gradient - *first));
+      if (apart.norm() > kExhausted * (gradient.norm() + first->norm())) ties_.push_back(apart.normalized());
+    }
   }
 
  private:
@@ -61,6 +78,7 @@ class Face {
 
   ActiveFace face_;
   std::vector<Group> taken_out_;
+  std::vector<Vector> ties_;  // orthonormal
 };
 
 // An orthonormal basis Q that grows with the products M q, and T = Q^T M Q.
@@ -143,18 +161,14 @@ Stationarity::Kind KindOf(const Stationarity& found, double remainder) {
 }
 
 // As many products as the face calls for and time allows, beginning at `start`.
-absl::StatusOr<KrylovSpace> Explore(const BilevelProblem& problem, const Face& face, const Vector& x,
-                                    const StationarityOptions& options, const WarmStart& start,
-                                    const Interrupt& interrupt) {
-  LowerLevelOptions lower_level = options.lower_level;
-  lower_level.refuse_unreachable = false;  // decided when the point was evaluated
-  ASSIGN_OR_RETURN(const std::unique_ptr<Hessian> hessian, Hessian::Create(problem, lower_level, x, start, interrupt));
+KrylovSpace Explore(const BilevelProblem& problem, const Face& face, const StationarityOptions& options,
+                    const Interrupt& interrupt, Hessian& hessian) {
   const int dimension = face.dimension();
   const int most = dimension <= Stationarity::kDenseDimension ? dimension : Stationarity::kMaxProducts;
-  KrylovSpace space(face, x.size(), most, options.seed);
+  KrylovSpace space(face, hessian.x().size(), most, options.seed);
   while (space.size() < most && !interrupt.Check().has_value()) {
     const Vector q = space.next();
-    const Vector bent = problem.sign() * hessian->Multiply(q, interrupt) + face.curvature().cwiseProduct(q);
+    const Vector bent = problem.sign() * hessian.Multiply(q, interrupt) + face.curvature().cwiseProduct(q);
     if (!bent.allFinite() || interrupt.Check().has_value()) break;  // an interrupted product is of no use
     space.Add(face.Project(bent));
   }
@@ -169,19 +183,26 @@ absl::StatusOr<Stationarity> DescribeStationarity(const BilevelProblem& problem,
   Stationarity result;
   result.gradient_norm = point.gradient_norm;
   if (!std::isfinite(point.objective) || !point.gradient.allFinite()) return result;
-  const Face face(problem, point);
+  Face face(problem, point);
   result.face_dimension = face.dimension();
   if (!(point.gradient_norm <= options.gradient_tolerance)) {
     result.kind = Stationarity::Kind::kNotStationary;
     return result;
   }
   if (point.termination.reason != StopReason::kConverged || interrupt.Check().has_value()) return result;
+  LowerLevelOptions lower_level = options.lower_level;
+  lower_level.refuse_unreachable = false;  // decided when the point was evaluated
+  ASSIGN_OR_RETURN(const std::unique_ptr<Hessian> hessian,
+                   Hessian::Create(problem, lower_level, point.x, start, interrupt));
+  if (interrupt.Check().has_value()) return result;
+  if (problem.aggregation == Aggregation::kWorstCase) face.KeepTies(problem, *hessian);
+  result.face_dimension = face.dimension();
   result.exact = face.dimension() == 0;
   if (result.exact) {
     result.kind = Stationarity::Kind::kOptimum;
     return result;
   }
-  ASSIGN_OR_RETURN(const KrylovSpace space, Explore(problem, face, point.x, options, start, interrupt));
+  const KrylovSpace space = Explore(problem, face, options, interrupt, *hessian);
   if (space.size() == 0) return result;
   KrylovSpace::Ritz ritz = space.Solve();
   result.smallest = ritz.smallest;

@@ -9,8 +9,8 @@
 // Rayleigh-Ritz on a Krylov space with full reorthogonalisation, from a random start, and from a fresh one where the
 // space is exhausted: with as many products as the face has dimensions it is a dense eigen-decomposition, `exact`.
 // Faces of more than kDenseDimension get kMaxProducts products; the curvatures then are those found within the space,
-// which a negative one proves and a positive one does not. Under worst-case aggregation H is that of the worst context
-// at x; at a kink between contexts the gradient does not vanish and the kind is kNotStationary.
+// which a negative one proves and a positive one does not. Under worst-case aggregation H is that of the sum by
+// multipliers, and where contexts tie as the worst, the face keeps to directions along which they stay level.
 //
 // Parlett (1998), "The Symmetric Eigenvalue Problem", chapters 11 and 13.
 

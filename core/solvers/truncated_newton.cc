@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/field_error.h"
@@ -37,9 +38,9 @@ constexpr double kCollapsed = 1e-9;
 
 class Stepper {
  public:
-  Stepper(const BilevelProblem& problem, const TruncatedNewtonOptions& method, const OuterOptions& options,
-          const Interrupt& interrupt, MonotoneDescent& descent)
-      : problem_(problem),
+  Stepper(const TruncatedNewtonOptions& method, const OuterOptions& options, const Interrupt& interrupt,
+          MonotoneDescent& descent)
+      : problem_(descent.problem()),
         method_(method),
         lower_level_(options.lower_level),
         interrupt_(interrupt),
@@ -48,6 +49,10 @@ class Stepper {
   }
 
   absl::StatusOr<Outcome> Step() {
+    if (std::exchange(stage_, descent_.stage()) != descent_.stage()) {
+      radius_ = gradient_step_ = std::numeric_limits<double>::infinity();
+      collapsed_ = false;
+    }
     const Vector x = descent_.current().x, gradient = descent_.Gradient();
     ASSIGN_OR_RETURN(const Outcome outcome, Move(x, gradient));
     if (outcome != Outcome::kMoved) return outcome;
@@ -151,6 +156,7 @@ class Stepper {
   double radius_ = std::numeric_limits<double>::infinity();
   double gradient_step_ = std::numeric_limits<double>::infinity();
   bool collapsed_ = false;
+  int stage_ = 0;
   int products_ = 0;
   int curved_down_ = 0, unsettled_ = 0, failures_ = 0;
 };
@@ -166,7 +172,7 @@ absl::StatusOr<OuterResult> SolveTruncatedNewton(const BilevelProblem& problem, 
                                                  const TruncatedNewtonOptions& method, const OuterOptions& options,
                                                  const Interrupt& interrupt, ProgressReporter& reporter) {
   MonotoneDescent descent(problem, options, interrupt, reporter);
-  Stepper stepper(problem, method, options, interrupt, descent);
+  Stepper stepper(method, options, interrupt, descent);
   ASSIGN_OR_RETURN(OuterResult result, descent.Run(start, [&] { return stepper.Step(); }));
   result.hessian_products = stepper.products();
   result.notes = stepper.Notes();

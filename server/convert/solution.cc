@@ -181,6 +181,7 @@ void EncodeHypergradient(const BilevelProblem& problem, const HypergradientPoint
   EncodeReals(point.x, {point.x.size()}, message->mutable_parameters());
   message->set_objective(point.objective);
   message->mutable_context_objectives()->Add(point.context_objectives.begin(), point.context_objectives.end());
+  message->mutable_multipliers()->Add(point.multipliers.begin(), point.multipliers.end());
   EncodeReals(point.gradient, {point.gradient.size()}, message->mutable_gradient());
   message->set_gradient_norm(point.gradient_norm);
   EncodeCertificate(point.certificate, message->mutable_certificate());

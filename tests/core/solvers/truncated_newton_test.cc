@@ -106,15 +106,6 @@ TEST(TruncatedNewton, FewProductsStillConverge) {
   }
 }
 
-// At a kink of the worst case no step helps, however short.
-TEST(TruncatedNewton, StopsAtAKink) {
-  const BilevelProblem problem = KinkAtZero(0.5);
-  const Trace t = Follow(problem, TruncatedNewtonOptions{}, {}, Vector{{0.8, 0.0}});
-  EXPECT_EQ(t.result.termination.reason, StopReason::kDiverged);
-  EXPECT_LT(t.result.evaluations, 150);
-  EXPECT_NEAR(t.result.best.x[0], 0, 1e-8);
-}
-
 // Values grow along the run, and with them what double precision can reach.
 TEST(TruncatedNewton, AToleranceThatOnlyTheStartCanReachDoesNotEndTheRun) {
   const BilevelProblem problem = Build(DrawMatching(1));

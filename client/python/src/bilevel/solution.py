@@ -145,6 +145,7 @@ class Hypergradient:
     certificate: Certificate
     termination: Termination
     context_objectives: Tuple[float, ...]
+    multipliers: Tuple[float, ...]  # worst case: each context's share in the gradient; else empty
     contexts: Tuple[LowerLevelSolution, ...]
     warm_start: Optional[WarmStart]
 
@@ -158,6 +159,7 @@ class Hypergradient:
             certificate=Certificate.from_proto(message.certificate),
             termination=Termination.from_proto(message.termination),
             context_objectives=tuple(message.context_objectives),
+            multipliers=tuple(message.multipliers),
             contexts=tuple(LowerLevelSolution.from_proto(context) for context in message.contexts),
             warm_start=WarmStart.from_proto(message.warm_start) if message.HasField("warm_start") else None,
         )

@@ -1,0 +1,59 @@
+// What was seen of an environment: how often (s,a) led to s2 or ended the episode, and where episodes began.
+//
+// Memory follows the distinct (s,a,s2) seen, not S*A*S: an open-addressing table that doubles up to a size fixed at
+// creation. What is counted does not depend on the order of the calls, unless the table fills up.
+
+#ifndef BILEVEL_CORE_STREAMING_TRANSITION_COUNTS_H_
+#define BILEVEL_CORE_STREAMING_TRANSITION_COUNTS_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace bilevel {
+
+class TransitionCounts {
+ public:
+  // num_states: S >= 1; num_rows: S*A; max_distinct >= 1.
+  TransitionCounts(int num_states, int64_t num_rows, uint64_t max_distinct);
+
+  // One transition out of `row` = s*A + a. False when it is of a kind not seen before and there is no room for one
+  // more: then it is counted in dropped() alone.
+  bool AddStep(int64_t row, int next_state) {
+    return Add(static_cast<uint64_t>(row), static_cast<uint64_t>(next_state));
+  }
+  bool AddTermination(int64_t row) { return Add(static_cast<uint64_t>(row), num_states_); }
+  // An episode that began in `state`.
+  bool AddStart(int state) { return Add(num_rows_, static_cast<uint64_t>(state)); }
+
+  uint64_t total() const { return total_; }      // steps and terminations
+  uint64_t starts() const { return starts_; }    // episodes
+  uint64_t dropped() const { return dropped_; }  // of all three kinds
+  uint64_t distinct() const { return distinct_; }
+
+  // Bytes of the table now, and at most.
+  uint64_t bytes() const { return keys_.size() * kSlotBytes; }
+  static uint64_t MaxBytes(uint64_t max_distinct);
+
+  // In increasing order of (row, column); column S: the episode ended; row S*A: episodes that began in state `column`.
+  struct Entry {
+    int64_t row;
+    int column;
+    uint64_t count;
+  };
+  std::vector<Entry> Sorted() const;
+
+ private:
+  static constexpr uint64_t kSlotBytes = 2 * sizeof(uint64_t);
+
+  bool Add(uint64_t row, uint64_t column);
+  size_t SlotOf(uint64_t key) const;
+  void Grow();
+
+  uint64_t num_states_, num_rows_, max_distinct_;
+  uint64_t total_ = 0, starts_ = 0, dropped_ = 0, distinct_ = 0;
+  std::vector<uint64_t> keys_, counts_;  // key: row * (S + 1) + column + 1; 0: empty
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_STREAMING_TRANSITION_COUNTS_H_
