@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 #include <utility>
@@ -36,10 +37,12 @@ absl::Status CheckShape(const SparseRows& features, Eigen::Index rows, const cha
                                      " x num_parameters = ", rows, " x ", n));
 }
 
-absl::Status CheckEntries(const SparseRows& features, const std::vector<int>& groups) {
+// name: what a row of the features stands for.
+absl::Status CheckEntries(const SparseRows& features, const std::vector<int>& groups,
+                          const std::function<std::string(Eigen::Index)>& name) {
   for (Eigen::Index row = 0; row < features.outerSize(); ++row) {
     for (SparseRows::InnerIterator entry(features, row); entry; ++entry) {
-      const auto where = [&] { return absl::StrCat("row ", row, ", column ", entry.col()); };
+      const auto where = [&] { return absl::StrCat("row ", row, name(row), ", column ", entry.col()); };
       if (!(entry.value() >= 0) || !std::isfinite(entry.value())) {
         return FieldError("", absl::StrCat(where(), " is ", ToText(entry.value()), "; must be finite and >= 0"));
       }
@@ -108,6 +111,16 @@ class Distribution {
   std::vector<Eigen::Index> columns_;
 };
 
+// Which transition an entry is; unavailable rows have none.
+std::string NameOfEntry(const TabularMdp& mdp, Eigen::Index entry) {
+  std::string name;
+  mdp.ForEachEntry([&](Eigen::Index row, uint64_t k, uint32_t next, double) {
+    if (k != static_cast<uint64_t>(entry)) return;
+    name = absl::StrCat(" (s=", row / mdp.num_actions(), ", a=", row % mdp.num_actions(), ", next state ", next, ")");
+  });
+  return name;
+}
+
 // Whose row an entry is; unavailable rows have none.
 std::vector<Eigen::Index> RowsOfEntries(const TabularMdp& mdp) {
   std::vector<Eigen::Index> rows(mdp.num_entries(), -1);
@@ -162,7 +175,7 @@ absl::StatusOr<ParametricDynamics> ParametricDynamics::Create(const TabularMdp& 
       RETURN_IF_ERROR(
           CheckShape(spec.transitions, static_cast<Eigen::Index>(mdp.num_entries()), "stored transitions", n));
       spec.transitions.makeCompressed();
-      RETURN_IF_ERROR(CheckEntries(spec.transitions, groups));
+      RETURN_IF_ERROR(CheckEntries(spec.transitions, groups, [&](Eigen::Index k) { return NameOfEntry(mdp, k); }));
       const std::vector<Eigen::Index> rows = RowsOfEntries(mdp);
       dynamics.moves_.assign(rows.size(), 0);
       return CheckTransitions(mdp, map, groups, spec.transitions, rows, dynamics.moves_);
@@ -174,7 +187,7 @@ absl::StatusOr<ParametricDynamics> ParametricDynamics::Create(const TabularMdp& 
     const auto check = [&]() -> absl::Status {
       RETURN_IF_ERROR(CheckShape(spec.initial, mdp.num_states(), "num_states", n));
       spec.initial.makeCompressed();
-      RETURN_IF_ERROR(CheckEntries(spec.initial, groups));
+      RETURN_IF_ERROR(CheckEntries(spec.initial, groups, [](Eigen::Index s) { return absl::StrCat(" (s=", s, ")"); }));
       Distribution distribution(map, groups);
       for (Eigen::Index s = 0; s < mdp.num_states(); ++s) distribution.Add(spec.initial, s);
       const std::string fault = distribution.Finish(1);

@@ -498,7 +498,11 @@ std::vector<Case> DynamicsCases() {
       {"features of too few transitions", transitions({1, 1, 1}), kInvalid, path + "transition_features.dense", "has 3",
        "4 rows of 1"},
       {"transition feature negative", transitions({1, -1, 1, 1}), kInvalid, path + "transition_features",
-       "row 1, column 0 is -1", ">= 0"},
+       "row 1 (s=0, a=1, next state 1), column 0 is -1", ">= 0"},
+      {"initial feature negative", dynamics([](auto&, auto& d) {
+         *d.mutable_initial_features()->mutable_dense() = Reals({1.5, -0.5});
+       }),
+       kInvalid, path + "initial_features", "row 1 (s=1), column 0 is -0.5", ">= 0"},
       {"transition features that sum to too much", transitions({2, 1, 1, 1}), kInvalid, path + "transition_features",
        "row 0 (s=0, a=0) sums to 2", "must be 1"},
       {"dynamics by what is no share", dynamics([](auto& m, auto& d) {
