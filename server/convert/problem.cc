@@ -25,7 +25,8 @@ constexpr size_t kLabelBytes = 256;
 std::string At(int index) { return absl::StrCat("[", index, "]"); }
 
 absl::Status UnknownEnum(std::string_view field, int value, std::string_view names) {
-  return FieldError(field, absl::StrCat("is ", value, "; must be one of ", AbslText(names)));
+  const std::string given = value == 0 ? "unspecified" : absl::StrCat(value);
+  return FieldError(field, absl::StrCat("is ", given, "; must be one of ", AbslText(names)));
 }
 
 absl::StatusOr<ParameterGroup> DecodeGroup(const v1::ParameterGroup& group) {

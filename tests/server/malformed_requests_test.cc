@@ -574,12 +574,13 @@ std::vector<Case> ProblemCases() {
        "message_bytes", "3.4", "max_message_bytes"},
       {"group of no size", group(0, 1, 1), kInvalid, "problem.parameter_groups[0].size", "is 0", ">= 1"},
       {"groups too large", group(2, 1, 1), kInvalid, "problem.parameter_groups", "sum to 2", "num_parameters = 1"},
-      {"group without a map", group(1, 0, 1), kInvalid, "problem.parameter_groups[0].map", "is 0", "MAP_IDENTITY"},
+      {"group without a map", group(1, 0, 1), kInvalid, "problem.parameter_groups[0].map", "is unspecified",
+       "MAP_IDENTITY"},
       {"group of an unknown map", group(1, 99, 1), kInvalid, "problem.parameter_groups[0].map", "is 99",
        "MAP_IDENTITY"},
       {"group of infinite scale", group(1, 2, kInf), kInvalid, "problem.parameter_groups[0].scale", "inf", "finite"},
       {"penalty of no kind", OfProblem([](auto& m) { m.add_penalties(); }), kInvalid, "problem.penalties[0].kind",
-       "is 0", "KIND_L1"},
+       "is unspecified", "KIND_L1"},
       {"penalty negative", OfProblem([](auto& m) {
          m.add_penalties()->set_kind(v1::Penalty::KIND_L1);
          m.mutable_penalties(0)->set_weight(-1);
