@@ -174,10 +174,10 @@ int PrintResult(const v1::OptimizeResult& result, bool json) {
   }
   PrintLine("method", result.method(), std::cout);
   const std::string products =
-      result.hessian_products() > 0 ? absl::StrCat(", ", result.hessian_products(), " Hessian products") : "";
+      result.hessian_products() > 0 ? ", " + Counted(result.hessian_products(), "Hessian product") : "";
   PrintLine("iterations",
-            absl::StrFormat("%d, %d evaluations%s, %.3g s", result.iterations(), result.evaluations(), products,
-                            result.run_info().elapsed_seconds()),
+            absl::StrFormat("%d, %s%s, %.3g s", result.iterations(), Counted(result.evaluations(), "evaluation"),
+                            products, result.run_info().elapsed_seconds()),
             std::cout);
   for (const std::string& note : result.notes()) PrintLine("note", note, std::cout);
   PrintTermination(result.termination(), std::cout);

@@ -43,7 +43,7 @@ JsonObject& AddCost(const v1::LowerLevelSolution& solution, JsonObject& object) 
 std::string CostText(const v1::LowerLevelSolution& solution) {
   std::vector<std::string> parts = {LowerLevelName(solution.method())};
   const auto add = [&parts](int count, const std::string& what) {
-    if (count > 0) parts.push_back(absl::StrCat(count, " ", what, count == 1 ? "" : "s"));
+    if (count > 0) parts.push_back(Counted(count, what));
   };
   add(solution.sweeps(), "sweep");
   add(solution.newton_steps(), "Newton step");
@@ -214,7 +214,8 @@ void PrintStationarity(const v1::Stationarity& stationarity, std::ostream& out) 
     text = absl::StrFormat("%s: curvature in [%s, %s] on a face of dimension %d", KindText(stationarity.kind()),
                            Short(stationarity.smallest_curvature()), Short(stationarity.largest_curvature()),
                            stationarity.face_dimension());
-    if (!stationarity.exact()) absl::StrAppend(&text, ", as far as ", stationarity.products(), " products tell");
+    if (!stationarity.exact())
+      absl::StrAppend(&text, ", as far as ", Counted(stationarity.products(), "product"), " can tell");
   }
   PrintLine("stationarity", text, out);
 }
@@ -245,6 +246,10 @@ void PrintLine(const std::string& name, const std::string& value, std::ostream& 
   out << absl::StrFormat("%-18s %s\n", name, value);
 }
 
-std::string Short(double number) { return absl::StrFormat("%.6g", number); }
+std::string Short(double number) { return absl::StrFormat("%.6g", number + 0.0); }
+
+std::string Counted(int count, const std::string& noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
 
 }  // namespace bilevel::client

@@ -39,8 +39,10 @@ void PrintLowerLevel(const v1::LowerLevelSolution& solution, int rows, std::ostr
 // One line "name   value".
 void PrintLine(const std::string& name, const std::string& value, std::ostream& out);
 
-// A double for people: six significant digits.
+// A double for people: six significant digits; -0 is 0.
 std::string Short(double number);
+// "1 round", "2 rounds".
+std::string Counted(int count, const std::string& noun);
 
 }  // namespace bilevel::client
 

@@ -51,7 +51,7 @@ void PrintSensitivities(const v1::Sensitivities& sensitivities, std::ostream& ou
     const std::vector<double> x = Elements(sensitivity.parameters());
     const double length = Norm(x);
     if (sensitivity.objective() == 0 && length == 0) return;
-    out << absl::StrFormat("  %-34s %-14.6g ", name, sensitivity.objective())
+    out << absl::StrFormat("  %-34s %-14s ", name, Short(sensitivity.objective()))
         << (x.empty() ? "-" : absl::StrFormat("%.4g", length)) << "\n";
   });
   if (!sensitivities.note().empty()) PrintLine("note", sensitivities.note(), out);

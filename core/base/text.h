@@ -3,6 +3,7 @@
 #ifndef BILEVEL_CORE_BASE_TEXT_H_
 #define BILEVEL_CORE_BASE_TEXT_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,11 @@ inline absl::string_view AbslText(std::string_view text) { return {text.data(), 
 
 // Shortest text that reads back as the same double ("0.1", "1e-09", "nan").
 std::string ToText(double number);
+
+// "1 round", "2 rounds".
+inline std::string Counted(int64_t count, const char* noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
 
 }  // namespace bilevel
 

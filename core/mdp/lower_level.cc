@@ -206,8 +206,8 @@ class Solver {
   }
 
   void Conclude() {
-    const std::string facts = absl::StrCat("|V - T V|_inf = ", ToText(solution_.residual), " after ", solution_.sweeps,
-                                           " sweeps; tolerance ", ToText(Tolerance()));
+    const std::string facts = absl::StrCat("|V - T V|_inf = ", ToText(solution_.residual), " after ",
+                                           Counted(solution_.sweeps, "sweep"), "; tolerance ", ToText(Tolerance()));
     Termination& termination = solution_.termination;
     termination.detail = facts;
     if (!std::isfinite(solution_.residual)) {

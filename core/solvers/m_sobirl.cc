@@ -272,8 +272,8 @@ class Solver {
   void Stop(StopReason reason, std::string detail) { termination_ = {reason, std::move(detail)}; }
 
   bool Limited() {
-    const std::string facts = absl::StrCat("|h| = ", ToText(h_norm_), " after ", iterations_,
-                                           " iterations; gradient_tolerance ", ToText(options_.gradient_tolerance));
+    const std::string facts = absl::StrCat("|h| = ", ToText(h_norm_), " after ", Counted(iterations_, "iteration"),
+                                           "; gradient_tolerance ", ToText(options_.gradient_tolerance));
     if (const auto reason = interrupt_.Check(); reason.has_value()) {
       Stop(*reason, facts);
     } else if (iterations_ >= options_.max_iterations) {
@@ -303,8 +303,8 @@ class Solver {
     if (!(point.gradient_norm <= options_.gradient_tolerance)) return false;
     const bool solved = point.termination.reason == StopReason::kConverged;
     Stop(solved ? StopReason::kConverged : StopReason::kIterationLimit,
-         absl::StrCat("exact gradient_norm = ", ToText(point.gradient_norm), " after ", iterations_,
-                      " iterations; tolerance ", ToText(options_.gradient_tolerance),
+         absl::StrCat("exact gradient_norm = ", ToText(point.gradient_norm), " after ",
+                      Counted(iterations_, "iteration"), "; tolerance ", ToText(options_.gradient_tolerance),
                       solved ? "" : "; but the follower was not solved: " + point.termination.detail));
     return true;
   }

@@ -163,8 +163,9 @@ bool MonotoneDescent::BudgetLeft() const {
 
 // Looks at every reason to stop before the next step.
 bool MonotoneDescent::Finished(bool stalled) {
-  const std::string facts = absl::StrCat("gradient_norm = ", ToText(current_.gradient_norm), " after ", iterations_,
-                                         " iterations; tolerance ", ToText(options_.gradient_tolerance));
+  const std::string facts =
+      absl::StrCat("gradient_norm = ", ToText(current_.gradient_norm), " after ", Counted(iterations_, "iteration"),
+                   "; tolerance ", ToText(options_.gradient_tolerance));
   if (!std::isfinite(current_.objective) || !current_.gradient.allFinite()) {
     Stop(StopReason::kDiverged, "objective or gradient left the finite numbers; lower step_size or bound x");
   } else if (const auto reason = interrupt_.Check(); reason.has_value()) {

@@ -242,8 +242,9 @@ class Solver {
   }
 
   bool Finished() {
-    const std::string facts = absl::StrCat("after ", rounds_, " rounds and ", evaluations_, " evaluations of search; ",
-                                           optima_.entries().size(), " distinct ends of descents");
+    const std::string facts =
+        absl::StrCat("after ", Counted(rounds_, "round"), " and ", Counted(evaluations_, "evaluation"),
+                     " of search; ", Counted(optima_.entries().size(), "distinct end"), " of descents");
     if (!std::isfinite(best_->objective) || !best_->gradient.allFinite()) {
       termination_ = {StopReason::kDiverged, "objective or gradient is not finite at the start; begin elsewhere"};
     } else if (const auto reason = interrupt_.Check(); reason.has_value()) {
@@ -252,7 +253,8 @@ class Solver {
       termination_ = {StopReason::kTimeLimit, "stopped " + facts};
     } else if (unimproved_ >= method_.patience) {
       termination_ = {StopReason::kIterationLimit,
-                      absl::StrCat("no better optimum in the last ", unimproved_, " rounds, ", facts)};
+                      absl::StrCat("no better optimum in the last ",
+                                   unimproved_ == 1 ? "round, " : absl::StrCat(unimproved_, " rounds, "), facts)};
     } else if (rounds_ >= options_.max_iterations) {
       termination_ = {StopReason::kIterationLimit, absl::StrCat("all max_iterations rounds are done: ", facts)};
     } else if (Plan().share < std::min(kFewestEvaluations, method_.evaluations_per_round)) {

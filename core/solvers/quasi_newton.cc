@@ -43,10 +43,11 @@ class Stepper {
   std::vector<std::string> Notes() const {
     std::vector<std::string> notes;
     if (without_pair_ > 0) {
-      notes.push_back(absl::StrCat(without_pair_, " steps brought no pair: the objective does not curve along them"));
+      notes.push_back(Counted(without_pair_, "step") + " brought no pair: the objective does not curve there");
     }
     if (restarts_ > 0) {
-      notes.push_back(absl::StrCat("pairs dropped ", restarts_, " times, where they gave no direction of descent"));
+      notes.push_back(
+          absl::StrCat("pairs dropped ", Counted(restarts_, "time"), ", where they gave no direction of descent"));
     }
     return notes;
   }

@@ -65,11 +65,11 @@ class Stepper {
   std::vector<std::string> Notes() const {
     std::vector<std::string> notes;
     const auto count = [&](int number, const char* of_what) {
-      if (number > 0) notes.push_back(absl::StrCat(number, of_what));
+      if (number > 0) notes.push_back(absl::StrCat(Counted(number, "step"), of_what));
     };
-    count(curved_down_, " steps followed a direction along which the objective curves the wrong way");
-    count(unsettled_, " steps followed the gradient, to another face");
-    count(failures_, " steps followed the gradient, since no Newton step lowered the objective");
+    count(curved_down_, " followed a direction along which the objective curves the wrong way");
+    count(unsettled_, " followed the gradient, to another face");
+    count(failures_, " followed the gradient, since no Newton step lowered the objective");
     return notes;
   }
 
