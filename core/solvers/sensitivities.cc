@@ -9,6 +9,7 @@
 #include "Eigen/Eigenvalues"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/base/text.h"
 #include "core/problem/active_face.h"
 
 namespace bilevel {
@@ -104,8 +105,9 @@ class Solver {
       return Vector(sign_ * x_.unaryExpr([](double v) { return (v > 0) - (v < 0) + 0.0; }));
     });
     if (undetermined_ > 0 && result_.note.empty()) {
-      result_.note = absl::StrCat("dx* left out for ", undetermined_,
-                                  " numbers: the objective does not curve in the directions that they push x");
+      result_.note = absl::StrCat("dx* left out for ", Counted(undetermined_, "number"),
+                                  ": the objective does not curve in the directions that x is pushed; optima along "
+                                  "them differ in d phi*, which is that of the one found");
     }
     return std::move(result_);
   }
