@@ -3,7 +3,6 @@
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 
-#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -11,10 +10,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/array.h"
+#include "client/cli/json_errors.h"
 
 namespace bilevel::client {
 namespace {
@@ -25,40 +23,13 @@ absl::Status Unfit(const std::string& file, const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat(NameOf(file), ": ", what));
 }
 
-// protobuf reports a syntax error as text, an excerpt of the input, and a caret below the place, counted from the start
-// of the excerpt. Where the excerpt occurs once, that gives line and column.
-std::string SyntaxError(const std::string& json, const std::vector<std::string>& lines) {
-  const std::string excerpt = absl::StrJoin(lines.begin() + 1, lines.end() - 1, "\n");
-  const std::size_t at = json.find(excerpt);
-  if (excerpt.empty() || at == std::string::npos || json.find(excerpt, at + 1) != std::string::npos) {
-    return absl::StrCat(lines.front(),
-                        excerpt.empty() ? "" : " Near: ", absl::StrJoin(absl::StrSplit(excerpt, '\n'), " "));
-  }
-  const std::size_t place = std::min(at + lines.back().size() - 1, json.size());
-  const auto line = 1 + std::count(json.begin(), json.begin() + static_cast<std::ptrdiff_t>(place), '\n');
-  const std::size_t line_start = place == 0 ? 0 : json.rfind('\n', place - 1) + 1;
-  return absl::StrCat("line ", line, ", column ", place - line_start + 1, ": ", lines.front());
-}
-
-// "(contexts[0]) foo: Cannot find field." becomes "contexts[0].foo: Cannot find field."
-std::string FieldError(const std::string& text) {
-  const std::size_t close = text.find(')');
-  if (text.empty() || text[0] != '(' || close == std::string::npos) {
-    return std::string(absl::StripPrefix(text, ": "));
-  }
-  const std::string path = text.substr(1, close - 1);
-  const std::string rest = text.substr(close + 1);
-  if (rest.starts_with(" ")) return absl::StrCat(path, path.empty() ? "" : ".", rest.substr(1));
-  return path + rest;
-}
-
-absl::Status ParseJson(const std::string& file, const std::string& json, google::protobuf::Message& message) {
+// prefix: what paths of fields begin with, so that they are the server's.
+absl::Status ParseJson(const std::string& file, const std::string& json, google::protobuf::Message& message,
+                       const std::string& prefix = "") {
   const auto status = google::protobuf::util::JsonStringToMessage(json, &message);
   if (status.ok()) return absl::OkStatus();
   const std::string text(status.message().data(), status.message().size());
-  const std::vector<std::string> lines = absl::StrSplit(text, '\n');
-  const bool syntax = lines.size() >= 3 && lines.back().find('^') != std::string::npos;
-  return Unfit(file, syntax ? SyntaxError(json, lines) : FieldError(text));
+  return Unfit(file, ExplainJsonError(text, json, *message.GetDescriptor(), prefix));
 }
 
 absl::Status AppendNumbers(const std::string& file, const google::protobuf::ListValue& list,
@@ -99,7 +70,7 @@ absl::StatusOr<v1::Problem> ReadProblem(const std::string& file) {
   absl::StatusOr<std::string> json = ReadInput(file);
   if (!json.ok()) return json.status();
   v1::Problem problem;
-  if (absl::Status status = ParseJson(file, *json, problem); !status.ok()) return status;
+  if (absl::Status status = ParseJson(file, *json, problem, "problem."); !status.ok()) return status;
   return problem;
 }
 

@@ -118,9 +118,32 @@ expect 2 'unknown command' "$bilevel" solv
 expect 2 'cannot be read' "$bilevel" solve "$dir/none.json"
 expect 2 'expected 1 operand' "$bilevel" solve
 sed 's/"discount"/"discuont"/' "$dir/two.json" >"$dir/bad.json"
-expect 2 'contexts\[0\].discuont: Cannot find field' "$bilevel" solve "$dir/bad.json"
+expect 2 'problem.contexts\[0\].discuont is no field; Context has environment, discount, temp' "$bilevel" solve "$dir/bad.json"
 printf '{\n  "num_parameters": 1\n  "sense": 1}' >"$dir/bad.json"
-expect 2 'line 3, column 3' "$bilevel" solve "$dir/bad.json"
+expect 2 'line 3, column 3: Expected , or }' "$bilevel" solve "$dir/bad.json"
+
+# refuse PATTERN JSON: a problem that is none.
+refuse() {
+  echo "$2" >"$dir/bad.json"
+  expect 2 "bad.json: $1" "$bilevel" solve "$dir/bad.json"
+}
+refuse 'must be a JSON object' '[1]'
+refuse 'problem.num_parameter is no field; Problem has num_parameters, ' '{"num_parameter": 1}'
+refuse 'problem.num_parameters is "x"; must be a whole number' '{"num_parameters": "x"}'
+refuse 'problem.num_parameters is a list; must be a whole number' '{"num_parameters": [1]}'
+refuse 'problem.sense is "max"; must be one of SENSE_MINIMIZE, SENSE_MAXIMIZE$' '{"sense": "max"}'
+refuse 'problem.contexts\[0\].reward is 5; must be an object' '{"contexts": [{"reward": 5}]}'
+refuse 'problem.contexts\[0\].reward.base is a list; must be \{"values": \{"list": ' '{"contexts": [{"reward": {"base": [1, 2]}}]}'
+refuse '.*reward.features is a list; must be \{"dense": ' '{"contexts": [{"reward": {"features": [[1, 2]]}}]}'
+refuse '.*reward.base.values is a list; must be \{"list": ' '{"contexts": [{"reward": {"base": {"values": [1, 2]}}}]}'
+refuse '.*values.list\[1\] is "a b"; must be a number' '{"contexts": [{"reward": {"base": {"values": {"list": [1, "a b"]}}}}]}'
+refuse "problem.contexts\[0\].objective\[0\]: oneof field 'term' is already set" \
+  '{"contexts": [{"objective": [{"follower_value": {}, "separable": {}}]}]}'
+refuse 'line 1, column 16: NaN is no JSON; numbers must be finite' '{"NaN \"": [1, NaN, NaN]}'
+refuse 'line 2, column 13: -Infinity is no JSON' '{"contexts":
+  [{"list": -Infinity}]}'
+refuse 'line 2, column 1: Unexpected end' '{"contexts": [{"discount": 0.5'
+refuse 'line 2, column 1: Unexpected end' ''
 for command in example lint solve hypergradient pullback check optimize methods health; do
   expect 0 "usage: bilevel $command" "$bilevel" "$command" --help
 done
