@@ -70,7 +70,11 @@ int RunCheck(GlobalOptions globals, std::span<const std::string> arguments) {
   } else {
     PrintTable(*response);
   }
-  if (tolerance && !(response->relative_error_l2() <= *tolerance)) return kExitNotConverged;
+  if (tolerance && !(response->relative_error_l2() <= *tolerance)) {
+    std::cerr << absl::StrFormat("bilevel: relative error %.3g is above the tolerance %g\n",
+                                 response->relative_error_l2(), *tolerance);
+    return kExitNotConverged;
+  }
   return ExitCodeOf(response->termination());
 }
 

@@ -39,6 +39,7 @@ expect 0 '"objective": 0\.(5[,0]|4999999)' "$bilevel" hypergradient "$dir/two.js
 expect 0 '"gradient": \[-0\.(25\]|250000|249999)' "$bilevel" hypergradient "$dir/two.json" --json
 expect 0 '0\.693147 +0\.5000 +0\.5000' "$bilevel" solve "$dir/two.json"
 expect 0 'relative error +[0-9.]+e-(0[7-9]|1)' "$bilevel" check "$dir/two.json"
+expect 3 'relative error [0-9.e-]+ is above the tolerance 1e-20' "$bilevel" check "$dir/two.json" --tolerance 1e-20
 expect 0 'objective +0\.567143' "$bilevel" optimize "$dir/two.json"
 expect 0 'd/d reward' "$bilevel" pullback "$dir/two.json" --cotangents "$dir/cotangents.json"
 expect 0 'about' "$bilevel" hypergradient "$dir/two.json" --validate-only
