@@ -23,18 +23,17 @@ class ProgressLine {
   void Finish();
 
  private:
-  // Iterations a second since the event before.
-  double Rate(const v1::OptimizeProgress& progress);
-  // To the nearest limit, in seconds; nullopt when there is none.
-  std::optional<double> SecondsLeft(const v1::OptimizeProgress& progress, double rate) const;
+  // Iterations, or evaluations of portfolio, whose rounds are long.
+  int CountOf(const v1::OptimizeProgress& progress) const;
+  // To the nearest limit, in seconds, at the mean pace so far; nullopt when there is none.
+  std::optional<double> SecondsLeft(int count, double seconds) const;
 
+  bool portfolio_;
   bool terminal_;
   bool shown_;
-  std::optional<int> max_iterations_;
+  std::optional<int> limit_;  // of what is counted
   std::optional<double> time_limit_seconds_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  double last_seconds_ = 0.0;
-  int last_iteration_ = 0;
   bool open_ = false;
 };
 
