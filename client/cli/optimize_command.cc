@@ -28,7 +28,9 @@ struct OptimizeFlags {
   std::optional<int> memory;
   std::optional<int> max_products;
   std::optional<int> islands;
+  std::optional<int> evaluations_per_round;
   std::optional<int> patience;
+  std::optional<int> max_optima;
   std::string adjoint_step;
   std::uint32_t seed = 0;
   std::string plot;
@@ -49,7 +51,10 @@ struct OptimizeFlags {
     flags.Add("memory", &memory, "N", "quasi-newton: pairs of steps and gradient changes kept; default 10");
     flags.Add("max-products", &max_products, "N", "truncated-newton: Hessian products for each step; default 50");
     flags.Add("islands", &islands, "N", "portfolio: searches side by side; default 8");
+    flags.Add("evaluations-per-round", &evaluations_per_round, "N",
+              "portfolio: evaluations of each island in a round; default 500");
     flags.Add("patience", &patience, "N", "portfolio: stop after so many rounds without a better point; default 12");
+    flags.Add("max-optima", &max_optima, "N", "portfolio: local optima shown, best first; default 8");
     flags.Add("seed", &seed, "N", "portfolio: seed of what it draws; default 0");
     flags.Add("progress", &progress, "show progress even where standard error is no terminal");
     flags.Add("plot", &plot, "FILE",
@@ -87,8 +92,9 @@ absl::Status FillMethod(const OptimizeFlags& flags, v1::OptimizeRequest& request
   if (method != "truncated-newton" && flags.max_products) {
     return absl::InvalidArgumentError("--max-products belongs to --method truncated-newton");
   }
-  if (method != "portfolio" && (flags.islands || flags.patience)) {
-    return absl::InvalidArgumentError("--islands and --patience belong to --method portfolio");
+  if (method != "portfolio" && (flags.islands || flags.evaluations_per_round || flags.patience || flags.max_optima)) {
+    return absl::InvalidArgumentError(
+        "--islands, --evaluations-per-round, --patience and --max-optima belong to --method portfolio");
   }
   if (method == "m-sobirl") return FillMSobirl(flags, *request.mutable_m_sobirl());
   if (flags.sweeps || flags.zeta || !flags.adjoint_step.empty()) {
@@ -110,7 +116,9 @@ absl::Status FillMethod(const OptimizeFlags& flags, v1::OptimizeRequest& request
     if (flags.step_size) return absl::InvalidArgumentError("--step-size does not belong to --method portfolio");
     v1::PortfolioOptions& options = *request.mutable_portfolio();
     if (flags.islands) options.set_islands(*flags.islands);
+    if (flags.evaluations_per_round) options.set_evaluations_per_round(*flags.evaluations_per_round);
     if (flags.patience) options.set_patience(*flags.patience);
+    if (flags.max_optima) options.set_max_optima(*flags.max_optima);
     return absl::OkStatus();
   }
   v1::ProjectedGradientOptions& options = *request.mutable_projected_gradient();

@@ -104,9 +104,12 @@ expect 3 'stationarity +not stationary: projected gradient 0' "$bilevel" optimiz
 expect 2 'max-products belongs to --method truncated-newton' "$bilevel" optimize "$dir/matching.json" --max-products 5
 expect 2 'memory belongs to --method quasi-newton' "$bilevel" optimize "$dir/matching.json" --memory 5
 expect 0 'local optima, best first' "$bilevel" optimize "$dir/two.json" --method portfolio --islands 2 --patience 1
+expect 0 '^round [0-9]+  evaluations [0-9]+  best objective 0\.5' "$bilevel" optimize "$dir/two.json" --method portfolio --islands 2 \
+  --evaluations-per-round 50 --patience 1 --max-optima 0 --progress
+if grep -q 'local optima\|left' "$dir/out"; then fail "optima or a time left from nowhere: $(cat "$dir/out")"; fi
 expect 0 'contexts.0..weight +0\.567143 ' "$bilevel" optimize "$dir/two.json" --method quasi-newton --sensitivities
 expect 0 '"contexts.0..temperature"' "$bilevel" optimize "$dir/two.json" --sensitivities --json
-expect 2 'patience belong to --method portfolio' "$bilevel" optimize "$dir/two.json" --patience 2
+expect 2 'patience and --max-optima belong to --method portfolio' "$bilevel" optimize "$dir/two.json" --patience 2
 
 # Refusals: one line, with the field's path.
 sed 's/"discount": 0.5/"discount": 1/' "$dir/two.json" >"$dir/bad.json"
