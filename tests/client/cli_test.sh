@@ -109,6 +109,15 @@ expect 0 '^round [0-9]+  evaluations [0-9]+  best objective 0\.5' "$bilevel" opt
 if grep -q 'local optima\|left' "$dir/out"; then fail "optima or a time left from nowhere: $(cat "$dir/out")"; fi
 expect 0 'contexts.0..weight +0\.567143 ' "$bilevel" optimize "$dir/two.json" --method quasi-newton --sensitivities
 expect 0 '"contexts.0..temperature"' "$bilevel" optimize "$dir/two.json" --sensitivities --json
+# Every key of the two commands' JSON is in the README.
+for command in "hypergradient --policies" "hypergradient --at $dir/points.json" \
+  "optimize --method portfolio --patience 1 --sensitivities --policies"; do
+  read -ra words <<<"$command"
+  "$bilevel" "${words[0]}" "$dir/two.json" "${words[@]:1}" --json >"$dir/out"
+  for key in $(/usr/bin/env python3 -c 'import json, sys; o = json.load(sys.stdin); print(*o, *o.get("contexts", [[]])[0])' <"$dir/out"); do
+    if ! grep -q "\`$key\`" "$(dirname "$0")/../../client/README.md"; then fail "$command prints $key, which no README explains"; fi
+  done
+done
 expect 2 'patience and --max-optima belong to --method portfolio' "$bilevel" optimize "$dir/two.json" --patience 2
 
 # Refusals: one line, with the field's path.
