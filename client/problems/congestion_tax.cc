@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -18,6 +19,7 @@ constexpr int kShifts = kWorkBegins.size();
 constexpr int kWork = kShifts * kQuarters;
 constexpr int kStates = kWork + 1;
 constexpr int kActions = 3;
+constexpr std::size_t kPairs = std::size_t{kStates} * kActions;
 constexpr int kCentre = 0;
 constexpr int kRing = 1;
 constexpr int kWait = 2;
@@ -35,11 +37,11 @@ double ScheduleCost(int shift, int quarter) {
 
 v1::Environment MakeEnvironment() {
   SparseRows transitions(kStates * kActions, kStates);
-  std::vector<double> termination(kStates * kActions, 0.0);
-  std::vector<std::uint8_t> available(kStates * kActions, 1);
+  std::vector<double> termination(kPairs, 0.0);
+  std::vector<std::uint8_t> available(kPairs, 1);
   std::vector<double> start(kStates, 0.0);
   for (int shift = 0; shift < kShifts; ++shift) {
-    start[shift * kQuarters] = kShare[shift];
+    start[static_cast<std::size_t>(shift) * kQuarters] = kShare[shift];
     for (int quarter = 0; quarter < kQuarters; ++quarter) {
       transitions.Add(Row(shift, quarter, kCentre), kWork, 1.0);
       transitions.Add(Row(shift, quarter, kRing), kWork, 1.0);
@@ -51,8 +53,9 @@ v1::Environment MakeEnvironment() {
     }
   }
   // One action is left at work, so that the last step pays no entropy.
-  termination[kWork * kActions] = 1.0;
-  available[kWork * kActions + 1] = available[kWork * kActions + 2] = 0;
+  constexpr std::size_t kAtWork = std::size_t{kWork} * kActions;
+  termination[kAtWork] = 1.0;
+  available[kAtWork + 1] = available[kAtWork + 2] = 0;
 
   v1::Environment environment;
   environment.set_num_states(kStates);
@@ -65,7 +68,7 @@ v1::Environment MakeEnvironment() {
 }
 
 std::vector<double> TravelRewards() {
-  std::vector<double> rewards(kStates * kActions, 0.0);
+  std::vector<double> rewards(kPairs, 0.0);
   for (int shift = 0; shift < kShifts; ++shift) {
     for (int quarter = 0; quarter < kQuarters; ++quarter) {
       rewards[Row(shift, quarter, kCentre)] = -kCentreTime - ScheduleCost(shift, quarter);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -24,9 +25,11 @@ constexpr std::string_view kTown =  // road, park, marsh, goal
 constexpr std::string_view kTerrains = ".o~";
 constexpr int kStates = kSide * kSide;
 constexpr int kActions = 4;
+constexpr std::size_t kPairs = std::size_t{kStates} * kActions;
 constexpr std::array<int, kActions> kDown = {-1, 0, 1, 0};
 constexpr std::array<int, kActions> kRight = {0, 1, 0, -1};
 constexpr int kGoal = static_cast<int>(kTown.find('G'));
+constexpr std::size_t kAtGoal = std::size_t{kGoal} * kActions;
 constexpr int kStart = kStates - kSide;
 constexpr double kDiscount = 0.95;
 constexpr double kTemperature = 0.1;
@@ -46,12 +49,12 @@ int NextState(int state, int action) {
 // The soft-optimal policy for the true costs, by value iteration.
 Table TruePolicy() {
   std::vector<double> value(kStates, 0.0);
-  Table pi(kStates * kActions, 0.0);
-  pi[kGoal * kActions] = 1.0;
+  Table pi(kPairs, 0.0);
+  pi[kAtGoal] = 1.0;
   for (int sweep = 0; sweep < kSweeps; ++sweep) {
     for (int s = 0; s < kStates; ++s) {
       if (s == kGoal) continue;
-      double* const row = &pi[s * kActions];
+      double* const row = &pi[static_cast<std::size_t>(s) * kActions];
       for (int a = 0; a < kActions; ++a) row[a] = kDiscount * value[NextState(s, a)];
       const double best = *std::max_element(row, row + kActions);
       double total = 0.0;
@@ -66,7 +69,7 @@ Table TruePolicy() {
 // How often each action is expected to be taken in so many trips.
 Table ExpectedCounts() {
   const Table pi = TruePolicy();
-  Table counts(kStates * kActions, 0.0);
+  Table counts(kPairs, 0.0);
   std::vector<double> here(kStates, 0.0);
   here[kStart] = kTrips;
   for (int step = 0; step < kSweeps; ++step) {
@@ -97,15 +100,15 @@ void FillGrid(v1::GridLayout& grid) {
 
 v1::Environment MakeEnvironment() {
   SparseRows transitions(kStates * kActions, kStates);
-  std::vector<double> termination(kStates * kActions, 0.0);
-  std::vector<std::uint8_t> available(kStates * kActions, 1);
+  std::vector<double> termination(kPairs, 0.0);
+  std::vector<std::uint8_t> available(kPairs, 1);
   for (int s = 0; s < kStates; ++s) {
     for (int a = 0; a < kActions; ++a) {
       if (s != kGoal) transitions.Add(s * kActions + a, NextState(s, a), 1.0);
     }
   }
-  termination[kGoal * kActions] = 1.0;
-  std::fill_n(available.begin() + kGoal * kActions + 1, kActions - 1, 0);
+  termination[kAtGoal] = 1.0;
+  std::fill_n(&available[kAtGoal + 1], kActions - 1, 0);
   std::vector<double> start(kStates, 0.0);
   start[kStart] = 1.0;
 

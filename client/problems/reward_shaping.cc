@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <numeric>
 #include <vector>
@@ -15,6 +16,7 @@ namespace {
 constexpr int kCells = kRewardShapingCells;
 constexpr int kPrize = kCells - 1;
 constexpr int kActions = 2;
+constexpr std::size_t kPairs = std::size_t{kCells} * kActions;
 constexpr int kLeft = 0;
 constexpr int kRight = 1;
 
@@ -33,8 +35,8 @@ v1::Environment MakeEnvironment() {
     transitions.Add(s * kActions + kLeft, std::max(s - 1, 0), 1.0);
     transitions.Add(s * kActions + kRight, s + 1, 1.0);
   }
-  std::vector<double> termination(kCells * kActions, 0.0);
-  std::vector<std::uint8_t> available(kCells * kActions, 1);
+  std::vector<double> termination(kPairs, 0.0);
+  std::vector<std::uint8_t> available(kPairs, 1);
   termination[kPrize * kActions + kLeft] = 1.0;
   available[kPrize * kActions + kRight] = 0;
   std::vector<double> start(kCells, 0.0);
@@ -52,7 +54,7 @@ v1::Environment MakeEnvironment() {
 }
 
 v1::Array Prize() {
-  std::vector<double> reward(kCells * kActions, 0.0);
+  std::vector<double> reward(kPairs, 0.0);
   reward[kPrize * kActions + kLeft] = 1.0;
   return MakeArray(reward, {kCells, kActions});
 }

@@ -1,5 +1,6 @@
 #include "client/problems/stackelberg_game.h"
 
+#include <cstddef>
 #include <vector>
 
 #include "client/array.h"
@@ -11,6 +12,7 @@ namespace {
 constexpr int kPorts = kCustomsPorts.size();
 constexpr int kChoices = 2;  // of either side: honest or contraband, waved through or inspected
 constexpr int kStates = kPorts * kChoices * kChoices;
+constexpr std::size_t kPairs = std::size_t{kStates} * kChoices;
 constexpr int kParameters = kPorts * kChoices;
 
 int State(int port, int aboard, int customs) { return (port * kChoices + aboard) * kChoices + customs; }
@@ -46,8 +48,8 @@ void FillDynamics(v1::Environment& environment, v1::Dynamics& dynamics) {
 
 // What the ship and the leader are paid in each state, whatever is loaded for the next port.
 void FillRewards(v1::Reward& ship, v1::Reward& leader) {
-  std::vector<double> ships(kStates * kChoices, 0.0);
-  std::vector<double> leaders(kStates * kChoices, 0.0);
+  std::vector<double> ships(kPairs, 0.0);
+  std::vector<double> leaders(kPairs, 0.0);
   for (int port = 0; port < kPorts; ++port) {
     const auto& [gain, fine, harm, cost] = kCustomsPorts[port];
     for (int a = 0; a < kChoices; ++a) {
