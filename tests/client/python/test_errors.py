@@ -54,6 +54,14 @@ def test_clients_refuse_options_that_make_no_sense():
         bilevel.Client(timeout=0)
 
 
+def test_the_environment_names_the_server(server, monkeypatch):
+    monkeypatch.setenv("BILEVEL_SERVER", server.address)
+    with bilevel.Client() as client:
+        assert client.health() == "SERVING"
+    with bilevel.Client("127.0.0.1:1") as client:
+        assert client.target == "127.0.0.1:1"
+
+
 def test_proxies_are_not_asked_for_this_machine(server, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with bilevel.Client(server.address) as client:

@@ -9,6 +9,7 @@ Reaching a limit is no error: read `termination`. Errors are bilevel.BilevelErro
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import sys
 from json import dumps
@@ -162,14 +163,15 @@ def _wire(problem: AnyProblem, request: Any) -> bytes:
 class Client:
     """A connection to one server. Use it from any number of threads; close it, or use it in a `with` block.
 
-    target: host:port or a gRPC name. timeout and optimize_timeout: seconds until a call that names none is given up;
-    the server stops 200 ms before and returns what it has reached. max_attempts: of calls that fail with UNAVAILABLE
-    before their first reply, 1 ... 5. tls_roots: PEM certificates to trust, b"" for the system's; None is plaintext.
+    target: host:port or a gRPC name; by default the environment's BILEVEL_SERVER, else 127.0.0.1:50051. timeout and
+    optimize_timeout: seconds until a call that names none is given up; the server stops 200 ms before and returns what
+    it has reached. max_attempts: of calls that fail with UNAVAILABLE before their first reply, 1 ... 5. tls_roots: PEM
+    certificates to trust, b"" for the system's; None is plaintext.
     """
 
     def __init__(
         self,
-        target: str = "127.0.0.1:50051",
+        target: Optional[str] = None,
         *,
         timeout: float = 60.0,
         optimize_timeout: float = 3600.0,
@@ -180,6 +182,7 @@ class Client:
             raise ValueError(f"max_attempts is {max_attempts}; must be in [1, 5]")
         if not (timeout > 0 and optimize_timeout > 0):
             raise ValueError(f"timeout is {timeout} and optimize_timeout {optimize_timeout}; both must be > 0")
+        target = target or os.environ.get("BILEVEL_SERVER") or "127.0.0.1:50051"
         self.target = target
         self._timeout = timeout
         self._message_bytes: Optional[int] = None
