@@ -68,6 +68,8 @@ def test_check_gradient_agrees(client):
         bilevel.MSobirl(step_size=1.0, adjoint_step="l1"),
         bilevel.QuasiNewton(memory=5),
         bilevel.TruncatedNewton(max_products=5),
+        "quasi-newton",
+        "truncated_newton",
     ],
 )
 def test_optimize_ends_at_the_optimum(client, method):
@@ -76,7 +78,7 @@ def test_optimize_ends_at_the_optimum(client, method):
     assert all(isinstance(event, bilevel.Progress) for event in events[:-1])
     assert events[-1].best.parameters == pytest.approx([OPTIMUM], abs=1e-7)
     assert events[-1].termination.converged
-    assert (events[-1].hessian_products > 0) == isinstance(method, bilevel.TruncatedNewton)
+    assert (events[-1].hessian_products > 0) == (events[-1].method == "truncated_newton")
 
 
 def test_stationarity_is_reported_on_request(client):
@@ -125,6 +127,8 @@ def test_optimize_shows_a_bar_and_keeps_the_best_point_when_cancelled(client, ca
         run.result()
     assert run.last_progress.best_parameters == pytest.approx([2.0], abs=1e-3)
     assert "|h|" in capsys.readouterr().err
+    client.optimize(two_state(), method=bilevel.Portfolio(islands=2, patience=1), progress_bar=True).result()
+    assert "round" in capsys.readouterr().err
 
 
 def test_leaving_the_loop_stops_the_servers_work(server):

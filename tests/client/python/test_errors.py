@@ -54,6 +54,16 @@ def test_clients_refuse_options_that_make_no_sense():
         bilevel.Client(timeout=0)
 
 
+def test_methods_go_by_class_or_by_name():
+    with bilevel.Client() as client:
+        with pytest.raises(ValueError, match="method is 'newton'; must be m_sobirl, projected_gradient, "):
+            client.optimize(two_state(), method="newton")
+        with pytest.raises(TypeError, match=r"instance of their classes, such as Portfolio\(\)"):
+            client.optimize(two_state(), method=bilevel.Portfolio)
+        with pytest.raises(ValueError, match="adjoint_step is 'newton'"):
+            client.optimize(two_state(), method=bilevel.MSobirl(adjoint_step="newton"))
+
+
 def test_the_environment_names_the_server(server, monkeypatch):
     monkeypatch.setenv("BILEVEL_SERVER", server.address)
     with bilevel.Client() as client:

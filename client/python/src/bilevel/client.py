@@ -109,6 +109,45 @@ class TruncatedNewton:
 
 
 Method = Union[MSobirl, ProjectedGradient, QuasiNewton, Portfolio, TruncatedNewton]
+MethodName = Literal["m_sobirl", "projected_gradient", "quasi_newton", "portfolio", "truncated_newton"]
+
+_METHODS = {
+    "m_sobirl": MSobirl,
+    "projected_gradient": ProjectedGradient,
+    "quasi_newton": QuasiNewton,
+    "portfolio": Portfolio,
+    "truncated_newton": TruncatedNewton,
+}
+
+
+def _set_method(method: Union[Method, MethodName], request: Any) -> None:
+    """Fills one of the methods of an OptimizeRequest."""
+    if isinstance(method, str) and method.replace("-", "_") in _METHODS:
+        method = _METHODS[method.replace("-", "_")]()
+    if isinstance(method, MSobirl):
+        if method.adjoint_step not in ("gradient", "l1", "krylov"):
+            raise ValueError(f"adjoint_step is {method.adjoint_step!r}; must be gradient, l1 or krylov")
+        request.m_sobirl.CopyFrom(
+            v1.MSobirlOptions(
+                step_size=method.step_size,
+                sweeps=method.sweeps,
+                zeta=method.zeta,
+                adjoint_step=v1.MSobirlOptions.AdjointStep.Value(f"ADJOINT_STEP_{method.adjoint_step.upper()}"),
+            )
+        )
+    elif isinstance(method, ProjectedGradient):
+        request.projected_gradient.CopyFrom(v1.ProjectedGradientOptions(step_size=method.step_size))
+    elif isinstance(method, QuasiNewton):
+        state = None if method.state is None else method.state.to_proto()
+        request.quasi_newton.CopyFrom(v1.QuasiNewtonOptions(memory=method.memory, state=state))
+    elif isinstance(method, Portfolio):
+        request.portfolio.CopyFrom(v1.PortfolioOptions(**dataclasses.asdict(method)))
+    elif isinstance(method, TruncatedNewton):
+        request.truncated_newton.CopyFrom(v1.TruncatedNewtonOptions(max_products=method.max_products))
+    else:
+        rule = f"must be {', '.join(_METHODS)}, or an instance of their classes, such as Portfolio()"
+        error = ValueError if isinstance(method, str) else TypeError
+        raise error(f"method is {method!r}; {rule}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -444,7 +483,7 @@ class Client:
         self,
         problem: AnyProblem,
         parameters: Optional[npt.ArrayLike] = None,
-        method: Method = ProjectedGradient(),
+        method: Union[Method, MethodName] = ProjectedGradient(),
         *,
         gradient_tolerance: Optional[float] = None,
         max_iterations: Optional[int] = None,
@@ -463,7 +502,7 @@ class Client:
         timeout: Optional[float] = None,
         progress_bar: bool = False,
     ) -> "Optimization":
-        """Optimises x from `parameters`.
+        """Optimises x from `parameters`, by a method with its options, or by its name: "portfolio".
 
         Iterate over what comes back for progress and, last, the result; or call its `result()`. progress_bar shows a
         bar on standard error, tqdm's when it is installed.
@@ -481,28 +520,11 @@ class Client:
             return_warm_start=return_warm_start,
             return_sensitivities=return_sensitivities,
         )
-        if isinstance(method, MSobirl):
-            request.m_sobirl.CopyFrom(
-                v1.MSobirlOptions(
-                    step_size=method.step_size,
-                    sweeps=method.sweeps,
-                    zeta=method.zeta,
-                    adjoint_step=v1.MSobirlOptions.AdjointStep.Value(f"ADJOINT_STEP_{method.adjoint_step.upper()}"),
-                )
-            )
-        elif isinstance(method, QuasiNewton):
-            state = None if method.state is None else method.state.to_proto()
-            request.quasi_newton.CopyFrom(v1.QuasiNewtonOptions(memory=method.memory, state=state))
-        elif isinstance(method, Portfolio):
-            request.portfolio.CopyFrom(v1.PortfolioOptions(**dataclasses.asdict(method)))
-        elif isinstance(method, TruncatedNewton):
-            request.truncated_newton.CopyFrom(v1.TruncatedNewtonOptions(max_products=method.max_products))
-        else:
-            request.projected_gradient.CopyFrom(v1.ProjectedGradientOptions(step_size=method.step_size))
+        _set_method(method, request)
         self._fill(request, parameters, lower_level, time_limit, warm_start)
         deadline = self._deadline(request, timeout, self._optimize_timeout)
         return Optimization(
-            self._calls["Optimize"](_wire(problem, request), timeout=deadline), max_iterations or 1000, progress_bar
+            self._calls["Optimize"](_wire(problem, request), timeout=deadline), _Bar(request) if progress_bar else None
         )
 
 
@@ -521,10 +543,10 @@ class Optimization:
     Leaving a `with` block, or dropping it, stops the server's work.
     """
 
-    def __init__(self, call: Any, max_iterations: int, progress_bar: bool) -> None:
+    def __init__(self, call: Any, bar: Optional["_Bar"]) -> None:
         self._call = call
         self._outcome = _Outcome()
-        self._events = _read(call, self._outcome, _Bar(max_iterations) if progress_bar else None)
+        self._events = _read(call, self._outcome, bar)
 
     @property
     def last_progress(self) -> Optional[Progress]:
@@ -584,18 +606,23 @@ def _read(call: Any, outcome: _Outcome, bar: Optional["_Bar"]) -> Iterator[Union
 class _Bar:
     """tqdm's bar where it is installed, else a line that is written over."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, request: Any) -> None:
+        self._unit, total = "iteration", request.max_iterations if request.HasField("max_iterations") else 1000
+        if request.HasField("portfolio"):
+            self._unit, total = "round", None  # patience ends it, not the number of rounds
         try:
             from tqdm.auto import tqdm
         except ImportError:
             self._tqdm = None
         else:
-            self._tqdm = tqdm(total=total, unit="it")
+            self._tqdm = tqdm(total=total, unit="it" if self._unit == "iteration" else "round")
 
     def show(self, progress: Progress) -> None:
         facts = f"objective {progress.objective:.6g}, |h| {progress.gradient_norm:.3g}"
+        if self._unit == "round":
+            facts = f"{progress.evaluations} evaluations, " + facts
         if self._tqdm is None:
-            print(f"\riteration {progress.iteration}, {facts}\x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{self._unit} {progress.iteration}, {facts}\x1b[K", end="", file=sys.stderr, flush=True)
         else:
             self._tqdm.n = progress.iteration
             self._tqdm.set_postfix_str(facts)
