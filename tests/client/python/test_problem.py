@@ -108,6 +108,23 @@ def test_mistakes_are_named_before_anything_is_sent():
         bilevel.Problem([], sense="max").to_proto()
     with pytest.raises(ValueError, match="map is 'logit'"):
         bilevel.ParameterGroup("logit", 1).to_proto()
+    with pytest.raises(TypeError, match="map is 13; must be a name"):
+        bilevel.ParameterGroup(13, "softmax").to_proto()
+    with pytest.raises(TypeError, match=r"size is \[-1, -1\]; must be a whole number"):
+        bilevel.Box([-1, -1], [1, 1]).to_proto()
+    with pytest.raises(TypeError, match=r"penalties\[0\] is 0.1; must be a SquaredL2 or L1"):
+        bilevel.Problem([], penalties=[0.1]).to_proto()
+    with pytest.raises(TypeError, match=r"objective\[0\] is Reward\(.*; must be a LeaderReturn or "):
+        bilevel.Context(bilevel.Mdp(np.ones((1, 1, 1))), 0.5, 1, objective=[bilevel.Reward()]).to_proto()
+
+
+def test_sense_is_needed_where_an_objective_is_evaluated(client):
+    problem = dataclasses.replace(two_state(), sense=None)
+    client.solve(problem)
+    with pytest.raises(bilevel.InvalidRequest, match="is unspecified; must be SENSE_MINIMIZE") as error:
+        client.evaluate_hypergradient(problem)
+    assert error.value.field == "problem.sense"
+    assert bilevel.Problem.from_json(problem.to_json()).sense is None
 
 
 def test_every_part_of_the_problem_language_reaches_the_server(client, rng):

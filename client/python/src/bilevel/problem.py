@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Literal, Optional, Sequence, Union
+import reprlib
+from typing import Any, List, Literal, Optional, Sequence, Tuple, Union, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +23,39 @@ from bilevel.terms import ObjectiveTerm, term_from_proto
 Map = Literal["identity", "sigmoid", "softmax", "exp", "tanh"]
 
 
+def _size(size: Any) -> int:
+    if isinstance(size, (int, np.integer)):
+        return int(size)
+    raise TypeError(f"size is {reprlib.repr(size)}; must be a whole number, how many parameters in a row are meant")
+
+
+def _messages(name: str, parts: Any, kinds: Tuple[type, ...]) -> List[Any]:
+    """The messages of a list whose parts must be of these classes."""
+    for i, part in enumerate(parts):
+        if not isinstance(part, kinds):
+            rule = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"{name}[{i}] is {reprlib.repr(part)}; must be a {rule}")
+    return [part.to_proto() for part in parts]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dynamics:
-    """An environment that moves with theta in softmax groups: P = transition_features theta, rho = initial_features theta."""
+    """An environment that moves with theta in softmax groups: P = transition_features theta, rho = initial_features theta.
 
-    transition_features: Any = None  # [S, A, S, n] with dense transitions, or sparse: [stored transitions, n]
+    Rows (s, a) whose features are all 0 stay as the Mdp has them.
+    """
+
+    # [S, A, S, n] with dense transitions; else [stored transitions, n], in the order of the Mdp's Csr. Each of them dense,
+    # or sparse with as many rows as there are stored transitions.
+    transition_features: Any = None
     initial_features: Any = None  # [S, n], or sparse
 
     @staticmethod
     def mixture(transitions: Sequence[npt.ArrayLike], num_parameters: int, first: int = 0) -> "Dynamics":
-        """P = sum_j theta[first + j] * transitions[j], each [S, A, S]; for an Mdp with dense transitions."""
+        """P = sum_j theta[first + j] * transitions[j], each [S, A, S]; for an Mdp with dense transitions.
+
+        Set rows of every transitions[j] to 0 to leave them as the Mdp has them.
+        """
         stacked = np.stack([np.asarray(each, dtype=np.float64) for each in transitions], axis=-1)
         features = np.zeros((*stacked.shape[:-1], num_parameters))
         features[..., first : first + stacked.shape[-1]] = stacked
@@ -65,7 +89,7 @@ class Context:
             discount=self.discount,
             temperature=self.temperature,
             reward=self.reward.to_proto(),
-            objective=[term.to_proto() for term in self.objective],
+            objective=_messages("objective", self.objective, get_args(ObjectiveTerm)),
             weight=self.weight,
             label=self.label,
             dynamics=self.dynamics.to_proto() if self.dynamics is not None else None,
@@ -81,10 +105,12 @@ class ParameterGroup:
     scale: float = 1.0
 
     def to_proto(self) -> Any:
+        if not isinstance(self.map, str):
+            raise TypeError(f"map is {self.map!r}; must be a name, such as 'softmax', and stand before the size")
         name = f"MAP_{self.map.upper()}"
         if name not in v1.ParameterGroup.Map.keys():
             raise ValueError(f"map is {self.map!r}; must be identity, sigmoid, softmax, exp or tanh")
-        return v1.ParameterGroup(size=self.size, map=v1.ParameterGroup.Map.Value(name), scale=self.scale)
+        return v1.ParameterGroup(size=_size(self.size), map=v1.ParameterGroup.Map.Value(name), scale=self.scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +147,7 @@ class Box:
             box.lower.CopyFrom(to_array(np.atleast_1d(np.asarray(self.lower, dtype=np.float64))))
         if self.upper is not None:
             box.upper.CopyFrom(to_array(np.atleast_1d(np.asarray(self.upper, dtype=np.float64))))
-        return v1.FeasibleBlock(size=self.size, box=box)
+        return v1.FeasibleBlock(size=_size(self.size), box=box)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +158,7 @@ class Simplex:
     total: float = 1.0
 
     def to_proto(self) -> Any:
-        return v1.FeasibleBlock(size=self.size, simplex=v1.Simplex(total=self.total))
+        return v1.FeasibleBlock(size=_size(self.size), simplex=v1.Simplex(total=self.total))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,7 +173,7 @@ class Ball:
         ball = v1.Ball(radius=self.radius)
         if self.center is not None:
             ball.center.CopyFrom(to_array(np.atleast_1d(np.asarray(self.center, dtype=np.float64))))
-        return v1.FeasibleBlock(size=self.size, ball=ball)
+        return v1.FeasibleBlock(size=_size(self.size), ball=ball)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +184,7 @@ class Budget:
     total: float = 1.0
 
     def to_proto(self) -> Any:
-        return v1.FeasibleBlock(size=self.size, budget=v1.Budget(total=self.total))
+        return v1.FeasibleBlock(size=_size(self.size), budget=v1.Budget(total=self.total))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,10 +194,12 @@ class Unconstrained:
     size: int
 
     def to_proto(self) -> Any:
-        return v1.FeasibleBlock(size=self.size)
+        return v1.FeasibleBlock(size=_size(self.size))
 
 
 FeasibleBlock = Union[Box, Simplex, Ball, Budget, Unconstrained]
+
+_SENSES = {None: v1.SENSE_UNSPECIFIED, "minimize": v1.SENSE_MINIMIZE, "maximize": v1.SENSE_MAXIMIZE}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -183,22 +211,22 @@ class Problem:
     parameter_groups: Sequence[ParameterGroup] = ()  # default: theta = x
     penalties: Sequence[Union[SquaredL2, L1]] = ()
     feasible_set: Sequence[FeasibleBlock] = ()
-    sense: Literal["minimize", "maximize"] = "minimize"
+    sense: Optional[Literal["minimize", "maximize"]] = None  # required wherever an objective is evaluated
     aggregation: Literal["weighted_sum", "worst_case"] = "weighted_sum"
 
     @functools.cached_property
     def _message(self) -> Any:
-        if self.sense not in ("minimize", "maximize"):
+        if self.sense not in (None, "minimize", "maximize"):
             raise ValueError(f"sense is {self.sense!r}; must be minimize or maximize")
         if self.aggregation not in ("weighted_sum", "worst_case"):
             raise ValueError(f"aggregation is {self.aggregation!r}; must be weighted_sum or worst_case")
         return v1.Problem(
             num_parameters=self.num_parameters,
-            parameter_groups=[group.to_proto() for group in self.parameter_groups],
-            contexts=[context.to_proto() for context in self.contexts],
-            penalties=[penalty.to_proto() for penalty in self.penalties],
-            feasible_set=[block.to_proto() for block in self.feasible_set],
-            sense=v1.SENSE_MAXIMIZE if self.sense == "maximize" else v1.SENSE_MINIMIZE,
+            parameter_groups=_messages("parameter_groups", self.parameter_groups, (ParameterGroup,)),
+            contexts=_messages("contexts", self.contexts, (Context,)),
+            penalties=_messages("penalties", self.penalties, (SquaredL2, L1)),
+            feasible_set=_messages("feasible_set", self.feasible_set, get_args(FeasibleBlock)),
+            sense=_SENSES[self.sense],
             aggregation=(
                 v1.AGGREGATION_WORST_CASE if self.aggregation == "worst_case" else v1.AGGREGATION_WEIGHTED_SUM
             ),
@@ -241,7 +269,7 @@ class Problem:
             ],
             penalties=[_penalty(penalty) for penalty in message.penalties],
             feasible_set=[_block(block) for block in message.feasible_set],
-            sense="maximize" if message.sense == v1.SENSE_MAXIMIZE else "minimize",
+            sense={number: name for name, number in _SENSES.items()}.get(message.sense),
             aggregation="worst_case" if message.aggregation == v1.AGGREGATION_WORST_CASE else "weighted_sum",
         )
         # What was left out stays out, for the server to judge.
