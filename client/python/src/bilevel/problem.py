@@ -76,7 +76,7 @@ class Context:
 
     mdp: Mdp
     discount: float  # gamma in [0, 1)
-    temperature: float  # tau > 0, weight of the entropy bonus
+    temperature: float  # tau in [1e-12, 1e12], weight of the entropy bonus
     reward: Reward = Reward()
     objective: Sequence[ObjectiveTerm] = ()
     weight: float = 1.0

@@ -26,7 +26,11 @@ class QuadraticForm:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reward:
-    """r(s, a; x) = base + features theta + quadratic form; transition rewards are folded into base."""
+    """r(s, a; x) = base + features theta + quadratic form + the mean of the transition rewards.
+
+    That mean is sum_s2 P(s2|s,a) transition_rewards(s,a,s2), with P at x where Dynamics moves it: the gradient has the
+    part through P, too.
+    """
 
     base: Optional[npt.ArrayLike] = None  # [S, A]
     features: Any = None  # [S, A, n], or sparse with rows s * A + a: [S * A, n]
