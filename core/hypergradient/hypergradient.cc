@@ -14,25 +14,28 @@ namespace bilevel {
 namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Bound on |gradient - true|_2 from the radii, with the roundings of the last assembly; magnitude: the sum of |values|
-// over contexts, which may cancel.
+// over contexts, which may cancel. Infinite where anything overflowed.
 double AssembleBound(const BilevelProblem& problem, const ParameterGradient& radius, const ParameterGradient& magnitude,
                      const Vector& x) {
   const double steps = static_cast<double>(x.size()) + static_cast<double>(problem.contexts.size()) + 16;
   const Vector theta = radius.theta + steps * kUnitRoundoff * magnitude.theta;
+  if (!theta.allFinite()) return kInfinity;
   const Vector bound = problem.map.PullbackRadius(x, theta) + radius.x +
                        problem.map.BoundPullbackRounding(x, magnitude.theta + theta) +
                        steps * kUnitRoundoff * (magnitude.x + problem.penalties.squared_l2 * x.cwiseAbs());
-  return bound.stableNorm() * (1 + 1e-10);
+  return bound.allFinite() ? bound.stableNorm() * (1 + 1e-10) : kInfinity;
 }
 
-// Bound on the error of the aggregated objective.
+// Bound on the error of the aggregated objective; infinite where one overflowed.
 double AggregateBound(const BilevelProblem& problem, const std::vector<double>& radii) {
   double bound = 0;
   for (size_t c = 0; c < radii.size(); ++c) {
     if (problem.contexts[c].weight == 0) continue;
     const double radius = problem.contexts[c].weight * radii[c];
+    if (!std::isfinite(radius)) return kInfinity;
     bound = problem.aggregation == Aggregation::kWorstCase ? std::max(bound, radius) : bound + radius;
   }
   return bound;
@@ -43,7 +46,7 @@ HypergradientPoint Diverged(HypergradientPoint point) {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   point.objective = point.gradient_norm = kNan;
   point.gradient = Vector::Constant(point.x.size(), kNan);
-  point.certificate.backward_error = point.certificate.adjoint_backward_error = std::numeric_limits<double>::infinity();
+  point.certificate.backward_error = point.certificate.adjoint_backward_error = kInfinity;
   return point;
 }
 
@@ -195,7 +198,8 @@ void HypergradientEvaluator::Combine(const std::vector<Contribution>& parts, boo
   point.gradient_norm = problem_.ProjectedGradientNorm(x, point.gradient);
   if (!certify) return;
   point.certified = true;
-  const double distance = (problem_.AssembleGradient(refined, x) - point.gradient).norm();
+  const double norm = (problem_.AssembleGradient(refined, x) - point.gradient).norm();
+  const double distance = std::isnan(norm) ? kInfinity : norm;
   // When interrupted, the further point is not a Newton step further: no estimate, but the bound holds.
   if (!interrupt.Check().has_value()) point.certificate.error_estimate = distance;
   point.certificate.error_bound = distance + AssembleBound(problem_, radius, magnitude, x);

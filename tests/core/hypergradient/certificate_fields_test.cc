@@ -177,6 +177,48 @@ TEST(Certificate, CountsTheRoundingOfASaturatedSoftmax) {
   }
 }
 
+// Shares of x lead from state 0 and from the start to states that end, each paying the inverse of its share.
+ProblemNumbers RareAndRich(const Vector& x) {
+  const int n = static_cast<int>(x.size()), S = n + 1;
+  ContextNumbers c{.temperature = 1};
+  c.mdp = {.num_states = S, .num_actions = 1, .offsets = {0}};
+  for (int s = 1; s < S; ++s) c.mdp.columns.push_back(static_cast<uint32_t>(s));
+  c.mdp.offsets.resize(static_cast<size_t>(S) + 1, c.mdp.columns.size());
+  c.mdp.probabilities.assign(c.mdp.columns.size(), 1.0 / n);
+  c.mdp.termination_probability = Vector::Ones(S) - Vector::Unit(S, 0);
+  const Eigen::MatrixXd shares = Eigen::MatrixXd::Identity(n, n);
+  c.dynamics.transitions = shares.sparseView();
+  Eigen::MatrixXd initial(S, n);
+  initial << Eigen::RowVectorXd::Constant(n, 0.5), 0.5 * shares;
+  c.dynamics.initial = initial.sparseView();
+  c.reward.base = Vector::Zero(S);
+  c.reward.base.tail(n) = (x.maxCoeff() - x.array()).exp();
+  c.reward.features = SparseRows(S, n);
+  c.leader_reward = c.reward;
+  return {.num_parameters = n, .groups = {{n, MapKind::kSoftmax, 1}}, .contexts = {c}};
+}
+
+TEST(Certificate, CountsTheRoundingOfRareTransitionsThatMatter) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    const Vector x = 100 * DrawNormal(rng, 3);
+    ProblemNumbers numbers = RareAndRich(x);
+    (seed % 2 == 0 ? numbers.contexts[0].return_weight : numbers.contexts[0].value_weight) = 1;
+    ExpectWithinBounds(numbers, x);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(Certificate, IsInfiniteWhereItOverflows) {
+  const Vector x{{-600.0, -300.0, 0.0}};
+  ProblemNumbers numbers = RareAndRich(x);
+  numbers.contexts[0].return_weight = 1;
+  const auto point = *HypergradientEvaluator(Build(numbers), {}).EvaluateCertified(x, Interrupt());
+  EXPECT_TRUE(point.gradient.allFinite());
+  EXPECT_EQ(point.certificate.error_bound, HUGE_VAL);
+}
+
 TEST(Certificate, EstimateIsTheErrorWhenSolvedModeratelyAndBoundIsNotMuchLarger) {
   int close = 0, tight = 0, all = 0;
   for (uint64_t seed = 1; seed <= 100; ++seed) {
