@@ -14,6 +14,8 @@
 namespace bilevel::testing {
 namespace {
 
+using ::testing::ElementsAre;
+
 BilevelProblem Boxed(Sense sense) {
   Rng rng(3);
   ProblemNumbers numbers = DrawProblem(rng, {.max_contexts = 1});
@@ -43,6 +45,24 @@ TEST(BilevelProblem, PenaltiesCountTowardsTheObjectiveInEitherSense) {
   EXPECT_DOUBLE_EQ(problem.PenaltyValue(x), n * (2 * 0.5 + 3 * 0.125));
   problem.sense = Sense::kMaximize;
   EXPECT_DOUBLE_EQ(problem.PenaltyValue(x), -n * (2 * 0.5 + 3 * 0.125));
+}
+
+TEST(BilevelProblem, TheWorstCaseIsAmongTheContextsThatCount) {
+  BilevelProblem problem = Boxed(Sense::kMinimize);
+  problem.aggregation = Aggregation::kWorstCase;
+  problem.contexts.resize(3, problem.contexts[0]);
+  problem.contexts[0].weight = 0;
+  problem.contexts[1].weight = 2;
+  problem.contexts[2].weight = 1;
+  const Vector nowhere = Vector::Zero(problem.num_parameters);
+  for (const double without_weight : {1.0, -100.0, std::nan("")}) {
+    problem.sense = Sense::kMinimize;
+    EXPECT_EQ(problem.Aggregate({without_weight, -3, -4}, nowhere), -4);
+    EXPECT_THAT(problem.ActiveWeights({without_weight, -3, -4}), ElementsAre(0, 0, 1));
+    problem.sense = Sense::kMaximize;
+    EXPECT_EQ(problem.Aggregate({without_weight, 3, 4}, nowhere), 4);
+    EXPECT_THAT(problem.ActiveWeights({without_weight, 3, 4}), ElementsAre(0, 0, 1));
+  }
 }
 
 }  // namespace

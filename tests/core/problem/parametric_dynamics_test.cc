@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/random_problem.h"
 #include "tests/support/reference.h"
@@ -12,6 +15,7 @@
 namespace bilevel::testing {
 namespace {
 
+using ::testing::HasSubstr;
 using Triplets = std::vector<Eigen::Triplet<double, int64_t>>;
 
 SparseRows Sparse(Eigen::Index rows, Eigen::Index cols, const Triplets& triplets) {
@@ -79,6 +83,28 @@ TEST(ParametricDynamics, RoundingCoversSharesThatLieFarApart) {
     EXPECT_LE(mdp.probability_rounding(), 1e3);
   }
   EXPECT_GT(largest, 100 * kUnitRoundoff);  // a bound that knows nothing of the spread would be wrong
+}
+
+// Of one state that always returns to itself, whose features' row is `row`.
+std::string Refusal(const std::vector<ParameterGroup>& groups, const std::vector<double>& row) {
+  const int n = static_cast<int>(row.size());
+  const TabularMdp mdp = *TabularMdp::Create(Complete(1));
+  Triplets triplets;
+  for (int j = 0; j < n; ++j) triplets.emplace_back(0, j, row[static_cast<size_t>(j)]);
+  const auto dynamics =
+      ParametricDynamics::Create(mdp, *ParameterMap::Create(n, groups), {Sparse(1, n, triplets), SparseRows()});
+  return std::string(dynamics.status().message());
+}
+
+TEST(ParametricDynamics, RefusesWhatDoesNotKeepProbabilities) {
+  constexpr MapKind kShares = MapKind::kSoftmax;
+  EXPECT_EQ(Refusal({{2, kShares, 0.5}, {1, kShares, 2}}, {1, 1, 0.25}), "");
+  EXPECT_THAT(Refusal({{2, kShares, 0.5}, {1, kShares, 2}}, {1, 1, 0.5}), HasSubstr("sums to 1.5"));
+  EXPECT_THAT(Refusal({{2, kShares, 1}}, {1, 0.5}), HasSubstr("sums between 0.5 and 1"));
+  EXPECT_THAT(Refusal({{2, kShares, 1}, {1, kShares, 1}}, {1, 0, 1}), HasSubstr("sums between 0 and 1"));
+  // One in sum, but the second share is negative.
+  EXPECT_THAT(Refusal({{1, kShares, 1.5}, {1, kShares, -0.5}}, {1, 1}), HasSubstr("column 1 belongs to no"));
+  EXPECT_THAT(Refusal({{1, MapKind::kIdentity, 1}}, {1}), HasSubstr("column 0 belongs to no"));
 }
 
 }  // namespace
