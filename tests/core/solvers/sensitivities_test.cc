@@ -25,9 +25,9 @@ OuterResult Optimum(const BilevelProblem& problem, const Vector& start) {
                    Interrupt(), reporter);
 }
 
-// A matching problem whose optimum is strict, with two terms, a leader's return that follows the context's discount and
-// a map with scales.
-BilevelProblem Draw(uint64_t seed, Sense sense) {
+// A matching problem whose optimum is strict, with three terms, a leader's return that follows the context's discount
+// and a map with scales.
+ProblemNumbers DrawNumbers(uint64_t seed, Sense sense) {
   Rng rng(seed);
   ProblemNumbers numbers = DrawMatching(seed, sense);
   numbers.penalties.squared_l2 = 0.3;
@@ -35,13 +35,15 @@ BilevelProblem Draw(uint64_t seed, Sense sense) {
   ContextNumbers& c = numbers.contexts[0];
   c.return_weight = 0.05;
   c.leader_reward.base = DrawNormal(rng, 24);
-  c.leader_reward.features = SparseRows(24, 6);
+  c.leader_reward.features = Eigen::MatrixXd(DrawNormal(rng, 24 * 6, 0.1).reshaped(24, 6)).sparseView();
   c.value_weight = -0.02;
   numbers.contexts.push_back(c);
   numbers.contexts[1].temperature = 0.7;
   numbers.contexts[1].weight = 0.5;
-  return Build(numbers);
+  return numbers;
 }
+
+BilevelProblem Draw(uint64_t seed, Sense sense) { return Build(DrawNumbers(seed, sense)); }
 
 struct Fixture {
   BilevelProblem problem;
@@ -88,6 +90,7 @@ struct Fixture {
       }
     }
     for (size_t g = 0; g < sensitivities.group_scales.size(); ++g) {
+      if (problem.map.groups()[g].kind == MapKind::kSoftmax) continue;
       Expect(
           sensitivities.group_scales[g],
           [g](BilevelProblem& p, double h) {
@@ -108,6 +111,29 @@ TEST(Sensitivities, EqualDifferencesOfTheOptimumWithoutConstraints) {
     ASSERT_LT(fixture.optimum.best.gradient_norm, 1e-9);
     fixture.ExpectAllButSets();
     EXPECT_EQ(fixture.sensitivities.note, "");
+  }
+}
+
+// Each context's environment moves with shares of its own, whose scales are no numbers of the problem.
+TEST(Sensitivities, EqualDifferencesOfTheOptimumOfMovingEnvironments) {
+  for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
+    ProblemNumbers numbers = DrawNumbers(7, sense);
+    const std::vector<ParameterGroup> groups = {
+        {2, MapKind::kSoftmax, 1}, {2, MapKind::kSoftmax, 2}, {2, MapKind::kTanh, 1.5}};
+    numbers.groups = groups;
+    Rng rng(7);
+    for (size_t c = 0; c < 2; ++c) {
+      std::vector<ParameterGroup> own = groups;
+      own[1 - c].kind = MapKind::kIdentity;
+      numbers.contexts[c].dynamics = DrawDynamics(rng, numbers.contexts[c].mdp, own);
+    }
+    const Fixture fixture(Build(numbers));
+    ASSERT_LT(fixture.optimum.best.gradient_norm, 1e-9);
+    fixture.ExpectAllButSets();
+    for (size_t g = 0; g < 2; ++g) {
+      EXPECT_EQ(fixture.sensitivities.group_scales[g].objective, 0);
+      EXPECT_EQ(fixture.sensitivities.group_scales[g].parameters.size(), 0);
+    }
   }
 }
 
