@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <set>
+#include <vector>
 
 #include "core/solvers/kick.h"
 #include "core/solvers/optimize.h"
@@ -111,6 +112,11 @@ TEST(Portfolio, StreamsEachBetterPoint) {
   for (size_t i = 1; i < seen.size(); ++i) EXPECT_GE(seen[i].best_objective, seen[i - 1].best_objective);
   EXPECT_NEAR(seen.back().best_objective, result.best.objective, 1e-6);
   EXPECT_LE(seen.back().evaluations, result.evaluations);
+  // And each round ends with the best so far.
+  for (size_t i = 1; i < result.history.size(); ++i) {
+    EXPECT_GE(result.history[i].objective, result.history[i - 1].objective);
+  }
+  EXPECT_GT(result.history.back().objective, result.history.front().objective + 0.01);
 }
 
 TEST(Portfolio, KeepsToItsEvaluations) {
@@ -208,11 +214,40 @@ TEST(Kick, EveryKindIsFeasibleMovesAndRepeatsItself) {
   }
 }
 
+// Without constraints coordinates are parameters.
+TEST(Kick, ChangesEntriesWithinTheirSegment) {
+  ProblemNumbers numbers = DrawMatching(6);
+  numbers.groups = {{3, MapKind::kSoftmax, 1}, {3, MapKind::kIdentity, 1}};
+  const BilevelProblem problem = Build(numbers);
+  const SearchSpace space(problem);
+  Rng rng(4);
+  const Vector origin = DrawNormal(rng, 6), x = DrawNormal(rng, 6, 3), other = DrawNormal(rng, 6, 3);
+  const double highest = x.head(3).maxCoeff(), low = x.tail(3).minCoeff(), high = x.tail(3).maxCoeff();
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    SCOPED_TRACE(seed);
+    const auto apply = [&](Kick kick) {
+      Rng own(seed);
+      return ApplyKick(kick, space, x, origin, {other}, own);
+    };
+    const Vector raised = apply(Kick::kRaise), revived = apply(Kick::kRevive), crossed = apply(Kick::kCross),
+                 fresh = apply(Kick::kFresh);
+    for (int i = 0; i < 6; ++i) {
+      const bool share = i < 3;
+      EXPECT_TRUE(raised[i] == x[i] || raised[i] == (share ? highest : high) || (!share && raised[i] == low)) << i;
+      EXPECT_TRUE(revived[i] == x[i] ||
+                  (revived[i] >= (share ? highest - 2 : low) && revived[i] <= (share ? highest : high)))
+          << i;
+      EXPECT_TRUE(crossed[i] == x[i] || crossed[i] == other[i]) << i;
+      EXPECT_NE(fresh[i], origin[i]) << i;
+    }
+  }
+}
+
 TEST(SharesChart, IsTheSameProblemInOtherCoordinates) {
   Rng rng(7);
   ProblemNumbers numbers = DrawMatching(7);
   numbers.penalties = {};
-  numbers.groups = {{4, MapKind::kSoftmax, -1.5}, {2, MapKind::kTanh, 1}};
+  numbers.groups = {{1, MapKind::kTanh, 1}, {3, MapKind::kSoftmax, -1.5}, {2, MapKind::kSoftmax, 1}};
   const BilevelProblem problem = Build(numbers);
   const auto chart = SharesChart::Create(problem);
   ASSERT_TRUE(chart.has_value());
@@ -221,13 +256,22 @@ TEST(SharesChart, IsTheSameProblemInOtherCoordinates) {
     const auto value = [](const BilevelProblem& of, const Vector& at) {
       return HypergradientEvaluator(of, {}).EvaluateObjective(at, Interrupt())->value;
     };
-    EXPECT_NEAR(p.head(4).sum(), 1, 1e-14);
+    EXPECT_NEAR(p.segment(1, 3).sum(), 1, 1e-14);
+    EXPECT_NEAR(p.tail(2).sum(), 1, 1e-14);
     EXPECT_NEAR(value(chart->problem(), p), value(problem, x), 1e-12);
     EXPECT_LT((chart->ToShares(chart->FromShares(p)) - p).norm(), 1e-7);
   }
-  numbers.penalties.squared_l2 = 1;
-  EXPECT_FALSE(SharesChart::Create(Build(numbers)).has_value()) << "x itself counts";
-  numbers.penalties = {};
+  // x itself counts.
+  ProblemNumbers quadratic = numbers;
+  quadratic.contexts[0].reward.coefficient = Vector::Ones(24);
+  quadratic.contexts[0].reward.matrix = Eigen::MatrixXd::Identity(6, 6);
+  BilevelProblem squared = problem, absolute = problem, bounded = problem;
+  squared.penalties.squared_l2 = 1;
+  absolute.penalties.l1 = 1;
+  bounded.feasible_set = *FeasibleSet::Create(6, {{6, Simplex{1}}});
+  for (const BilevelProblem& other : {squared, absolute, bounded, Build(quadratic)}) {
+    EXPECT_FALSE(SharesChart::Create(other).has_value());
+  }
   numbers.groups = {{6, MapKind::kTanh, 1}};
   EXPECT_FALSE(SharesChart::Create(Build(numbers)).has_value()) << "no shares";
 }
@@ -245,6 +289,27 @@ TEST(Optima, CountsWhatIsOneOptimumTogetherAndKeepsTheBetter) {
   EXPECT_EQ(optima.entries()[1].objective, 1.9999);
   EXPECT_EQ(optima.entries()[1].hits, 4);
   EXPECT_EQ(optima.entries()[2].x, b);
+}
+
+TEST(Optima, BestIsFirstInEitherSense) {
+  for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
+    const BilevelProblem problem = Build(DrawMatching(8, sense));
+    Optima optima(problem);
+    for (const double objective : {2.0, 3.0, 1.0, 2.5}) {
+      optima.Add({Vector::Constant(6, objective), objective, 0.1, 1}, 1e-3);
+      // What is met again, a little worse or better.
+      optima.Add({Vector::Constant(6, objective), objective + 1e-4, 0.1, 1}, 1e-3);
+      optima.Add({Vector::Constant(6, objective), objective - 1e-4, 0.1, 1}, 1e-3);
+    }
+    std::vector<double> objectives;
+    for (const LocalOptimum& entry : optima.entries()) {
+      objectives.push_back(entry.objective);
+      EXPECT_EQ(entry.hits, 3);
+      EXPECT_NEAR(entry.x[0], entry.objective, 1e-3);
+    }
+    EXPECT_EQ(objectives, sense == Sense::kMinimize ? std::vector({1 - 1e-4, 2 - 1e-4, 2.5 - 1e-4, 3 - 1e-4})
+                                                    : std::vector({3 + 1e-4, 2.5 + 1e-4, 2 + 1e-4, 1 + 1e-4}));
+  }
 }
 
 }  // namespace
