@@ -92,6 +92,51 @@ TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
   }
 }
 
+// Where the inexact answer meets a target, gaps are 0 and only products of errors are left.
+TEST(Propagation, BoundsCoverTargetsThatTheInexactAnswerMeets) {
+  for (uint64_t seed = 1; seed <= kCount; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    BilevelProblem problem = Build(DrawProblem(rng, kSmall));
+    Context& context = problem.contexts[0];
+    const Vector x = DrawNormal(rng, problem.num_parameters), theta = problem.map.Apply(x);
+    World world(problem, 0, PolicySystem::Kind::kDirect);
+    const RegularizedMdp follower = world.At(x, theta);
+    const int S = context.mdp->num_states();
+    const Eigen::Index rows = context.mdp->num_rows();
+    PolicySystem& system = world.system();
+    const Interrupt never;
+    const LowerLevelOptions tight{.adjoint_tolerance = 1e-15};
+    const ContextRequest request{context, follower, x, theta, tight, never, system};
+    const auto evaluate = [&](const LowerLevelSolution& at) {
+      system.SetPolicy(at.backup.pi);
+      return DifferentiateContext(request, {at.value, at.backup}, {});
+    };
+    const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, never, system);
+    const double size = follower.temperature * (seed % 2 == 0 ? 3 : 0.3);
+    const LowerLevelSolution solution = SolvedAt(follower, exact.value + size * DrawNormal(rng, S));
+    context.objective.clear();
+    if (seed % 3 == 0) {
+      const Separable distance{Separable::Kind::kSquaredDistance, solution.backup.pi, Vector::Ones(S)};
+      context.objective.push_back({1, distance});
+    } else {
+      FeatureMatching matching{Eigen::MatrixXd(DrawNormal(rng, rows)).sparseView(), Vector::Zero(1), std::nullopt, {}};
+      if (seed % 3 == 1) matching.discount = 0.5;
+      context.objective.push_back({1, matching});
+      std::get<FeatureMatching>(context.objective[0].measure).target =
+          evaluate(solution).objective.terms[0].feature_gap;
+    }
+    const ContextGradient of_exact = evaluate(exact), of_solution = evaluate(solution);
+    const FollowerError error = BoundFollowerError(follower, solution, system, never);
+    const ContextRadius radius = BoundContext(request, {solution.value, solution.backup}, of_solution, error,
+                                              problem.map.BoundRounding(x, theta));
+    EXPECT_LE(std::abs(of_exact.objective.value - of_solution.objective.value), radius.objective + 1e-9);
+    EXPECT_TRUE(Below((of_exact.gradient.theta - of_solution.gradient.theta).cwiseAbs(), radius.gradient.theta));
+    EXPECT_TRUE(Below((of_exact.gradient.x - of_solution.gradient.x).cwiseAbs(), radius.gradient.x));
+    if (HasFailure()) return;
+  }
+}
+
 TEST(Propagation, PullbackBoundsCoverFirstOrderErrors) {
   for (uint64_t seed = 1; seed <= kCount; ++seed) {
     SCOPED_TRACE(seed);
