@@ -10,6 +10,7 @@
 #include "core/solvers/optimize.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/known_problems.h"
 #include "tests/support/random_problem.h"
 
 namespace bilevel::testing {
@@ -166,29 +167,47 @@ TEST(Sensitivities, EqualDifferencesOfTheOptimumUnderConstraints) {
 }
 
 TEST(Sensitivities, BoundsAndTheOneNormAnswerToo) {
-  BilevelProblem problem = Draw(5, Sense::kMinimize);
-  problem.penalties.l1 = 0.01;
-  Box box{Vector::Constant(6, -10), Vector::Constant(6, 10)};
-  const Vector free = Optimum(problem, Vector::Constant(6, 0.2)).best.x;
-  // Halfway to the free optimum the first bound binds.
-  Eigen::Index at = 0;
-  free.cwiseAbs().maxCoeff(&at);
-  ASSERT_NE(free[at], 0);
-  (free[at] > 0 ? box.upper : box.lower)[at] = free[at] / 2;
-  problem.feasible_set = *FeasibleSet::Create(6, {{6, box}});
-  const Fixture fixture(problem);
-  const auto moved = [&](double h) {
-    BilevelProblem p = problem;
-    Box other = box;
-    (free[at] > 0 ? other.upper : other.lower)[at] += h;
-    p.feasible_set = *FeasibleSet::Create(6, {{6, other}});
-    return Optimum(p, fixture.optimum.best.x).best.objective;
-  };
-  const double slope = (moved(kStep) - moved(-kStep)) / (2 * kStep);
-  EXPECT_NEAR((free[at] > 0 ? fixture.sensitivities.upper : fixture.sensitivities.lower)[at], slope, 1e-5);
-  EXPECT_NE(slope, 0);
-  fixture.Expect(
-      fixture.sensitivities.l1, [](BilevelProblem& p, double h) { p.penalties.l1 += h; }, "l1");
+  for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
+    BilevelProblem problem = Draw(5, sense);
+    problem.penalties.l1 = 0.01;
+    const Vector free = Optimum(problem, Vector::Constant(6, 0.2)).best.x;
+    // Halfway to the free optimum one bound of either kind binds.
+    Box box{Vector::Constant(6, -10), Vector::Constant(6, 10)};
+    Eigen::Index low = 0, high = 0;
+    ASSERT_LT(free.minCoeff(&low), 0);
+    ASSERT_GT(free.maxCoeff(&high), 0);
+    box.lower[low] = free[low] / 2;
+    box.upper[high] = free[high] / 2;
+    problem.feasible_set = *FeasibleSet::Create(6, {{6, box}});
+    const Fixture fixture(problem);
+    const auto slope = [&](Vector Box::*bound, Eigen::Index at) {
+      const auto moved = [&](double h) {
+        BilevelProblem p = problem;
+        Box other = box;
+        (other.*bound)[at] += h;
+        p.feasible_set = *FeasibleSet::Create(6, {{6, other}});
+        return Optimum(p, fixture.optimum.best.x).best.objective;
+      };
+      return (moved(kStep) - moved(-kStep)) / (2 * kStep);
+    };
+    EXPECT_NEAR(fixture.sensitivities.lower[low], slope(&Box::lower, low), 1e-5);
+    EXPECT_NEAR(fixture.sensitivities.upper[high], slope(&Box::upper, high), 1e-5);
+    EXPECT_GT(problem.sign() * fixture.sensitivities.lower[low], 1e-3);
+    EXPECT_LT(problem.sign() * fixture.sensitivities.upper[high], -1e-3);
+    fixture.Expect(
+        fixture.sensitivities.l1, [](BilevelProblem& p, double h) { p.penalties.l1 += h; }, "l1");
+  }
+}
+
+TEST(Sensitivities, WhatPushesWhereNothingCurvesHasNoAnswer) {
+  ProblemNumbers numbers = SaddleAtZero(0.5);
+  numbers.contexts[0].reward.matrix = Vector{{1.0, 0.0}}.asDiagonal();  // x_2 moves nothing
+  const Sensitivities found = *ComputeSensitivities(Build(numbers), {}, Vector{{0.0, 0.7}}, {}, Interrupt());
+  EXPECT_EQ(found.contexts[0].temperature.parameters, Vector::Zero(2));
+  EXPECT_EQ(found.squared_l2.parameters.size(), 0);
+  EXPECT_DOUBLE_EQ(found.squared_l2.objective, 0.5 * 0.7 * 0.7);
+  EXPECT_EQ(found.l1.parameters.size(), 0);
+  EXPECT_THAT(found.note, HasSubstr("left out for 2 numbers"));
 }
 
 TEST(Sensitivities, SoftmaxGroupsAnswerWithTheShortestMove) {
