@@ -78,6 +78,16 @@ TEST(Portfolio, LeavesTheOptimumWhereDescentStays) {
   EXPECT_EQ(global.optima[0].objective, global.best.objective);
 }
 
+// Descents of the search stop early; the optimum within is smooth.
+TEST(Portfolio, PolishesTheBestToTheTolerance) {
+  for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
+    const OuterResult result = Search(Build(DrawMatching(3, sense)), Vector::Constant(6, 0.1), RunInOrder);
+    EXPECT_EQ(result.termination.reason, StopReason::kConverged) << result.termination.detail;
+    EXPECT_LE(result.best.gradient_norm, 1e-7);
+    EXPECT_NEAR(result.optima[0].objective, result.best.objective, 1e-12);
+  }
+}
+
 TEST(Portfolio, SameResultAtAnyNumberOfThreads) {
   const BilevelProblem problem = Build(DrawMatching(3));
   const Vector start = Vector::Constant(6, 0.1);
