@@ -137,6 +137,17 @@ TEST(Stationarity, ConstantsAddedToASoftmaxGroupAreTakenOutWhereTheyMoveNothing)
   }
 }
 
+// Where r has x^T M x too, constants move it.
+TEST(Stationarity, ConstantsAddedToASoftmaxGroupStayWhereTheyMoveTheReward) {
+  ProblemNumbers numbers = DrawMatching(1);
+  numbers.groups = {{4, MapKind::kSoftmax, 2}, {2, MapKind::kSoftmax, 1}};
+  numbers.penalties.squared_l2 = 0;
+  EXPECT_EQ(Describe(Build(numbers), Vector::Zero(6), 1e9).face_dimension, 4);
+  numbers.contexts[0].reward.coefficient = Vector::LinSpaced(24, 0, 1);
+  numbers.contexts[0].reward.matrix = Eigen::MatrixXd::Identity(6, 6);
+  EXPECT_EQ(Describe(Build(numbers), Vector::Zero(6), 1e9).face_dimension, 6);
+}
+
 // Started away from its target a softmax share tends to 0 and its logit to -infinity.
 TEST(Stationarity, ASaturatedSoftmaxIsFlat) {
   ProblemNumbers numbers = DrawMatching(1);
