@@ -113,11 +113,12 @@ TEST(Propagation, BoundsCoverTargetsThatTheInexactAnswerMeets) {
       return DifferentiateContext(request, {at.value, at.backup}, {});
     };
     const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, never, system);
-    const double size = follower.temperature * (seed % 2 == 0 ? 3 : 0.3);
+    const double size = follower.temperature * (seed % 4 < 2 ? 3 : 0.3);
     const LowerLevelSolution solution = SolvedAt(follower, exact.value + size * DrawNormal(rng, S));
     context.objective.clear();
     if (seed % 3 == 0) {
-      const Separable distance{Separable::Kind::kSquaredDistance, solution.backup.pi, Vector::Ones(S)};
+      const auto kind = seed % 2 == 0 ? Separable::Kind::kSquaredDistance : Separable::Kind::kReverseKl;
+      const Separable distance{kind, solution.backup.pi, Vector::Ones(S)};
       context.objective.push_back({1, distance});
     } else {
       FeatureMatching matching{Eigen::MatrixXd(DrawNormal(rng, rows)).sparseView(), Vector::Zero(1), std::nullopt, {}};
