@@ -84,6 +84,26 @@ TEST(QuasiNewton, GoesDownhillOnProblemsThatCurveAnyWay) {
   EXPECT_GT(with_notes, 10);
 }
 
+TEST(QuasiNewton, StopsWhereTheLastStepsGainTooLittleTogether) {
+  constexpr size_t kWindow = OuterOptions::kStallWindow;
+  constexpr double kStall = 1e-5;
+  for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
+    const BilevelProblem problem = Build(DrawMatching(3, sense));
+    OuterOptions options{.gradient_tolerance = 1e-9, .max_iterations = 500};
+    const Trace whole = Follow(problem, QuasiNewtonOptions{.memory = 1}, options, Vector::Ones(6));
+    const auto value = [&](size_t k) { return problem.sign() * whole.seen[k].objective; };
+    size_t expected = kWindow;
+    while (expected < whole.seen.size() && value(expected - kWindow) - value(expected) >= kStall) ++expected;
+    ASSERT_GT(expected, kWindow);
+    ASSERT_LT(expected, whole.seen.size() - 1);
+    options.stall_decrease = kStall;
+    const OuterResult stalled = Follow(problem, QuasiNewtonOptions{.memory = 1}, options, Vector::Ones(6)).result;
+    EXPECT_EQ(stalled.iterations, static_cast<int>(expected));
+    EXPECT_EQ(stalled.termination.reason, StopReason::kIterationLimit);
+    EXPECT_THAT(stalled.termination.detail, HasSubstr("the last 20 steps gained less than 1e-05"));
+  }
+}
+
 TEST(QuasiNewton, RefusesBadOptionsByName) {
   const BilevelProblem problem = Build(DrawMatching(1));
   ProgressReporter reporter;
