@@ -301,6 +301,14 @@ TEST(Optima, CountsWhatIsOneOptimumTogetherAndKeepsTheBetter) {
   EXPECT_EQ(optima.entries()[2].x, b);
 }
 
+TEST(Optima, WhatIsSmallBesideTheLargestCountsAsNothing) {
+  const BilevelProblem problem = Build(DrawMatching(8));
+  Optima optima(problem);
+  for (const double size : {1.0, 1e-4, -1e-4, 1e-2}) optima.Add({Vector::Constant(6, size), 2.0, 0.1, 1}, 1e-3);
+  ASSERT_EQ(optima.entries().size(), 3);
+  EXPECT_EQ(optima.entries()[1].hits, 2);
+}
+
 TEST(Optima, BestIsFirstInEitherSense) {
   for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
     const BilevelProblem problem = Build(DrawMatching(8, sense));
