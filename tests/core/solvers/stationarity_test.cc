@@ -148,6 +148,21 @@ TEST(Stationarity, ConstantsAddedToASoftmaxGroupStayWhereTheyMoveTheReward) {
   EXPECT_EQ(Describe(Build(numbers), Vector::Zero(6), 1e9).face_dimension, 6);
 }
 
+// Nor are they taken out where they follow a sphere: f does not curve along them, the sphere does.
+TEST(Stationarity, ConstantsAddedToASoftmaxGroupCurveWithASphere) {
+  ProblemNumbers numbers = DrawMatching(1);
+  numbers.groups = {{6, MapKind::kSoftmax, 2}};
+  numbers.penalties.squared_l2 = 0;
+  BilevelProblem problem = Build(numbers);
+  const Vector x = Vector::Zero(6), gradient = At(problem, x).gradient;
+  constexpr double kRadius = 0.5;
+  problem.feasible_set = *FeasibleSet::Create(6, {{6, Ball{kRadius / gradient.norm() * gradient, kRadius}}});
+  const Stationarity found = Describe(problem, x);
+  EXPECT_EQ(found.face_dimension, 5);
+  EXPECT_LE(found.smallest, gradient.norm() / kRadius * (1 + 1e-9));
+  EXPECT_GE(found.largest, gradient.norm() / kRadius * (1 - 1e-9));
+}
+
 // Started away from its target a softmax share tends to 0 and its logit to -infinity.
 TEST(Stationarity, ASaturatedSoftmaxIsFlat) {
   ProblemNumbers numbers = DrawMatching(1);
