@@ -138,6 +138,18 @@ TEST(Sensitivities, EqualDifferencesOfTheOptimumOfMovingEnvironments) {
   }
 }
 
+TEST(Sensitivities, UnderTheWorstCaseOnlyTheWorstContextCounts) {
+  for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
+    BilevelProblem problem = Draw(3, sense);
+    problem.aggregation = Aggregation::kWorstCase;
+    problem.contexts[1].weight = 1e-2;
+    const Fixture fixture(problem);
+    ASSERT_LT(fixture.optimum.best.gradient_norm, 1e-9);
+    ASSERT_EQ(problem.ActiveWeights(fixture.optimum.best.context_objectives)[1], 0);
+    fixture.ExpectAllButSets();
+  }
+}
+
 TEST(Sensitivities, EqualDifferencesOfTheOptimumUnderConstraints) {
   for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
     BilevelProblem problem = Draw(4, sense);
