@@ -26,7 +26,7 @@ namespace bilevel {
 struct Certificate {
   double backward_error = 0;          // largest |V - T V|_inf over contexts
   double adjoint_backward_error = 0;  // largest |residual|_1 of an adjoint system over contexts
-  // Infinite where they were not computed.
+  // Infinite where they were not computed, or overflowed.
   double error_estimate = std::numeric_limits<double>::infinity();         // of |gradient - true gradient|_2; no bound
   double error_bound = std::numeric_limits<double>::infinity();            // >= |gradient - true gradient|_2
   double objective_error_bound = std::numeric_limits<double>::infinity();  // >= |objective - true objective|
