@@ -211,6 +211,26 @@ TEST(Certificate, CountsTheRoundingOfRareTransitionsThatMatter) {
   }
 }
 
+// The same with shares in what the states pay.
+TEST(Certificate, CountsTheRoundingOfSharesInRewards) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    const Vector x = 100 * DrawNormal(rng, 3);
+    ProblemNumbers numbers = RareAndRich(x);
+    ContextNumbers& c = numbers.contexts[0];
+    c.dynamics = {};
+    c.mdp.initial_distribution = Vector::Constant(4, 0.25);
+    Eigen::MatrixXd features(4, 3);
+    features << Eigen::RowVectorXd::Zero(3), Eigen::MatrixXd(c.reward.base.tail(3).asDiagonal());
+    (seed % 2 == 0 ? c.leader_reward : c.reward).features = features.sparseView();
+    (seed % 2 == 0 ? c.return_weight : c.value_weight) = 1;
+    c.reward.base = c.leader_reward.base = Vector::Zero(4);
+    ExpectWithinBounds(numbers, x);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
 TEST(Certificate, IsInfiniteWhereItOverflows) {
   const Vector x{{-600.0, -300.0, 0.0}};
   ProblemNumbers numbers = RareAndRich(x);
