@@ -131,7 +131,7 @@ Vector ProxOnto(const FeasibleBlock& block, const Vector& x, double weight) {
   if (const Simplex* simplex = std::get_if<Simplex>(&block.set)) return ProjectOntoSimplex(x, simplex->total);
   if (const Ball* ball = std::get_if<Ball>(&block.set)) return ProxOntoBall(x, *ball, weight);
   if (const Budget* budget = std::get_if<Budget>(&block.set)) return ProxOntoBudget(x, *budget, weight);
-  const Vector shrunk = SoftThreshold(x, weight);
+  Vector shrunk = SoftThreshold(x, weight);
   if (const Box* box = std::get_if<Box>(&block.set)) return shrunk.cwiseMax(box->lower).cwiseMin(box->upper);
   return shrunk;
 }

@@ -118,8 +118,7 @@ class Solver {
   // V <- T_x^N V, pi = softmax(Q / tau).
   void UpdateFollowers() {
     theta_ = problem_.map.Apply(x_);
-    for (size_t c = 0; c < followers_.size(); ++c) {
-      Follower& follower = followers_[c];
+    for (Follower& follower : followers_) {
       const RegularizedMdp mdp = follower.world->At(x_, theta_);
       for (int i = 0; i < method_.sweeps && !interrupt_.Check().has_value(); ++i) {
         follower.value = SoftValueBackup(mdp, follower.value);

@@ -106,8 +106,8 @@ absl::StatusOr<MonotoneDescent::Outcome> MonotoneDescent::Recover() {
     Stop(StopReason::kDiverged, "objective or gradient overflow at every step along the negative gradient");
   } else {
     Stop(StopReason::kIterationLimit,
-         absl::StrCat("gradient_norm = ", ToText(current_.gradient_norm), " after ", iterations_,
-                      " iterations; no step lowers the objective beyond its rounding, the followers being solved to "
+         absl::StrCat("gradient_norm = ", ToText(current_.gradient_norm), " after ", Counted(iterations_, "iteration"),
+                      "; no step lowers the objective beyond its rounding, the followers being solved to "
                       "theirs"));
   }
   return Outcome::kNoDescent;

@@ -243,8 +243,8 @@ class Solver {
 
   bool Finished() {
     const std::string facts =
-        absl::StrCat("after ", Counted(rounds_, "round"), " and ", Counted(evaluations_, "evaluation"),
-                     " of search; ", Counted(optima_.entries().size(), "distinct end"), " of descents");
+        absl::StrCat("after ", Counted(rounds_, "round"), " and ", Counted(evaluations_, "evaluation"), " of search; ",
+                     Counted(optima_.entries().size(), "distinct end"), " of descents");
     if (!std::isfinite(best_->objective) || !best_->gradient.allFinite()) {
       termination_ = {StopReason::kDiverged, "objective or gradient is not finite at the start; begin elsewhere"};
     } else if (const auto reason = interrupt_.Check(); reason.has_value()) {
@@ -379,8 +379,9 @@ class Solver {
   // known; ends that turn out to be one optimum are counted together.
   absl::Status Polish() {
     std::vector<LocalOptimum> rough = optima_.entries();
-    if (rough.empty() && !best_->x.isApprox(origin_))
-      rough.push_back({best_->x, best_->objective, best_->gradient_norm, 1});
+    // The incumbent may come from a descent that was cut short.
+    const bool known = std::any_of(rough.begin(), rough.end(), [&](const LocalOptimum& o) { return o.x == best_->x; });
+    if (!known) rough.insert(rough.begin(), {best_->x, best_->objective, best_->gradient_norm, 1});
     Optima polished(problem_);
     for (int i = 0; i < kPolishings && !rough.empty(); ++i) {
       if (polished.entries().size() >= static_cast<size_t>(std::max(1, method_.max_optima))) break;
@@ -419,8 +420,8 @@ class Solver {
       if (!points[i].ok()) return points[i].status();
       evaluations_ += evaluations[i];
       const HypergradientPoint& point = *points[i];
-      if (Interrupted(point) || Better(problem_, rough[i].objective, point.objective)) {
-        finished = finished && !Interrupted(point);
+      if (Interrupted(point)) {
+        finished = false;
         continue;
       }
       board_.Offer(point);

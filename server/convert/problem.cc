@@ -159,7 +159,7 @@ absl::StatusOr<ParametricDynamicsSpec> DecodeDynamics(const v1::Dynamics& dynami
   return spec;
 }
 
-absl::StatusOr<Context> DecodeContext(const v1::Context& context, std::shared_ptr<const TabularMdp> mdp,
+absl::StatusOr<Context> DecodeContext(const v1::Context& context, const std::shared_ptr<const TabularMdp>& mdp,
                                       const ParameterMap& map) {
   if (!context.has_discount()) return FieldError("discount", "is absent; required, in [0, 1)");
   if (!context.has_temperature()) return FieldError("temperature", "is absent; required, > 0");
@@ -215,7 +215,7 @@ absl::StatusOr<std::vector<Context>> DecodeContexts(const v1::Problem& problem, 
       if (!decoded.ok()) return WithField(At(i) + ".environment", decoded.status());
       mdp = std::make_shared<const TabularMdp>(*std::move(decoded));
     }
-    absl::StatusOr<Context> decoded = DecodeContext(context, std::move(mdp), map);
+    absl::StatusOr<Context> decoded = DecodeContext(context, mdp, map);
     if (!decoded.ok()) return WithField(At(i), decoded.status());
     contexts.push_back(*std::move(decoded));
   }
