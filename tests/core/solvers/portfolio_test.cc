@@ -78,6 +78,18 @@ TEST(Portfolio, LeavesTheOptimumWhereDescentStays) {
   EXPECT_EQ(global.optima[0].objective, global.best.objective);
 }
 
+// One island alone: what it hops to must be what leads it on, before anything is polished.
+TEST(Portfolio, AnIslandGoesOnFromWhatIsBetter) {
+  const BilevelProblem problem = TwoCorners();
+  const Vector start{{1.0, 0.0, 0.0}};
+  OuterOptions options{.gradient_tolerance = 1e-7, .max_iterations = 12, .record_history = true};
+  ProgressReporter reporter;
+  const OuterResult local = *Optimize(problem, start, QuasiNewtonOptions{}, options, Interrupt(), reporter);
+  const OuterResult global = *Optimize(problem, start, PortfolioOptions{.islands = 1, .evaluations_per_round = 60},
+                                       options, Interrupt(), reporter);
+  EXPECT_GT(global.history.back().objective, local.best.objective + 0.01);
+}
+
 // Descents of the search stop early; the optimum within is smooth.
 TEST(Portfolio, PolishesTheBestToTheTolerance) {
   for (const Sense sense : {Sense::kMinimize, Sense::kMaximize}) {
