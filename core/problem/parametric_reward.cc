@@ -121,6 +121,29 @@ void ParametricReward::AddPullback(const Vector& weight, const Vector& x, Parame
   }
 }
 
+SparseRows ParametricReward::GradientFeatures() const {
+  const Eigen::Index n = std::max(features_.cols(), matrix_.cols());
+  if (!has_quadratic()) return features_.cols() != 0 ? features_ : SparseRows(base_.size(), n);
+  std::vector<Eigen::Triplet<double, int64_t>> entries;
+  for (Eigen::Index row = 0; row < features_.outerSize(); ++row) {
+    for (SparseRows::InnerIterator entry(features_, row); entry; ++entry) {
+      entries.emplace_back(row, entry.col(), entry.value());
+    }
+  }
+  for (Eigen::Index row = 0; row < coefficient_.size(); ++row) {
+    if (coefficient_[row] != 0) entries.emplace_back(row, n, coefficient_[row]);
+  }
+  SparseRows result(base_.size(), n + 1);
+  result.setFromTriplets(entries.begin(), entries.end());
+  return result;
+}
+
+void ParametricReward::AddFeatureGradient(const Vector& features, const Vector& x, ParameterGradient& gradient) const {
+  const Eigen::Index n = features.size() - (has_quadratic() ? 1 : 0);
+  gradient.theta.head(n) += features.head(n);
+  if (has_quadratic()) gradient.x += features[n] * (matrix_ * x + matrix_.transpose() * x);
+}
+
 Vector ParametricReward::Pushforward(const Vector& x, const Vector& x_tangent, const Vector& theta_tangent) const {
   Vector r = Vector::Zero(base_.size());
   if (features_.nonZeros() != 0) r += features_ * theta_tangent;

@@ -84,6 +84,11 @@ class ParametricReward {
   // Adds the absolute values of what multiplies each theta and each x: 0 means that it moves nothing.
   void AddInfluence(ParameterGradient& influence) const;
 
+  // grad r by rows: [S*A, d], d = n, and one column more, the coefficient, where there is a quadratic form. A vector
+  // that is a sum of these rows becomes a gradient by AddFeatureGradient.
+  SparseRows GradientFeatures() const;
+  void AddFeatureGradient(const Vector& features, const Vector& x, ParameterGradient& gradient) const;
+
   // Whether the reward moves with x at all.
   bool depends_on_parameters() const { return features_.nonZeros() != 0 || has_quadratic(); }
 

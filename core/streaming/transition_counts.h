@@ -6,6 +6,7 @@
 #ifndef BILEVEL_CORE_STREAMING_TRANSITION_COUNTS_H_
 #define BILEVEL_CORE_STREAMING_TRANSITION_COUNTS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

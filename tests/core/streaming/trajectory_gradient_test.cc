@@ -1,0 +1,332 @@
+// Estimates from trajectories against the exact hyper-gradient, with exact policy and exact grad Q - grad V.
+
+#include "core/streaming/trajectory_gradient.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/hypergradient/hypergradient.h"
+#include "core/problem/world.h"
+#include "gtest/gtest.h"
+#include "tests/support/random_problem.h"
+
+namespace bilevel::testing {
+namespace {
+
+using Kind = Horizon::Kind;
+
+// Leader's return on a random MDP with S = 20, A = 4, n = 5: both rewards are N(0, 1) + features theta, theta by a
+// softmax group of 3 and 2 as they are.
+ProblemNumbers DrawReturn(uint64_t seed, double discount, bool quadratic = false) {
+  Rng rng(seed);
+  constexpr int kStates = 20, kActions = 4, kParameters = 5;
+  const auto reward = [&] {
+    ParametricRewardSpec spec;
+    spec.base = DrawNormal(rng, kStates * kActions);
+    const Vector features = DrawNormal(rng, kStates * kActions * kParameters, 0.5);
+    spec.features = features.reshaped(kStates * kActions, kParameters).sparseView();
+    if (quadratic) {
+      spec.coefficient = DrawNormal(rng, kStates * kActions, 0.2);
+      spec.matrix = DrawNormal(rng, kParameters * kParameters, 0.5).reshaped(kParameters, kParameters);
+    }
+    return spec;
+  };
+  ContextNumbers context;
+  context.mdp = DrawMdp(rng, kStates, kActions, true, true);
+  context.discount = discount;
+  context.temperature = 0.7;
+  context.reward = reward();
+  context.return_weight = 1;
+  context.leader_reward = reward();
+  ProblemNumbers numbers;
+  numbers.num_parameters = kParameters;
+  numbers.groups = {{3, MapKind::kSoftmax, 2}, {2, MapKind::kIdentity, 1}};
+  numbers.sense = Sense::kMaximize;
+  numbers.contexts.push_back(std::move(context));
+  return numbers;
+}
+
+// The exact answer at x and all that an estimator is given.
+class Exact {
+ public:
+  Exact(const ProblemNumbers& numbers, const Vector& x)
+      : problem_(Build(numbers)),
+        x_(x),
+        theta_(problem_.map.Apply(x)),
+        world_(problem_, 0, PolicySystem::Kind::kDirect),
+        simulator_(world_.mdp()),
+        point_(*HypergradientEvaluator(problem_, {}).Evaluate(x, {})) {
+    const Context& context = problem_.contexts[0];
+    pi_ = point_.contexts[0].solution.backup.pi;
+    world_.system().SetPolicy(pi_);
+    const PolicyInput policy{world_.mdp(), pi_, world_.system(), 1e-13, interrupt_};
+    gradient_ = SolveValueGradient(policy, context.discount, context.reward.GradientFeatures());
+    leader_ = EvaluatePolicy(policy, Leader().discount.value_or(context.discount), Leader().reward.Evaluate(x_, theta_),
+                             nullptr);
+  }
+
+  const HypergradientPoint& point() const { return point_; }
+  const ValueGradient& gradient() const { return gradient_; }
+  const Vector& pi() const { return pi_; }
+  const BilevelProblem& problem() const { return problem_; }
+
+  TrajectoryModel Model(const Vector& leader_value) const { return Model(leader_value, gradient_.advantage); }
+  TrajectoryModel Model(const Vector& leader_value, const RowMatrix& score) const {
+    const Context& context = problem_.contexts[0];
+    return {problem_.map,     x_,           context.reward,    context.temperature,       score, Leader().reward,
+            context.discount, leader_value, leader_.advantage, context.mdp->num_actions()};
+  }
+
+  std::vector<Trajectory> Draw(int count, const Horizon& horizon, Rng& rng) const {
+    std::vector<Trajectory> trajectories;
+    for (int i = 0; i < count; ++i) {
+      trajectories.push_back(Roll(simulator_, pi_, problem_.contexts[0].mdp->num_actions(), simulator_.DrawStart(rng),
+                                  horizon, problem_.contexts[0].discount, rng));
+    }
+    return trajectories;
+  }
+
+  const Vector& leader_value() const { return leader_.value; }
+
+ private:
+  const LeaderReturn& Leader() const { return std::get<LeaderReturn>(problem_.contexts[0].objective[0].measure); }
+
+  BilevelProblem problem_;
+  Vector x_, theta_;
+  World world_;
+  Simulator simulator_;
+  HypergradientPoint point_;
+  Interrupt interrupt_;
+  Vector pi_;
+  ValueGradient gradient_;
+  PolicyValue leader_;
+};
+
+struct Arm {
+  const char* name;
+  TrajectoryEstimator estimator;
+  bool baseline;
+};
+constexpr Arm kArms[] = {{"return", TrajectoryEstimator::kReturn, false},
+                         {"reward to go", TrajectoryEstimator::kRewardToGo, false},
+                         {"reward to go less V_u", TrajectoryEstimator::kRewardToGo, true},
+                         {"critic", TrajectoryEstimator::kCritic, true}};
+
+TEST(ValueGradient, IsThatOfTheLogPolicy) {
+  for (const bool quadratic : {false, true}) {
+    const ProblemNumbers numbers = DrawReturn(1, 0.9, quadratic);
+    Rng rng(2);
+    const Vector x = DrawNormal(rng, 5), v = DrawNormal(rng, 5);
+    const Exact exact(numbers, x);
+    const double h = 1e-5;
+    const auto log_pi = [&](double t) { return Exact(numbers, x + t * v).point().contexts[0].solution.backup.log_pi; };
+    const Vector difference = (log_pi(h) - log_pi(-h)) / (2 * h);
+    const ParametricReward& reward = exact.problem().contexts[0].reward;
+    for (Eigen::Index row = 0; row < difference.size(); ++row) {
+      if (!exact.problem().contexts[0].mdp->available(row)) continue;
+      ParameterGradient gradient(5);
+      reward.AddFeatureGradient(exact.gradient().advantage.row(row).transpose() / 0.7, x, gradient);
+      const double slope = (exact.problem().map.Pullback(x, gradient.theta) + gradient.x).dot(v);
+      EXPECT_NEAR(slope, difference[row], 1e-7 * (1 + std::abs(slope)));
+    }
+  }
+}
+
+TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
+  constexpr int kSeeds = 200, kTrajectories = 400;
+  for (const bool quadratic : {false, true}) {
+    Rng start(3);
+    const Exact exact(DrawReturn(4, 0.9, quadratic), DrawNormal(start, 5));
+    for (const Arm& arm : kArms) {
+      SCOPED_TRACE(arm.name);
+      const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
+      Vector sum = Vector::Zero(5), squares = sum;
+      int covered = 0, objective_covered = 0;
+      for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+        Rng rng(seed, 7);
+        const auto trajectories = exact.Draw(kTrajectories, {}, rng);
+        const SampledGradient found = EstimateFromTrajectories(model, trajectories, Kind::kGeometric, arm.estimator);
+        const Vector error = found.mean() - exact.point().gradient;
+        sum += error;
+        squares += error.cwiseAbs2();
+        covered += static_cast<int>((error.array().abs() <= 1.96 * found.standard_error.array()).count());
+        objective_covered +=
+            std::abs(found.objective - exact.point().objective) <= 1.96 * found.objective_standard_error ? 1 : 0;
+        EXPECT_EQ(found.effective_sample_size, kTrajectories);
+      }
+      // Bonferroni over 5 components, 4 estimators, 2 problems: |z| <= 3.9 at 0.4 %.
+      const Vector deviation = (squares / kSeeds - (sum / kSeeds).cwiseAbs2()).cwiseSqrt();
+      for (Eigen::Index j = 0; j < 5; ++j) {
+        EXPECT_LE(std::abs(sum[j]) / kSeeds, 3.9 * deviation[j] / std::sqrt(kSeeds));
+      }
+      EXPECT_GE(covered, 0.93 * 5 * kSeeds);
+      EXPECT_LE(covered, 0.97 * 5 * kSeeds);
+      EXPECT_GE(objective_covered, 0.90 * kSeeds);
+      RecordProperty(arm.name,
+                     std::to_string(covered / (5.0 * kSeeds)) + ", spread " + std::to_string(deviation.norm()));
+    }
+  }
+}
+
+TEST(TrajectoryGradient, ErrorsFallLikeOneOverRootN) {
+  Rng start(5);
+  const Exact exact(DrawReturn(6, 0.8), DrawNormal(start, 5));
+  for (const Arm& arm : kArms) {
+    const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
+    const auto rms = [&](int trajectories) {
+      double sum = 0;
+      for (uint64_t seed = 1; seed <= 20; ++seed) {
+        Rng rng(seed, 11);
+        const auto found =
+            EstimateFromTrajectories(model, exact.Draw(trajectories, {}, rng), Kind::kGeometric, arm.estimator);
+        sum += (found.mean() - exact.point().gradient).squaredNorm() / 20;
+      }
+      return std::sqrt(sum);
+    };
+    EXPECT_NEAR(std::log10(rms(100) / rms(10000)), 1, 0.2) << arm.name;
+  }
+}
+
+TEST(TrajectoryGradient, AFixedHorizonMissesWhatItsDiscountSays) {
+  Rng start(8);
+  const Exact exact(DrawReturn(9, 0.8), DrawNormal(start, 5));
+  const Horizon horizon{Kind::kSteps, 60};  // 0.8^60 = 1.5e-6
+  Rng rng(10);
+  const auto trajectories = exact.Draw(20000, horizon, rng);
+  for (const Arm& arm : kArms) {
+    const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
+    const auto found = EstimateFromTrajectories(model, trajectories, Kind::kSteps, arm.estimator);
+    for (Eigen::Index j = 0; j < 5; ++j) {
+      EXPECT_LE(std::abs(found.mean()[j] - exact.point().gradient[j]), 4.5 * found.standard_error[j]) << arm.name;
+    }
+    EXPECT_NEAR(found.objective, exact.point().objective, 4.5 * found.objective_standard_error);
+  }
+}
+
+TEST(TrajectoryGradient, BaselinesAndCriticsLowerTheSpread) {
+  Rng start(12);
+  const Exact exact(DrawReturn(13, 0.9), DrawNormal(start, 5));
+  Rng rng(14);
+  const auto trajectories = exact.Draw(5000, {}, rng);
+  std::vector<double> spreads;
+  for (const Arm& arm : kArms) {
+    const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
+    spreads.push_back(
+        EstimateFromTrajectories(model, trajectories, Kind::kGeometric, arm.estimator).standard_error.norm());
+  }
+  EXPECT_LT(spreads[3], spreads[2]);
+  EXPECT_LT(spreads[2], 0.8 * spreads[0]);
+}
+
+// Another policy acted: weights bring the mean back, and count for fewer trajectories.
+TEST(TrajectoryGradient, WeightsCorrectForAnotherPolicy) {
+  Rng start(15);
+  const Exact exact(DrawReturn(16, 0.6), DrawNormal(start, 5));
+  const TabularMdp& mdp = *exact.problem().contexts[0].mdp;
+  const Simulator simulator(mdp);
+  Vector uniform = Vector::Zero(mdp.num_rows());
+  for (Eigen::Index row = 0; row < uniform.size(); ++row) uniform[row] = mdp.available(row) ? 1 : 0;
+  const Vector count = SumOverActions(mdp, uniform);
+  uniform = uniform.cwiseQuotient(RepeatForActions(mdp, count));
+  Rng rng(17);
+  std::vector<Trajectory> trajectories;
+  for (int i = 0; i < 40000; ++i) {
+    trajectories.push_back(Roll(simulator, uniform, mdp.num_actions(), simulator.DrawStart(rng), {}, 0.6, rng));
+    for (const int64_t row : trajectories.back().rows) {
+      trajectories.back().log_weight += std::log(exact.pi()[row] / uniform[row]);
+    }
+  }
+  const TrajectoryModel model = exact.Model(exact.leader_value());
+  const auto found = EstimateFromTrajectories(model, trajectories, Kind::kGeometric, TrajectoryEstimator::kRewardToGo);
+  EXPECT_LT(found.effective_sample_size, 20000);
+  for (Eigen::Index j = 0; j < 5; ++j) {
+    EXPECT_LE(std::abs(found.mean()[j] - exact.point().gradient[j]), 4.5 * found.standard_error[j]);
+  }
+  for (Trajectory& trajectory : trajectories) trajectory.log_weight = 0;
+  const auto wrong = EstimateFromTrajectories(model, trajectories, Kind::kGeometric, TrajectoryEstimator::kRewardToGo);
+  EXPECT_GT((wrong.mean() - exact.point().gradient).norm(), 5 * wrong.standard_error.norm());
+}
+
+// A sample of the leader's reward with its mean serves as well as the table.
+TEST(TrajectoryGradient, TakesNoisyRewardsOfTheLeader) {
+  Rng start(18);
+  const Exact exact(DrawReturn(19, 0.8), DrawNormal(start, 5));
+  Rng rng(20);
+  auto trajectories = exact.Draw(20000, {}, rng);
+  const TrajectoryModel model = exact.Model(exact.leader_value());
+  const Vector theta = exact.problem().map.Apply(model.x);
+  const Vector cost = model.leader_reward.Evaluate(model.x, theta);
+  for (Trajectory& trajectory : trajectories) {
+    for (const int64_t row : trajectory.rows) trajectory.leader_rewards.push_back(cost[row] + rng.Normal());
+  }
+  const auto found = EstimateFromTrajectories(model, trajectories, Kind::kGeometric, TrajectoryEstimator::kRewardToGo);
+  for (Eigen::Index j = 0; j < 5; ++j) {
+    EXPECT_LE(std::abs(found.mean()[j] - exact.point().gradient[j]), 4.5 * found.standard_error[j]);
+  }
+}
+
+// Why grad Q must not come from the trajectory that l comes from: both share the tail.
+TEST(TrajectoryGradient, TailsOfTheSameTrajectoryAreBiased) {
+  Rng start(21);
+  const Exact exact(DrawReturn(22, 0.8), DrawNormal(start, 5));
+  const TrajectoryModel model = exact.Model(Vector());
+  const SparseRows features = model.reward.GradientFeatures();
+  const Vector theta = exact.problem().map.Apply(model.x);
+  const Vector cost = model.leader_reward.Evaluate(model.x, theta);
+  Rng rng(23);
+  constexpr int kTrajectories = 100000;
+  Vector sum = Vector::Zero(5), squares = sum, honest = sum;
+  for (const Trajectory& trajectory : exact.Draw(kTrajectories, {}, rng)) {
+    double loss = 0;
+    for (const int64_t row : trajectory.rows) loss += cost[row];
+    Vector tail = Vector::Zero(5), scores = tail, exact_scores = tail;
+    for (size_t t = trajectory.rows.size(); t-- > 0;) {
+      const int64_t row = trajectory.rows[t];
+      tail += Vector(features.row(row).transpose());  // undiscounted to a geometric end: unbiased for grad Q by itself
+      scores += tail - exact.gradient().value.row(row / model.num_actions).transpose();
+      exact_scores += exact.gradient().advantage.row(row).transpose();
+    }
+    sum += loss * scores;
+    squares += (loss * scores).cwiseAbs2();
+    honest += loss * exact_scores;
+  }
+  const Vector mean = sum / kTrajectories;
+  const Vector error = ((squares / kTrajectories - mean.cwiseAbs2()) / kTrajectories).cwiseSqrt();
+  EXPECT_GT(((mean - honest / kTrajectories).cwiseAbs().cwiseQuotient(error)).maxCoeff(), 10);
+}
+
+// grad r - E_pi grad r in place of grad Q - grad V: where rewards depend on the state alone it is zero.
+TEST(TrajectoryGradient, OneStepScoresVanishWhereRewardsDependOnTheStateAlone) {
+  ProblemNumbers numbers = DrawReturn(24, 0.9);
+  Eigen::MatrixXd features = numbers.contexts[0].reward.features;
+  for (Eigen::Index row = 0; row < features.rows(); ++row) features.row(row) = features.row(row / 4 * 4);
+  numbers.contexts[0].reward.features = features.sparseView();
+  Rng start(25);
+  const Exact exact(numbers, DrawNormal(start, 5));
+  const TabularMdp& mdp = *exact.problem().contexts[0].mdp;
+  RowMatrix one_step = RowMatrix::Zero(features.rows(), features.cols());
+  for (Eigen::Index j = 0; j < features.cols(); ++j) {
+    Vector column = features.col(j);
+    for (Eigen::Index row = 0; row < column.size(); ++row) {
+      if (!mdp.available(row)) column[row] = 0;
+    }
+    const Vector mean = RepeatForActions(mdp, SumOverActions(mdp, exact.pi().cwiseProduct(column)));
+    for (Eigen::Index row = 0; row < column.size(); ++row) {
+      if (mdp.available(row)) one_step(row, j) = column[row] - mean[row];
+    }
+  }
+  EXPECT_LT(one_step.cwiseAbs().maxCoeff(), 1e-14);
+  EXPECT_GT(exact.gradient().advantage.cwiseAbs().maxCoeff(), 0.1);
+  Rng rng(26);
+  const auto trajectories = exact.Draw(2000, {}, rng);
+  const auto truncated = EstimateFromTrajectories(exact.Model(exact.leader_value(), one_step), trajectories,
+                                                  Kind::kGeometric, TrajectoryEstimator::kCritic);
+  const auto faithful = EstimateFromTrajectories(exact.Model(exact.leader_value()), trajectories, Kind::kGeometric,
+                                                 TrajectoryEstimator::kCritic);
+  EXPECT_LT(truncated.exploration.norm(), 1e-13);
+  EXPECT_GT(faithful.exploration.norm(), 0.1);
+  EXPECT_EQ(truncated.exploitation, faithful.exploitation);
+}
+
+}  // namespace
+}  // namespace bilevel::testing
