@@ -207,7 +207,7 @@ void PrintStationarity(const v1::Stationarity& stationarity, std::ostream& out) 
   if (stationarity.kind() == v1::Stationarity::KIND_NOT_STATIONARY) {
     text = absl::StrCat("not stationary: projected gradient ", Short(stationarity.gradient_norm()), " > tolerance");
   } else if (stationarity.kind() == v1::Stationarity::KIND_OPTIMUM && stationarity.face_dimension() == 0) {
-    text = "optimum: held by its constraints alone";
+    text = "optimum: held by its constraints, or contexts that tie, alone";
   } else if (stationarity.products() == 0) {
     text = "not known: followers unsolved, or no time left";
   } else {

@@ -1,0 +1,34 @@
+#include "core/streaming/linear_critic.h"
+
+namespace bilevel {
+
+LinearCritic::LinearCritic(int num_features, int num_actions, int dimension, const StepSchedule& schedule)
+    : num_actions_(num_actions),
+      schedule_(schedule),
+      weights_(RowMatrix::Zero(Eigen::Index{num_features} * num_actions, dimension)),
+      visits_(Vector::Zero(weights_.rows())) {}
+
+Vector LinearCritic::Value(Features features, int action) const {
+  Vector value = Vector::Zero(weights_.cols());
+  for (const Feature& feature : features) value += feature.value * weights_.row(RowOf(feature, action)).transpose();
+  return value;
+}
+
+void LinearCritic::Update(Features features, int action, const Vector& target) {
+  double size = 0, visits = 0;
+  for (const Feature& feature : features) {
+    size += feature.value * feature.value;
+    visits += feature.value * feature.value * visits_[RowOf(feature, action)];
+  }
+  const double k = schedule_.clock == StepSchedule::Clock::kUpdates ? updates_ : size > 0 ? visits / size : 0;
+  ++updates_;
+  if (size == 0) return;
+  const Vector step = schedule_.At(k) / size * (target - Value(features, action));
+  for (const Feature& feature : features) {
+    const Eigen::Index row = RowOf(feature, action);
+    weights_.row(row) += feature.value * step.transpose();
+    visits_[row] += feature.value * feature.value / size;
+  }
+}
+
+}  // namespace bilevel
