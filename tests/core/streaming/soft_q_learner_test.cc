@@ -99,8 +99,8 @@ TEST(SoftQLearner, TendsToTheSoftOptimalAnswerAndItsGradient) {
     lesson.Teach(learner, 500'000, Lesson::OneHot, draws);
     // After 25 times as much, alpha is 25^0.7 = 9.5 times smaller and its noise 3 times.
     EXPECT_LT(lesson.QError(learner, Lesson::OneHot), 0.7 * q);
-    EXPECT_LT(lesson.QError(learner, Lesson::OneHot), 0.03);
-    EXPECT_LT(lesson.GradientError(learner, Lesson::OneHot), 0.05);
+    EXPECT_LT(lesson.QError(learner, Lesson::OneHot), 0.05);
+    EXPECT_LT(lesson.GradientError(learner, Lesson::OneHot), 0.08);
     for (int s = 0; s < kStates; ++s) {
       const Vector pi = learner.Policy(Lesson::OneHot(s), lesson.Available(s));
       EXPECT_LT((pi - lesson.solution.backup.pi.segment(s * kActions, kActions)).cwiseAbs().maxCoeff(), 0.02);

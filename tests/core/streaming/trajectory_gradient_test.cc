@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/hypergradient/hypergradient.h"
-#include "core/problem/world.h"
 #include "gtest/gtest.h"
 #include "tests/support/random_problem.h"
+#include "tests/support/watched_follower.h"
 
 namespace bilevel::testing {
 namespace {
@@ -46,62 +45,6 @@ ProblemNumbers DrawReturn(uint64_t seed, double discount, bool quadratic = false
   return numbers;
 }
 
-// The exact answer at x and all that an estimator is given.
-class Exact {
- public:
-  Exact(const ProblemNumbers& numbers, const Vector& x)
-      : problem_(Build(numbers)),
-        x_(x),
-        theta_(problem_.map.Apply(x)),
-        world_(problem_, 0, PolicySystem::Kind::kDirect),
-        simulator_(world_.mdp()),
-        point_(*HypergradientEvaluator(problem_, {}).Evaluate(x, {})) {
-    const Context& context = problem_.contexts[0];
-    pi_ = point_.contexts[0].solution.backup.pi;
-    world_.system().SetPolicy(pi_);
-    const PolicyInput policy{world_.mdp(), pi_, world_.system(), 1e-13, interrupt_};
-    gradient_ = SolveValueGradient(policy, context.discount, context.reward.GradientFeatures());
-    leader_ = EvaluatePolicy(policy, Leader().discount.value_or(context.discount), Leader().reward.Evaluate(x_, theta_),
-                             nullptr);
-  }
-
-  const HypergradientPoint& point() const { return point_; }
-  const ValueGradient& gradient() const { return gradient_; }
-  const Vector& pi() const { return pi_; }
-  const BilevelProblem& problem() const { return problem_; }
-
-  TrajectoryModel Model(const Vector& leader_value) const { return Model(leader_value, gradient_.advantage); }
-  TrajectoryModel Model(const Vector& leader_value, const RowMatrix& score) const {
-    const Context& context = problem_.contexts[0];
-    return {problem_.map,     x_,           context.reward,    context.temperature,       score, Leader().reward,
-            context.discount, leader_value, leader_.advantage, context.mdp->num_actions()};
-  }
-
-  std::vector<Trajectory> Draw(int count, const Horizon& horizon, Rng& rng) const {
-    std::vector<Trajectory> trajectories;
-    for (int i = 0; i < count; ++i) {
-      trajectories.push_back(Roll(simulator_, pi_, problem_.contexts[0].mdp->num_actions(), simulator_.DrawStart(rng),
-                                  horizon, problem_.contexts[0].discount, rng));
-    }
-    return trajectories;
-  }
-
-  const Vector& leader_value() const { return leader_.value; }
-
- private:
-  const LeaderReturn& Leader() const { return std::get<LeaderReturn>(problem_.contexts[0].objective[0].measure); }
-
-  BilevelProblem problem_;
-  Vector x_, theta_;
-  World world_;
-  Simulator simulator_;
-  HypergradientPoint point_;
-  Interrupt interrupt_;
-  Vector pi_;
-  ValueGradient gradient_;
-  PolicyValue leader_;
-};
-
 struct Arm {
   const char* name;
   TrajectoryEstimator estimator;
@@ -117,9 +60,11 @@ TEST(ValueGradient, IsThatOfTheLogPolicy) {
     const ProblemNumbers numbers = DrawReturn(1, 0.9, quadratic);
     Rng rng(2);
     const Vector x = DrawNormal(rng, 5), v = DrawNormal(rng, 5);
-    const Exact exact(numbers, x);
+    const WatchedFollower exact(Build(numbers), x);
     const double h = 1e-5;
-    const auto log_pi = [&](double t) { return Exact(numbers, x + t * v).point().contexts[0].solution.backup.log_pi; };
+    const auto log_pi = [&](double t) {
+      return WatchedFollower(Build(numbers), x + t * v).point().contexts[0].solution.backup.log_pi;
+    };
     const Vector difference = (log_pi(h) - log_pi(-h)) / (2 * h);
     const ParametricReward& reward = exact.problem().contexts[0].reward;
     for (Eigen::Index row = 0; row < difference.size(); ++row) {
@@ -136,7 +81,7 @@ TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
   constexpr int kSeeds = 200, kTrajectories = 400;
   for (const bool quadratic : {false, true}) {
     Rng start(3);
-    const Exact exact(DrawReturn(4, 0.9, quadratic), DrawNormal(start, 5));
+    const WatchedFollower exact(Build(DrawReturn(4, 0.9, quadratic)), DrawNormal(start, 5));
     for (const Arm& arm : kArms) {
       SCOPED_TRACE(arm.name);
       const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
@@ -170,7 +115,7 @@ TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
 
 TEST(TrajectoryGradient, ErrorsFallLikeOneOverRootN) {
   Rng start(5);
-  const Exact exact(DrawReturn(6, 0.8), DrawNormal(start, 5));
+  const WatchedFollower exact(Build(DrawReturn(6, 0.8)), DrawNormal(start, 5));
   for (const Arm& arm : kArms) {
     const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
     const auto rms = [&](int trajectories) {
@@ -189,7 +134,7 @@ TEST(TrajectoryGradient, ErrorsFallLikeOneOverRootN) {
 
 TEST(TrajectoryGradient, AFixedHorizonMissesWhatItsDiscountSays) {
   Rng start(8);
-  const Exact exact(DrawReturn(9, 0.8), DrawNormal(start, 5));
+  const WatchedFollower exact(Build(DrawReturn(9, 0.8)), DrawNormal(start, 5));
   const Horizon horizon{Kind::kSteps, 60};  // 0.8^60 = 1.5e-6
   Rng rng(10);
   const auto trajectories = exact.Draw(20000, horizon, rng);
@@ -205,7 +150,7 @@ TEST(TrajectoryGradient, AFixedHorizonMissesWhatItsDiscountSays) {
 
 TEST(TrajectoryGradient, BaselinesAndCriticsLowerTheSpread) {
   Rng start(12);
-  const Exact exact(DrawReturn(13, 0.9), DrawNormal(start, 5));
+  const WatchedFollower exact(Build(DrawReturn(13, 0.9)), DrawNormal(start, 5));
   Rng rng(14);
   const auto trajectories = exact.Draw(5000, {}, rng);
   std::vector<double> spreads;
@@ -221,7 +166,7 @@ TEST(TrajectoryGradient, BaselinesAndCriticsLowerTheSpread) {
 // Another policy acted: weights bring the mean back, and count for fewer trajectories.
 TEST(TrajectoryGradient, WeightsCorrectForAnotherPolicy) {
   Rng start(15);
-  const Exact exact(DrawReturn(16, 0.6), DrawNormal(start, 5));
+  const WatchedFollower exact(Build(DrawReturn(16, 0.6)), DrawNormal(start, 5));
   const TabularMdp& mdp = *exact.problem().contexts[0].mdp;
   const Simulator simulator(mdp);
   Vector uniform = Vector::Zero(mdp.num_rows());
@@ -250,7 +195,7 @@ TEST(TrajectoryGradient, WeightsCorrectForAnotherPolicy) {
 // A sample of the leader's reward with its mean serves as well as the table.
 TEST(TrajectoryGradient, TakesNoisyRewardsOfTheLeader) {
   Rng start(18);
-  const Exact exact(DrawReturn(19, 0.8), DrawNormal(start, 5));
+  const WatchedFollower exact(Build(DrawReturn(19, 0.8)), DrawNormal(start, 5));
   Rng rng(20);
   auto trajectories = exact.Draw(20000, {}, rng);
   const TrajectoryModel model = exact.Model(exact.leader_value());
@@ -268,7 +213,7 @@ TEST(TrajectoryGradient, TakesNoisyRewardsOfTheLeader) {
 // Why grad Q must not come from the trajectory that l comes from: both share the tail.
 TEST(TrajectoryGradient, TailsOfTheSameTrajectoryAreBiased) {
   Rng start(21);
-  const Exact exact(DrawReturn(22, 0.8), DrawNormal(start, 5));
+  const WatchedFollower exact(Build(DrawReturn(22, 0.8)), DrawNormal(start, 5));
   const TrajectoryModel model = exact.Model(Vector());
   const SparseRows features = model.reward.GradientFeatures();
   const Vector theta = exact.problem().map.Apply(model.x);
@@ -302,19 +247,8 @@ TEST(TrajectoryGradient, OneStepScoresVanishWhereRewardsDependOnTheStateAlone) {
   for (Eigen::Index row = 0; row < features.rows(); ++row) features.row(row) = features.row(row / 4 * 4);
   numbers.contexts[0].reward.features = features.sparseView();
   Rng start(25);
-  const Exact exact(numbers, DrawNormal(start, 5));
-  const TabularMdp& mdp = *exact.problem().contexts[0].mdp;
-  RowMatrix one_step = RowMatrix::Zero(features.rows(), features.cols());
-  for (Eigen::Index j = 0; j < features.cols(); ++j) {
-    Vector column = features.col(j);
-    for (Eigen::Index row = 0; row < column.size(); ++row) {
-      if (!mdp.available(row)) column[row] = 0;
-    }
-    const Vector mean = RepeatForActions(mdp, SumOverActions(mdp, exact.pi().cwiseProduct(column)));
-    for (Eigen::Index row = 0; row < column.size(); ++row) {
-      if (mdp.available(row)) one_step(row, j) = column[row] - mean[row];
-    }
-  }
+  const WatchedFollower exact(Build(numbers), DrawNormal(start, 5));
+  const RowMatrix one_step = exact.OneStepScore();
   EXPECT_LT(one_step.cwiseAbs().maxCoeff(), 1e-14);
   EXPECT_GT(exact.gradient().advantage.cwiseAbs().maxCoeff(), 0.1);
   Rng rng(26);

@@ -1,0 +1,56 @@
+// A follower at one x whose world is known: its exact answer, and trajectories of it to estimate from.
+
+#ifndef BILEVEL_TESTS_SUPPORT_WATCHED_FOLLOWER_H_
+#define BILEVEL_TESTS_SUPPORT_WATCHED_FOLLOWER_H_
+
+#include <vector>
+
+#include "core/hypergradient/hypergradient.h"
+#include "core/problem/world.h"
+#include "core/streaming/trajectory_gradient.h"
+
+namespace bilevel::testing {
+
+// Of a problem with one context, which has one term, the leader's return under the context's discount from the
+// environment's initial distribution.
+class WatchedFollower {
+ public:
+  WatchedFollower(BilevelProblem problem, const Vector& x);
+
+  const BilevelProblem& problem() const { return problem_; }
+  const Vector& x() const { return x_; }
+  const TabularMdp& mdp() const { return *context().mdp; }
+  const HypergradientPoint& point() const { return point_; }
+  const Vector& pi() const { return point_.contexts[0].solution.backup.pi; }
+  const ValueGradient& gradient() const { return gradient_; }
+  const Vector& leader_value() const { return leader_.value; }
+
+  // grad r - E_pi grad r, the score cut to one step [S*A, d].
+  RowMatrix OneStepScore() const;
+
+  // leader_value: the baseline, or empty.
+  TrajectoryModel Model(const Vector& leader_value) const { return Model(leader_value, gradient_.advantage); }
+  TrajectoryModel Model(const Vector& leader_value, const RowMatrix& score) const;
+
+  std::vector<Trajectory> Draw(int count, const Horizon& horizon, Rng& rng) const;
+  // As many as it takes for this many transitions, two at least.
+  std::vector<Trajectory> DrawTransitions(int64_t transitions, Rng& rng) const;
+
+ private:
+  const Context& context() const { return problem_.contexts[0]; }
+  const LeaderReturn& leader() const { return std::get<LeaderReturn>(context().objective[0].measure); }
+  Trajectory DrawOne(const Horizon& horizon, Rng& rng) const;
+
+  BilevelProblem problem_;
+  Vector x_, theta_;
+  World world_;
+  Simulator simulator_;
+  HypergradientPoint point_;
+  Interrupt interrupt_;
+  ValueGradient gradient_;
+  PolicyValue leader_;
+};
+
+}  // namespace bilevel::testing
+
+#endif  // BILEVEL_TESTS_SUPPORT_WATCHED_FOLLOWER_H_
