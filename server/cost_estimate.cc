@@ -269,6 +269,11 @@ absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limi
   // A basis of the Krylov space, its projected Hessian and the decomposition of that; its evaluator comes after the
   // method's.
   cost.bytes += 8 * products * (size.n + 4 * products);
+  // The worst case: the problem smoothed, once for each thread, and with multipliers.
+  if (request.problem().aggregation() == v1::AGGREGATION_WORST_CASE) {
+    const double copies = 2 + (request.has_portfolio() ? limits.threads : 0);
+    cost.bytes += copies * (4 * static_cast<double>(request.problem().ByteSizeLong()) + size.term_bytes);
+  }
   // The problem at two other temperatures and in shares, an evaluator in each further thread, islands, optima.
   if (request.has_portfolio()) {
     const double optima = static_cast<double>(Optima::Capacity(static_cast<int>(size.n)));

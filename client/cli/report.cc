@@ -188,7 +188,7 @@ void PrintHypergradient(const v1::Hypergradient& point, std::ostream& out) {
     const v1::LowerLevelSolution& solution = point.contexts(c);
     const double objective = c < point.context_objectives_size() ? point.context_objectives(c) : NAN;
     const bool shares = c < point.multipliers_size() && point.multipliers(c) > 0;
-    const std::string share = shares ? absl::StrCat("   worst, multiplier ", Short(point.multipliers(c))) : "";
+    const std::string share = shares ? absl::StrCat("   multiplier ", Short(point.multipliers(c))) : "";
     PrintLine(absl::StrCat("context ", c),
               absl::StrCat(Short(objective), share, "   ", solution.label(), solution.label().empty() ? "" : "; ",
                            CostText(solution)),

@@ -186,12 +186,14 @@ void HypergradientEvaluator::Combine(const std::vector<Contribution>& parts, boo
   double objective_magnitude = std::abs(problem_.PenaltyValue(x));
   for (size_t c = 0; c < parts.size(); ++c) {
     objective_radii.push_back(parts[c].objective_radius);
+    if (problem_.contexts[c].weight != 0) {
+      objective_magnitude += problem_.contexts[c].weight * std::abs(point.context_objectives[c]);
+    }
     if (weights[c] == 0) continue;
     gradient.Add(weights[c], parts[c].gradient);
     refined.Add(weights[c], parts[c].refined);
     radius.Add(weights[c], parts[c].radius);
     magnitude.AddMagnitude(weights[c], parts[c].refined);
-    objective_magnitude += weights[c] * std::abs(point.context_objectives[c]);
   }
   point.objective = problem_.Aggregate(point.context_objectives, x);
   point.gradient = problem_.AssembleGradient(gradient, x);

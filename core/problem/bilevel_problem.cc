@@ -11,13 +11,14 @@
 namespace bilevel {
 namespace {
 
-// The first context of positive weight whose weighted objective is the worst; there is one.
+// The first context of positive weight whose weighted objective is the worst, or not a number; there is one.
 size_t WorstContext(const BilevelProblem& problem, const std::vector<double>& objectives) {
   size_t worst = objectives.size();
   double worst_value = 0;
   for (size_t c = 0; c < objectives.size(); ++c) {
     if (problem.contexts[c].weight == 0) continue;
     const double value = problem.sign() * problem.contexts[c].weight * objectives[c];
+    if (std::isnan(value)) return c;
     if (worst == objectives.size() || value > worst_value) {
       worst = c;
       worst_value = value;

@@ -33,22 +33,26 @@ absl::StatusOr<OuterResult> MonotoneDescent::Run(const Vector& start,
   ASSIGN_OR_RETURN(current_, evaluator_.Evaluate(problem_.feasible_set.Project(start), interrupt_));
   best_ = current_;
   ASSIGN_OR_RETURN(Outcome outcome, BeginStages());
+  int reported = -1;
   while (true) {
     bool stalled = outcome != Outcome::kStopped && Stalled();
     if (outcome != Outcome::kStopped) {
       ASSIGN_OR_RETURN(outcome, AdvanceStages(stalled));
     }
-    ReportIteration(
-        iterations_, [this] { return MakeProgress(); }, reporter_, options_.record_history ? &history_ : nullptr);
+    if (std::exchange(reported, iterations_) != iterations_) {
+      ReportIteration(
+          iterations_, [this] { return MakeProgress(); }, reporter_, options_.record_history ? &history_ : nullptr);
+    }
     if (outcome == Outcome::kStopped || Finished(stalled)) break;
     ASSIGN_OR_RETURN(outcome, step());
     if (outcome == Outcome::kNoDescent) {
       ASSIGN_OR_RETURN(outcome, Recover());
       if (outcome != Outcome::kMoved) break;
-      continue;
+    } else if (outcome == Outcome::kStopped) {
+      break;
+    } else {
+      ++iterations_;
     }
-    if (outcome == Outcome::kStopped) break;
-    ++iterations_;
   }
   return Conclude();
 }
@@ -151,7 +155,9 @@ Progress MonotoneDescent::MakeProgress() const {
                     best_.x,     current_.certificate};
   if (options_.certify_progress) {
     progress.certificate =
-        CertifyForProgress(problem_, current_.x, options_.lower_level, evaluator_.warm_start(), interrupt_);
+        Staged() ? CertifyForProgress(WithMultipliers(exact_, current_.multipliers), current_.x, options_.lower_level,
+                                      evaluator_.warm_start(), interrupt_)
+                 : CertifyForProgress(problem_, current_.x, options_.lower_level, evaluator_.warm_start(), interrupt_);
   }
   return progress;
 }
@@ -218,6 +224,12 @@ absl::StatusOr<OuterResult> MonotoneDescent::Conclude() {
     ASSIGN_OR_RETURN(result.best, Certify(std::move(result.best), evaluator_, interrupt_));
   }
   result.termination = ConvergedAfterAll(exact_, result.best, options_, std::move(termination_));
+  if (Staged() && result.termination.reason == StopReason::kConverged &&
+      !(MultipliersFit(exact_, result.best.multipliers, result.best.context_objectives) &&
+        result.best.gradient_norm <= options_.gradient_tolerance)) {
+    result.termination = {StopReason::kIterationLimit,
+                          "an earlier point is better than the stationary one at the end; go on from it"};
+  }
   result.iterations = iterations_;
   result.history = std::move(history_).Take();
   result.evaluations = evaluator_.evaluations();

@@ -1,4 +1,5 @@
-// What methods share that evaluate objective and exact hyper-gradient at every trial point and never go uphill: the
+// What methods share that evaluate objective and exact hyper-gradient at every trial point and never go uphill, under
+// the worst case within a stage: the
 // line search, limits, progress, history, the best point and its certification; and the stages of the worst case.
 //
 // Where no step lowers the objective any more, the followers are solved to rounding level from there on.

@@ -111,7 +111,9 @@ absl::StatusOr<OuterResult> Optimize(const BilevelProblem& problem, const Vector
                                            ? CertifyStart(problem, x, options, pulsing)
                                            : std::visit(Dispatch{problem, x, options, pulsing, reporter}, method));
   if (options.describe_stationarity || options.report_sensitivities) {
-    RETURN_IF_ERROR(Describe(WithMultipliers(problem, result.best.multipliers), options, pulsing, result));
+    RETURN_IF_ERROR(result.best.multipliers.empty()
+                        ? Describe(problem, options, pulsing, result)
+                        : Describe(WithMultipliers(problem, result.best.multipliers), options, pulsing, result));
   }
   return result;
 }

@@ -97,7 +97,8 @@ class Board {
 
   std::optional<Certificate> CertificateOf(const HypergradientPoint& point) const {
     if (!options_.certify_progress) return point.certificate;
-    return CertifyForProgress(problem_, point.x, options_.lower_level, {}, interrupt_);
+    return CertifyForProgress(WithMultipliers(problem_, point.multipliers), point.x, options_.lower_level, {},
+                              interrupt_);
   }
 
   void Show(const HypergradientPoint& point, const std::optional<Certificate>& certificate) {
@@ -425,7 +426,9 @@ class Solver {
         continue;
       }
       board_.Offer(point);
-      if (Signed(point) <= Signed(*best_)) best_ = point;
+      // A polished point may be worse by what multipliers leave.
+      const double rounding = point.multipliers.empty() ? 0 : WorstCaseStages::kGap * (1 + std::abs(best_->objective));
+      if (Signed(point) <= Signed(*best_) + rounding) best_ = point;
       polished.Add({point.x, point.objective, point.gradient_norm, rough[i].hits},
                    kImprovement * std::abs(point.objective));
     }

@@ -27,7 +27,8 @@ class Stepper {
  public:
   Stepper(const BilevelProblem& problem, const QuasiNewtonOptions& method, const Interrupt& interrupt,
           MonotoneDescent& descent)
-      : problem_(problem), interrupt_(interrupt), descent_(descent), model_(method.memory, method.state) {}
+      : problem_(problem), interrupt_(interrupt), descent_(descent),
+        model_(method.memory, WorstCaseStages::Apply(problem) ? QuasiNewtonState() : method.state) {}
 
   absl::StatusOr<Outcome> Step() {
     if (std::exchange(stage_, descent_.stage()) != descent_.stage()) model_.Clear();

@@ -86,7 +86,7 @@ class Solver {
     if (n > kMaxSensitivityParameters) {
       result_.note = absl::StrCat("dx* left out: ", n, " parameters; at most ", kMaxSensitivityParameters);
     } else if (Ties()) {
-      result_.note = "dx* left out: contexts tie as the worst";
+      result_.note = "dx* left out: several contexts share the gradient of the worst case";
     } else {
       response_.emplace(problem_, face_, hessian_, interrupt_);
       if (!response_->Prepare()) {

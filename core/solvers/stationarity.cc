@@ -12,6 +12,7 @@
 #include "core/base/status_macros.h"
 #include "core/hypergradient/hessian.h"
 #include "core/problem/active_face.h"
+#include "core/solvers/worst_case_stages.h"
 
 namespace bilevel {
 namespace {
@@ -185,7 +186,8 @@ absl::StatusOr<Stationarity> DescribeStationarity(const BilevelProblem& problem,
   if (!std::isfinite(point.objective) || !point.gradient.allFinite()) return result;
   Face face(problem, point);
   result.face_dimension = face.dimension();
-  if (!(point.gradient_norm <= options.gradient_tolerance)) {
+  if (!(point.gradient_norm <= options.gradient_tolerance) ||
+      !MultipliersFit(problem, point.multipliers, point.context_objectives)) {
     result.kind = Stationarity::Kind::kNotStationary;
     return result;
   }

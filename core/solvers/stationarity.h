@@ -29,7 +29,7 @@ struct Stationarity {
     kOptimum,        // of what is minimised: all curvatures > tolerance, or there are none
     kSaddle,         // the smallest curvature < -tolerance
     kFlat,           // |smallest| <= tolerance
-    kNotStationary,  // gradient_norm > gradient_tolerance; no curvature is computed
+    kNotStationary,  // gradient_norm > gradient_tolerance, or multipliers on contexts that are not the worst
   };
   static constexpr int kDenseDimension = 200;
   static constexpr int kMaxProducts = 60;

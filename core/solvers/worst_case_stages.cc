@@ -18,7 +18,7 @@ constexpr double kFirstTolerance = 1e-2, kTighter = 0.1;
 constexpr double kSmallestMultiplier = 1e-12;
 constexpr int kMaxStages = 40;
 // Multipliers below this are those of contexts that are not the worst.
-constexpr double kNoMultiplier = 1e-9;
+constexpr double kNoMultiplier = 1e-11;
 
 WorstCaseBlend BlendOf(std::vector<double> multipliers) {
   double sum = 0;
@@ -30,9 +30,10 @@ WorstCaseBlend BlendOf(std::vector<double> multipliers) {
   return {std::move(multipliers), 0};
 }
 
-// sum_c lambda_c (worst - v_c), and the largest v_c in size.
+// sum_c lambda_c (worst - v_c), and the largest size of what has a multiplier.
 struct Gap {
   double gap, size;
+  double worst;
 };
 Gap GapOf(const BilevelProblem& problem, const std::vector<double>& multipliers,
           const std::vector<double>& objectives) {
@@ -41,10 +42,10 @@ Gap GapOf(const BilevelProblem& problem, const std::vector<double>& multipliers,
     if (problem.contexts[c].weight == 0) continue;
     const double v = problem.sign() * problem.contexts[c].weight * objectives[c];
     worst = std::max(worst, v);
-    size = std::max(size, std::abs(v));
+    if (multipliers[c] >= kNoMultiplier) size = std::max(size, std::abs(v));
     if (multipliers[c] != 0) mean += multipliers[c] * v;
   }
-  return {worst - mean, size};
+  return {worst - mean, size, worst};
 }
 
 }  // namespace
@@ -67,7 +68,8 @@ void WorstCaseStages::Begin(const std::vector<double>& objectives, double gradie
     low = std::min(low, weight * objectives[c]);
     high = std::max(high, weight * objectives[c]);
   }
-  scale_ = std::max({std::abs(low), std::abs(high), 1e-100});
+  // Where everything is 0, what a step of length one may change.
+  scale_ = std::max({std::abs(low), std::abs(high), low == 0 && high == 0 ? gradient_norm : 0, 1e-100});
   first_gradient_ = gradient_norm;
   WorstCaseBlend blend;
   for (const Context& context : problem_.contexts) {
@@ -95,8 +97,9 @@ bool WorstCaseStages::Advance(const std::vector<double>& objectives) {
     sum += multipliers[c];
   }
   for (double& multiplier : multipliers) multiplier /= sum;
-  const double gap = GapOf(problem_, multipliers, objectives).gap;
-  if (gap > kProgress * std::exchange(gap_, gap)) {
+  const Gap gap = GapOf(problem_, multipliers, objectives);
+  if (gap.size > 0) scale_ = std::min(scale_, gap.size + gap.gap);
+  if (gap.gap > kProgress * std::exchange(gap_, gap.gap)) {
     problem_.blend->width = std::max(kNarrower * problem_.blend->width, kNarrowest * scale_);
   }
   problem_.blend->multipliers = std::move(multipliers);
@@ -111,7 +114,7 @@ bool MultipliersFit(const BilevelProblem& problem, const std::vector<double>& mu
                     const std::vector<double>& objectives) {
   if (multipliers.empty()) return true;
   const Gap gap = GapOf(problem, multipliers, objectives);
-  return gap.gap <= WorstCaseStages::kGap * gap.size;
+  return gap.gap <= WorstCaseStages::kGap * (1 + std::abs(gap.worst));
 }
 
 BilevelProblem WithMultipliers(BilevelProblem problem, const std::vector<double>& multipliers) {

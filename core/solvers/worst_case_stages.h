@@ -52,7 +52,7 @@ class WorstCaseStages {
   // From now on the worst case itself, with gradients by these multipliers.
   void Fix(const std::vector<double>& multipliers);
 
-  // Gaps of this share of the largest v_c in size count as rounding.
+  // Gaps of this share of 1 + |worst| count as rounding.
   static constexpr double kGap = 1e-9;
 
  private:

@@ -62,7 +62,7 @@ TEST(WorstCase, DescentsEndWhereTheMinimaxConditionsHold) {
         active += best.multipliers[c] > 0 ? 1 : 0;
       }
       EXPECT_NEAR(sum, 1, 1e-12);
-      EXPECT_NEAR(mean, worst, 1.1e-9 * std::abs(worst));
+      EXPECT_NEAR(mean, worst, 1.1e-9 * (1 + std::abs(worst)));
       const Vector gradient = LagrangianGradient(numbers, best.multipliers, best.x);
       EXPECT_LT((gradient - best.gradient).norm(), best.certificate.error_bound);
       EXPECT_LT(problem.ProjectedGradientNorm(best.x, gradient), 1.1e-6);
@@ -71,6 +71,28 @@ TEST(WorstCase, DescentsEndWhereTheMinimaxConditionsHold) {
     }
   }
   EXPECT_GT(ties, 15);
+}
+
+// The worst of objectives that all vanish at the optimum, and one that nothing can make the worst, however large.
+TEST(WorstCase, ConvergesWhereEveryRivalCanBeMatched) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    ProblemNumbers numbers = DrawRivals(seed, Sense::kMinimize);
+    numbers.penalties.squared_l2 = 0;
+    const Vector at = Vector::LinSpaced(6, -0.5, 0.5);
+    const HypergradientPoint point = *HypergradientEvaluator(Build(numbers), {}).Evaluate(at, {});
+    for (size_t c = 0; c < 3; ++c) numbers.contexts[c].target = point.contexts[c].solution.backup.pi;
+    BilevelProblem problem = Build(numbers);
+    problem.aggregation = Aggregation::kWorstCase;
+    for (const MethodOptions& method : kDescents) {
+      SCOPED_TRACE(::testing::Message() << "seed " << seed << ", " << MethodName(method));
+      const Trace t = Follow(problem, method, {.gradient_tolerance = 1e-6, .max_iterations = 5000}, Vector::Zero(6));
+      EXPECT_EQ(t.result.termination.reason, StopReason::kConverged) << t.result.termination.detail;
+      EXPECT_LT(t.result.best.objective, 1e-8);
+      // At the optimum every objective is 0, and so is the scale of the stages.
+      const Trace again = Follow(problem, method, {.gradient_tolerance = 1e-6, .max_iterations = 5000}, at);
+      EXPECT_EQ(again.result.termination.reason, StopReason::kConverged) << again.result.termination.detail;
+    }
+  }
 }
 
 // A minimum of the worst case beats its neighbours.
