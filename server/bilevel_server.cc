@@ -10,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/field_error.h"
 #include "core/base/text.h"
+#include "server/session_service.h"
+#include "server/sessions/session_registry.h"
 #include "server/solver_service.h"
 
 namespace bilevel::server {
@@ -17,7 +19,7 @@ namespace {
 
 constexpr int kFrameBytes = 1 << 20;
 constexpr int kReadBytes = 128 << 10;
-constexpr char kServiceName[] = "bilevel.v1.SolverService";
+constexpr const char* kServiceNames[] = {"bilevel.v1.SolverService", "bilevel.v1.SessionService"};
 // For solvers to return after they were asked to.
 constexpr std::chrono::seconds kStopLimit{5};
 // For idle connections to be closed by their clients, which may look at them only every few seconds.
@@ -46,6 +48,9 @@ absl::Status Check(const ServerOptions& options) {
   }
   if (!(dispatcher.memory_budget > 0)) {
     return FieldError("memory_budget", absl::StrCat("is ", ToText(dispatcher.memory_budget), "; must be > 0"));
+  }
+  if (options.max_sessions < 0) {
+    return FieldError("max_sessions", absl::StrCat("is ", options.max_sessions, "; must be >= 0"));
   }
   const Limits& limits = dispatcher.limits;
   if (limits.states < 1) return FieldError("max_states", absl::StrCat("is ", limits.states, "; must be >= 1"));
@@ -85,7 +90,10 @@ void ConfigureBuilder(const ServerOptions& options, grpc::ServerBuilder& builder
 }  // namespace
 
 BilevelServer::BilevelServer(const ServerOptions& options)
-    : dispatcher_(options.dispatcher), service_(std::make_unique<SolverService>(dispatcher_)) {}
+    : dispatcher_(options.dispatcher),
+      sessions_(std::make_unique<SessionRegistry>(dispatcher_.budget(), static_cast<size_t>(options.max_sessions))),
+      service_(std::make_unique<SolverService>(dispatcher_)),
+      session_service_(std::make_unique<SessionService>(dispatcher_, *sessions_)) {}
 
 absl::StatusOr<std::unique_ptr<BilevelServer>> BilevelServer::Start(const ServerOptions& options) {
   if (absl::Status status = Check(options); !status.ok()) return status;
@@ -95,13 +103,14 @@ absl::StatusOr<std::unique_ptr<BilevelServer>> BilevelServer::Start(const Server
   int port = 0;
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(result->service_.get());
+  builder.RegisterService(result->session_service_.get());
   result->server_ = builder.BuildAndStart();
   if (result->server_ == nullptr || port == 0) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", options.listen, "; the address may be in use or not this machine's"));
   }
   result->address_ = absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port);
-  result->server_->GetHealthCheckService()->SetServingStatus(kServiceName, true);
+  for (const char* name : kServiceNames) result->server_->GetHealthCheckService()->SetServingStatus(name, true);
   return result;
 }
 
@@ -113,6 +122,7 @@ void BilevelServer::Shutdown(std::chrono::milliseconds grace) {
   if (server_ == nullptr) return;
   AnnounceStop();
   dispatcher_.Drain(grace, kStopLimit);
+  sessions_->StopAll();
   server_->Shutdown(std::chrono::system_clock::now() + kGoodbyeLimit);
   dispatcher_.Stop();
   server_.reset();

@@ -16,6 +16,8 @@ class Server;
 
 namespace bilevel::server {
 
+class SessionRegistry;
+class SessionService;
 class SolverService;
 
 struct ServerOptions {
@@ -24,11 +26,13 @@ struct ServerOptions {
   // Allows plaintext on an address that other machines can reach.
   bool insecure = false;
   DispatcherOptions dispatcher;
+  // Sessions at a time, >= 0.
+  int max_sessions = 64;
 };
 
 class BilevelServer {
  public:
-  // Listening when it returns; health says SERVING for "" and for bilevel.v1.SolverService. INVALID_ARGUMENT when the
+  // Listening when it returns; health says SERVING for "" and for both services. INVALID_ARGUMENT when the
   // options break a rule (plaintext beyond loopback included), UNAVAILABLE when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<BilevelServer>> Start(const ServerOptions& options);
 
@@ -49,7 +53,9 @@ class BilevelServer {
   explicit BilevelServer(const ServerOptions& options);
 
   Dispatcher dispatcher_;
+  std::unique_ptr<SessionRegistry> sessions_;
   std::unique_ptr<SolverService> service_;
+  std::unique_ptr<SessionService> session_service_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
 };

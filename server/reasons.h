@@ -13,6 +13,8 @@ inline constexpr char kSizeLimitExceeded[] = "SIZE_LIMIT_EXCEEDED";
 inline constexpr char kMemoryBudgetExceeded[] = "MEMORY_BUDGET_EXCEEDED";
 // RESOURCE_EXHAUSTED for good: the answer would not fit into one message.
 inline constexpr char kResponseTooLarge[] = "RESPONSE_TOO_LARGE";
+// RESOURCE_EXHAUSTED until one is deleted: as many sessions are open as this server keeps.
+inline constexpr char kSessionLimit[] = "SESSION_LIMIT";
 // RESOURCE_EXHAUSTED for now: other requests hold the memory.
 inline constexpr char kMemoryBusy[] = "MEMORY_BUSY";
 // RESOURCE_EXHAUSTED for now: too many requests wait.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs the tests: as shipped, under AddressSanitizer + UBSan, and core and the
-# gRPC-free layer under ThreadSanitizer. --all adds the tests labelled long, the benchmarks, the image and clang-tidy.
+# Installs what is missing, builds, and runs the tests: as shipped, under AddressSanitizer + UBSan, and what has threads
+# and no gRPC under ThreadSanitizer. --all adds the tests labelled long, the benchmarks, the image and clang-tidy.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

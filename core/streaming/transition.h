@@ -1,0 +1,34 @@
+// One step of a follower, as a writer streams it.
+
+#ifndef BILEVEL_CORE_STREAMING_TRANSITION_H_
+#define BILEVEL_CORE_STREAMING_TRANSITION_H_
+
+#include <cstdint>
+#include <limits>
+
+namespace bilevel {
+
+enum class StepKind : uint8_t {
+  kRunning,     // the episode goes on in next_state
+  kTerminated,  // the environment ended it: nothing follows, next_state is ignored
+  kTruncated,   // the writer stopped looking: next_state was reached
+};
+
+struct Transition {
+  static constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+  uint64_t episode = 0;  // numbered by its writer; episodes may interleave
+  int32_t state = 0;
+  int32_t action = 0;
+  int32_t next_state = 0;
+  StepKind kind = StepKind::kRunning;
+  int32_t context = 0;
+  double leader_reward = kNone;             // a sample, where it is not a known table
+  double behavior_log_probability = kNone;  // of the action, by whoever acted; <= 0
+  uint64_t parameters_version = 0;          // of the x that the follower saw
+  bool begins = false;                      // whether it is the first of its episode; WriterQueue says so
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_STREAMING_TRANSITION_H_

@@ -1,0 +1,132 @@
+#include "server/calls/session_calls.h"
+
+#include <utility>
+
+#include "core/base/field_error.h"
+#include "core/base/status_macros.h"
+#include "core/base/text.h"
+#include "core/mdp/lower_level.h"
+#include "server/convert/in_field.h"
+#include "server/convert/options.h"
+#include "server/convert/problem.h"
+#include "server/convert/session.h"
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
+
+namespace bilevel::server {
+namespace {
+
+absl::StatusOr<SessionRegistry::Named> Find(const std::string& name, const SessionRegistry& registry) {
+  ASSIGN_OR_RETURN(const std::string id, InField("name", DecodeSessionName(name)));
+  ASSIGN_OR_RETURN(std::shared_ptr<Session> session, registry.Find(id));
+  return SessionRegistry::Named{id, std::move(session)};
+}
+
+void Describe(const SessionRegistry::Named& named, v1::Session* response) {
+  response->set_name(EncodeSessionName(named.id));
+  EncodeStatus(named.session->Status(), response);
+  response->set_reserved_bytes(named.session->reserved_bytes());
+}
+
+}  // namespace
+
+absl::StatusOr<Cost> CreateSessionCost(const v1::CreateSessionRequest& request) {
+  Cost cost{.bytes = 1 << 20, .seconds = 0};
+  for (const v1::Context& context : request.problem().contexts()) {
+    // The stand-ins for transitions, on the wire and decoded; sizes are checked before they are made.
+    const double rows = static_cast<double>(context.environment().num_states()) * context.environment().num_actions();
+    if (rows > 0) cost.bytes += 120 * rows;
+    cost.seconds += 1e-8 * rows;
+  }
+  cost.bytes += 8 * static_cast<double>(request.ByteSizeLong());
+  return cost;
+}
+
+absl::Status CreateSession(const v1::CreateSessionRequest& request, const Run& run, SessionRegistry& registry,
+                           v1::Session* response) {
+  ASSIGN_OR_RETURN(SessionPlan plan, DecodeSession(request, run.limits()));
+  const double bytes = SessionBytes(plan);
+  ASSIGN_OR_RETURN(SessionLearner learner, SessionLearner::Create(std::move(plan.problem), plan.initial_known,
+                                                                  std::move(plan.parameters), plan.learner));
+  if (request.validate_only()) {
+    response->set_reserved_bytes(bytes);
+    return registry.CheckFits(bytes);
+  }
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named,
+                   registry.Create(request.session_id(), std::move(learner), plan.session, bytes));
+  Describe(named, response);
+  return absl::OkStatus();
+}
+
+absl::Status GetSession(const v1::GetSessionRequest& request, const SessionRegistry& registry, v1::Session* response) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  Describe(named, response);
+  return absl::OkStatus();
+}
+
+void ListSessions(const SessionRegistry& registry, v1::ListSessionsResponse* response) {
+  for (const SessionRegistry::Named& named : registry.List()) Describe(named, response->add_sessions());
+}
+
+absl::Status GetPolicy(const v1::GetPolicyRequest& request, const Limits& limits, const SessionRegistry& registry,
+                       v1::GetPolicyResponse* response) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  const std::shared_ptr<const PolicySnapshot> policy = named.session->policy();
+  if (policy == nullptr || static_cast<double>(policy->version) <= request.if_newer_than()) return absl::OkStatus();
+  const double bytes = PolicyBytes(named.session->problem());
+  if (bytes > static_cast<double>(limits.message_bytes)) {
+    return MakeRefusal(absl::StatusCode::kResourceExhausted,
+                       {.reason = reasons::kResponseTooLarge,
+                        .subject = "message_bytes",
+                        .description = absl::StrCat("the policy has about ", bytes, " bytes and max_message_bytes is ",
+                                                    limits.message_bytes, "; raise it on both sides"),
+                        .retry_delay = std::nullopt});
+  }
+  EncodePolicy(named.session->problem(), *policy, response);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Cost> EstimateSessionCost(const v1::EstimateHypergradientRequest& request,
+                                         const SessionRegistry& registry) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  // Counts, two models, the evaluation; the sessions' own reservation is the scale of all of them.
+  const double evaluations = 1 + (request.has_redraws() ? request.redraws() : PlugInOptions().redraws);
+  Cost cost{.bytes = (1 << 20) + 3 * named.session->reserved_bytes(), .seconds = 0};
+  for (const Context& context : named.session->problem().contexts) {
+    const double S = context.mdp->num_states();
+    cost.seconds += evaluations * (S <= kDirectStates ? 1e-9 * S * S * S : 1e-6 * S);
+  }
+  return cost;
+}
+
+absl::Status EstimateSessionHypergradient(const v1::EstimateHypergradientRequest& request, const Run& run,
+                                          const SessionRegistry& registry,
+                                          v1::EstimateHypergradientResponse* response) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  const Session& session = *named.session;
+  ASSIGN_OR_RETURN(PlugInOptions options, DecodePlugIn(request));
+  ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
+  options.prior = session.prior();
+  Vector x = session.parameters();
+  if (request.has_parameters()) {
+    ASSIGN_OR_RETURN(x, InField("parameters", DecodeParameters(&request.parameters(), session.problem())));
+  }
+  if (const absl::Status checked = CheckObjective(session.problem()); !checked.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the session's problem has no objective: ", std::string(checked.message())));
+  }
+  const Session::Counted counted = session.Counts();
+  const Interrupt interrupt = run.MakeInterrupt(time_limit);
+  ASSIGN_OR_RETURN(const PlugInGradient found,
+                   InField("lower_level", EstimatePlugIn(session.problem(), counted.contexts, x, options, interrupt)));
+  EncodePlugIn(session.problem(), found, response);
+  response->set_transitions(static_cast<double>(counted.merged));
+  response->add_assumptions("the follower is soft-optimal for the session's reward and temperature");
+  response->add_assumptions("transitions depend on state and action alone, and not on x");
+  if (found.unseen_rows > 0) response->add_assumptions("(s,a) that were never seen are as the prior says");
+  run.AddServerStop(response->mutable_estimate()->mutable_termination());
+  run.FillRunInfo(response->mutable_run_info());
+  return absl::OkStatus();
+}
+
+}  // namespace bilevel::server

@@ -1,0 +1,54 @@
+// Requests of SessionService -> what a session is made of, and back.
+
+#ifndef BILEVEL_SERVER_CONVERT_SESSION_H_
+#define BILEVEL_SERVER_CONVERT_SESSION_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "bilevel/v1/session_service.pb.h"
+#include "core/streaming/session_learner.h"
+#include "server/limits.h"
+#include "server/sessions/session.h"
+
+namespace bilevel::server {
+
+// Everything that CreateSession asks for, checked.
+struct SessionPlan {
+  explicit SessionPlan(BilevelProblem of) : problem(std::move(of)) {}
+
+  BilevelProblem problem;
+  bool initial_known = false;
+  Vector parameters;
+  SessionLearnerOptions learner;
+  SessionOptions session;
+};
+absl::StatusOr<SessionPlan> DecodeSession(const v1::CreateSessionRequest& request, const Limits& limits);
+
+// Bytes that the session may come to hold: tables, queues, and the work of making a policy.
+double SessionBytes(const SessionPlan& plan);
+
+// "sessions/{id}" <-> id. Field errors relative to the name.
+absl::StatusOr<std::string> DecodeSessionName(const std::string& name);
+std::string EncodeSessionName(const std::string& id);
+
+// In order. Field errors relative to the batch; those of WriterQueue about the i-th transition come out by column:
+// BatchError.
+absl::StatusOr<std::vector<Transition>> DecodeBatch(const v1::TransitionBatch& batch);
+absl::Status BatchError(const absl::Status& status);
+
+absl::StatusOr<PlugInOptions> DecodePlugIn(const v1::EstimateHypergradientRequest& request);
+
+void EncodeStatus(const SessionStatus& status, v1::Session* message);
+void EncodeProgress(const WriterProgress& progress, v1::WriterProgress* message);
+void EncodePolicy(const BilevelProblem& problem, const PolicySnapshot& policy, v1::GetPolicyResponse* message);
+// What EncodePolicy would fill.
+double PolicyBytes(const BilevelProblem& problem);
+void EncodePlugIn(const BilevelProblem& problem, const PlugInGradient& found,
+                  v1::EstimateHypergradientResponse* message);
+
+}  // namespace bilevel::server
+
+#endif  // BILEVEL_SERVER_CONVERT_SESSION_H_

@@ -1,0 +1,87 @@
+#include "server/session_service.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "server/calls/session_calls.h"
+#include "server/convert/error.h"
+#include "server/convert/in_field.h"
+#include "server/convert/session.h"
+#include "server/train_reactor.h"
+#include "server/unary_reactor.h"
+
+namespace bilevel::server {
+namespace {
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
+// On a worker. cost: of the call itself.
+grpc::ServerUnaryReactor* Start(Dispatcher& dispatcher, grpc::CallbackServerContext* context,
+                                const absl::StatusOr<Cost>& cost, Dispatcher::Work work) {
+  auto* reactor = new UnaryReactor(dispatcher.OpenCall(DeadlineOf(*context)));
+  const absl::Status admitted =
+      !cost.ok() ? cost.status()
+                 : dispatcher.SubmitAt(*cost, reactor->call(), std::move(work),
+                                       [reactor](const absl::Status& status) { reactor->End(status); });
+  if (!admitted.ok()) reactor->End(admitted);
+  return reactor;
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* SessionService::CreateSession(grpc::CallbackServerContext* context,
+                                                        const v1::CreateSessionRequest* request,
+                                                        v1::Session* response) {
+  return Start(dispatcher_, context, CreateSessionCost(*request), [this, request, response](const Run& run) {
+    return server::CreateSession(*request, run, registry_, response);
+  });
+}
+
+grpc::ServerUnaryReactor* SessionService::GetSession(grpc::CallbackServerContext* context,
+                                                     const v1::GetSessionRequest* request, v1::Session* response) {
+  return Answer(context, server::GetSession(*request, registry_, response));
+}
+
+grpc::ServerUnaryReactor* SessionService::ListSessions(grpc::CallbackServerContext* context,
+                                                       const v1::ListSessionsRequest* /*request*/,
+                                                       v1::ListSessionsResponse* response) {
+  server::ListSessions(registry_, response);
+  return Answer(context, absl::OkStatus());
+}
+
+// Ends a learner's work, which may take a while.
+grpc::ServerUnaryReactor* SessionService::DeleteSession(grpc::CallbackServerContext* context,
+                                                        const v1::DeleteSessionRequest* request,
+                                                        v1::DeleteSessionResponse* /*response*/) {
+  return Start(dispatcher_, context, Cost(), [this, request](const Run&) -> absl::Status {
+    ASSIGN_OR_RETURN(const std::string id, InField("name", DecodeSessionName(request->name())));
+    return registry_.Delete(id);
+  });
+}
+
+grpc::ServerUnaryReactor* SessionService::GetPolicy(grpc::CallbackServerContext* context,
+                                                    const v1::GetPolicyRequest* request,
+                                                    v1::GetPolicyResponse* response) {
+  return Answer(context, server::GetPolicy(*request, dispatcher_.options().limits, registry_, response));
+}
+
+grpc::ServerUnaryReactor* SessionService::EstimateHypergradient(grpc::CallbackServerContext* context,
+                                                                const v1::EstimateHypergradientRequest* request,
+                                                                v1::EstimateHypergradientResponse* response) {
+  return Start(dispatcher_, context, EstimateSessionCost(*request, registry_),
+               [this, request, response](const Run& run) {
+                 return EstimateSessionHypergradient(*request, run, registry_, response);
+               });
+}
+
+grpc::ServerBidiReactor<v1::TrainRequest, v1::TrainResponse>* SessionService::Train(
+    grpc::CallbackServerContext* /*context*/) {
+  return new TrainReactor(registry_);
+}
+
+}  // namespace bilevel::server

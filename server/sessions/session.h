@@ -1,0 +1,153 @@
+// A session: writers that stream transitions in, a thread that learns from them, readers of what was learned.
+// gRPC-free.
+//
+// Writers offer batches in their own threads and never wait for the learner: what is accepted waits in bounded queues,
+// and credit says how far a writer may go. The learner takes transitions in the merge order alone, so neither threads
+// nor timing leave a trace in what it learns.
+
+#ifndef BILEVEL_SERVER_SESSIONS_SESSION_H_
+#define BILEVEL_SERVER_SESSIONS_SESSION_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/streaming/merge_order.h"
+#include "core/streaming/session_learner.h"
+
+namespace bilevel::server {
+
+struct SessionOptions {
+  // Who may write; their order is that of merging. At least one, no two alike.
+  std::vector<std::string> writers = {"default"};
+  int merge_round = 256;            // transitions of each writer in turn, >= 1
+  size_t queue = 65'536;            // transitions of all writers that may wait, at least one for each
+  size_t max_open_episodes = 4096;  // of each writer
+  double reserved_bytes = 0;        // told to readers
+};
+
+// How far a writer has come.
+struct WriterProgress {
+  uint64_t accepted = 0;  // in order, into the session
+  uint64_t durable = 0;   // what would survive the server: here accepted, since nothing does
+  uint64_t credit = 0;    // the highest number that may be sent
+};
+
+struct SessionStatus {
+  uint64_t accepted = 0;  // of all writers
+  uint64_t merged = 0;    // learned from
+  uint64_t dropped = 0;   // kinds of transitions for which there was no room
+  uint64_t policy_version = 0;
+  std::string waiting_for;  // the writer whose turn it is, while others have transitions waiting; else empty
+  absl::Status failure;     // why the learner stopped for good, if it did
+};
+
+class Session {
+ public:
+  // Learning begins at once, in a thread of the session's own. INVALID_ARGUMENT (a field error) for bad options.
+  static absl::StatusOr<std::shared_ptr<Session>> Start(SessionLearner learner, const SessionOptions& options);
+
+  // Stops.
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // A writer's stream. A newer one of the same writer fences it: from then on it may do nothing.
+  struct Lease {
+    size_t writer = 0;
+    uint64_t number = 0;
+  };
+  // NOT_FOUND for a writer that the session does not know. fenced: called once, from the thread that opens the newer
+  // stream or stops the session; it must not call back.
+  absl::StatusOr<Lease> Open(const std::string& writer, std::function<void()> fenced);
+  // The stream is over; nothing is called back any more.
+  void Close(const Lease& lease);
+
+  // As WriterQueue; ABORTED for a lease that was fenced.
+  absl::Status Offer(const Lease& lease, uint64_t first, std::span<const Transition> batch);
+  absl::Status Finish(const Lease& lease, uint64_t last);
+  absl::StatusOr<WriterProgress> Progress(const Lease& lease) const;
+
+  // The newest policy; null before the first.
+  std::shared_ptr<const PolicySnapshot> policy() const;
+
+  // `changed` is called, from the learner's thread, after credit grew or a policy was made; it must not block nor call
+  // back. The number ends it; when EndWatch has returned it is not running.
+  uint64_t Watch(std::function<void()> changed);
+  void EndWatch(uint64_t watch);
+
+  // What was learned so far, between two transitions.
+  struct Counted {
+    std::vector<ContextCounts> contexts;
+    uint64_t merged;
+  };
+  Counted Counts() const;
+  const BilevelProblem& problem() const { return learner_.problem(); }
+  const Vector& parameters() const { return learner_.parameters(); }
+  const ModelPrior& prior() const { return learner_.prior(); }
+  // What was set aside for it; see SessionRegistry.
+  double reserved_bytes() const { return options_.reserved_bytes; }
+
+  SessionStatus Status() const;
+
+  // Returns when everything that the merge order allows has been learned from.
+  void WaitUntilIdle() const;
+
+  // Ends learning; streams are fenced. What was learned stays readable.
+  void Stop();
+
+ private:
+  Session(SessionLearner learner, const SessionOptions& options);
+
+  void Run();
+  void End();
+  // Under learning_: learns from `batch`, up to a due policy.
+  void Learn(std::span<const Transition> batch);
+  void Publish();
+  bool Holds(const Lease& lease) const { return streams_[lease.writer].number == lease.number; }
+  // Of the transitions that may be learned from now, so many that no policy is passed over.
+  std::vector<Transition> TakeBatch();
+
+  struct Stream {
+    uint64_t number = 0;  // 0: none was ever open
+    std::function<void()> fenced;
+  };
+
+  const SessionOptions options_;
+
+  mutable std::mutex mutex_;  // queues, order, leases, status
+  mutable std::condition_variable changed_;
+  std::vector<WriterQueue> writers_;
+  MergeOrder order_;
+  std::vector<Stream> streams_;
+  uint64_t last_lease_ = 0;
+  bool stopping_ = false;
+  bool idle_ = false;
+  absl::Status failure_;
+  std::shared_ptr<const PolicySnapshot> policy_;
+
+  mutable std::mutex learning_;  // the learner; taken before mutex_
+  SessionLearner learner_;
+  std::atomic<bool> cancelled_ = false;
+  std::atomic<uint64_t> merged_ = 0, dropped_ = 0;
+
+  std::mutex watching_;  // taken alone
+  std::map<uint64_t, std::function<void()>> watches_;
+  uint64_t last_watch_ = 0;
+
+  std::once_flag stopped_;
+  std::thread thread_;
+};
+
+}  // namespace bilevel::server
+
+#endif  // BILEVEL_SERVER_SESSIONS_SESSION_H_

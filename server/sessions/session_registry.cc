@@ -1,0 +1,80 @@
+#include "server/sessions/session_registry.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
+
+namespace bilevel::server {
+namespace {
+
+absl::Status Unknown(const std::string& id) {
+  return absl::NotFoundError(absl::StrCat("sessions/", id, " does not exist"));
+}
+
+}  // namespace
+
+absl::StatusOr<SessionRegistry::Named> SessionRegistry::Create(const std::string& id, SessionLearner learner,
+                                                               const SessionOptions& options, double bytes) {
+  ASSIGN_OR_RETURN(MemoryBudget::Reservation reservation, budget_.Reserve(bytes));
+  const std::lock_guard lock(mutex_);
+  if (stopped_) return absl::UnavailableError("the server is stopping");
+  if (sessions_.size() >= most_) {
+    return MakeRefusal(absl::StatusCode::kResourceExhausted,
+                       {.reason = reasons::kSessionLimit,
+                        .subject = "sessions",
+                        .description = absl::StrCat(sessions_.size(),
+                                                    " sessions are open, as many as this server "
+                                                    "keeps; delete one, or start it with a higher --max_sessions"),
+                        .retry_delay = std::nullopt});
+  }
+  std::string name = id;
+  while (name.empty() || (id.empty() && sessions_.contains(name))) name = absl::StrCat("s", ++last_);
+  if (sessions_.contains(name)) return absl::AlreadyExistsError(absl::StrCat("sessions/", name, " exists"));
+  SessionOptions with_size = options;
+  with_size.reserved_bytes = bytes;
+  ASSIGN_OR_RETURN(std::shared_ptr<Session> session, Session::Start(std::move(learner), with_size));
+  sessions_.emplace(name, Entry{session, std::move(reservation)});
+  return Named{std::move(name), std::move(session)};
+}
+
+absl::StatusOr<std::shared_ptr<Session>> SessionRegistry::Find(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) return Unknown(id);
+  return found->second.session;
+}
+
+std::vector<SessionRegistry::Named> SessionRegistry::List() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Named> list;
+  for (const auto& [id, entry] : sessions_) list.push_back({id, entry.session});
+  return list;
+}
+
+absl::Status SessionRegistry::Delete(const std::string& id) {
+  Entry entry;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = sessions_.find(id);
+    if (found == sessions_.end()) return Unknown(id);
+    entry = std::move(found->second);
+    sessions_.erase(found);
+  }
+  entry.session->Stop();
+  return absl::OkStatus();
+}
+
+void SessionRegistry::StopAll() {
+  std::map<std::string, Entry> sessions;
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    sessions.swap(sessions_);
+  }
+  for (auto& [id, entry] : sessions) entry.session->Stop();
+}
+
+}  // namespace bilevel::server

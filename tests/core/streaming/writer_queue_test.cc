@@ -1,0 +1,169 @@
+#include "core/streaming/writer_queue.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/rng.h"
+#include "core/streaming/merge_order.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace bilevel::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+std::shared_ptr<const TransitionRules> Rules() {
+  return std::make_shared<const TransitionRules>(TransitionRules{{{5, 3, {}}, {5, 3, {}}}, 8});
+}
+
+// One long episode; leader_reward is its number, so that order can be seen.
+std::vector<Transition> Walk(int count, uint64_t episode, Rng& rng) {
+  std::vector<Transition> steps;
+  int state = 0;
+  for (int i = 0; i < count; ++i) {
+    Transition step{.episode = episode,
+                    .state = state,
+                    .action = static_cast<int>(rng.Below(3)),
+                    .next_state = static_cast<int>(rng.Below(5)),
+                    .leader_reward = static_cast<double>(i)};
+    state = step.next_state;
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+TEST(WriterQueue, TakesABatchOnceHoweverOftenItComes) {
+  Rng rng(1);
+  const std::vector<Transition> walk = Walk(1000, 7, rng);
+  WriterQueue queue(Rules(), 10'000);
+  while (queue.accepted() < walk.size()) {
+    // From anywhere at or before the next number, any length.
+    const uint64_t first = 1 + rng.Below(queue.accepted() + 1);
+    const uint64_t length = std::min<uint64_t>(rng.Below(60), walk.size() + 1 - first);
+    ASSERT_TRUE(queue.Offer(first, std::span(walk).subspan(first - 1, length)).ok());
+  }
+  for (const Transition& expected : walk) {
+    const auto found = queue.Pop();
+    ASSERT_TRUE(found.has_value());
+    EXPECT_EQ(found->leader_reward, expected.leader_reward);
+  }
+  EXPECT_FALSE(queue.Pop().has_value());
+  EXPECT_EQ(queue.merged(), 1000);
+}
+
+TEST(WriterQueue, RefusesWholeBatchesAndGoesOnAsIfTheyHadNotCome) {
+  Rng rng(2);
+  const std::vector<Transition> walk = Walk(20, 1, rng);
+  const auto broken = [&](auto change) {
+    WriterQueue queue(Rules(), 100);
+    EXPECT_TRUE(queue.Offer(1, std::span(walk).first(5)).ok());
+    std::vector<Transition> batch(walk.begin() + 3, walk.begin() + 10);  // two are known
+    change(batch[4]);
+    const absl::Status status = queue.Offer(4, batch);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(queue.accepted(), 5);
+    EXPECT_TRUE(queue.Offer(6, std::span(walk).subspan(5)).ok());
+    EXPECT_EQ(queue.accepted(), 20);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(broken([](Transition& t) { t.state = 5; }), HasSubstr("[4].state: is 5; must be in [0, 4]"));
+  EXPECT_THAT(broken([](Transition& t) { t.action = -1; }), HasSubstr("[4].action: is -1"));
+  EXPECT_THAT(broken([](Transition& t) { t.next_state = 99; }), HasSubstr("[4].next_state: is 99"));
+  EXPECT_THAT(broken([](Transition& t) { t.context = 2; }), HasSubstr("[4].context: is 2"));
+  EXPECT_THAT(broken([](Transition& t) { t.context = 1; }), HasSubstr("began in context 0"));
+  EXPECT_THAT(broken([](Transition& t) { t.state = (t.state + 1) % 5; }), HasSubstr("episode 1 stands in state"));
+  EXPECT_THAT(broken([](Transition& t) { t.leader_reward = HUGE_VAL; }), HasSubstr("leader_reward: is inf"));
+  EXPECT_THAT(broken([](Transition& t) { t.behavior_log_probability = 0.5; }), HasSubstr("must be finite and <= 0"));
+}
+
+TEST(WriterQueue, RefusesGapsAndWhatIsBeyondItsCredit) {
+  Rng rng(3);
+  const std::vector<Transition> walk = Walk(50, 1, rng);
+  WriterQueue queue(Rules(), 10);
+  EXPECT_EQ(queue.credit(), 10);
+  EXPECT_EQ(queue.Offer(0, walk).code(), absl::StatusCode::kInvalidArgument);
+  const absl::Status gap = queue.Offer(3, std::span(walk).subspan(2, 3));
+  EXPECT_EQ(gap.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(gap.message()), AllOf(HasSubstr("a gap"), HasSubstr("send 1 first")));
+  const absl::Status much = queue.Offer(1, std::span(walk).first(11));
+  EXPECT_EQ(much.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(much.message()), HasSubstr("credit_until = 10"));
+  EXPECT_TRUE(queue.Offer(1, std::span(walk).first(10)).ok());
+  EXPECT_FALSE(queue.Offer(11, std::span(walk).subspan(10, 1)).ok());
+  queue.Pop();
+  EXPECT_EQ(queue.credit(), 11);
+  EXPECT_TRUE(queue.Offer(11, std::span(walk).subspan(10, 1)).ok());
+}
+
+TEST(WriterQueue, FollowsInterleavedEpisodesAndBoundsHowManyAreOpen) {
+  WriterQueue queue(Rules(), 1000);
+  std::vector<Transition> starts;
+  for (uint64_t e = 0; e < 8; ++e) starts.push_back({.episode = e, .state = 0, .next_state = static_cast<int>(e % 5)});
+  EXPECT_TRUE(queue.Offer(1, starts).ok());
+  EXPECT_EQ(queue.open_episodes(), 8);
+  const Transition one_more[] = {{.episode = 8}};
+  EXPECT_EQ(queue.Offer(9, one_more).code(), absl::StatusCode::kResourceExhausted);
+  // In one batch: episode 3 ends, 8 begins, 3 begins anew elsewhere.
+  const Transition turn[] = {{.episode = 3, .state = 3, .next_state = 99, .kind = StepKind::kTerminated},
+                             {.episode = 8, .state = 4, .next_state = 1, .kind = StepKind::kTruncated},
+                             {.episode = 3, .state = 2, .next_state = 2}};
+  const absl::Status taken = queue.Offer(9, turn);
+  EXPECT_TRUE(taken.ok()) << taken;
+  EXPECT_EQ(queue.open_episodes(), 8);
+}
+
+TEST(WriterQueue, FinishesWhereItSays) {
+  Rng rng(4);
+  const std::vector<Transition> walk = Walk(10, 1, rng);
+  WriterQueue queue(Rules(), 100);
+  EXPECT_TRUE(queue.Offer(1, std::span(walk).first(5)).ok());
+  EXPECT_FALSE(queue.Finish(6).ok());
+  EXPECT_FALSE(queue.finished());
+  EXPECT_TRUE(queue.Finish(5).ok());
+  EXPECT_TRUE(queue.Offer(1, std::span(walk).first(5)).ok());  // duplicates
+  EXPECT_EQ(queue.Offer(6, std::span(walk).subspan(5)).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+// One walk dealt out in rounds to one, two, three or four writers, each sending at random moments in random batches,
+// comes out as it was.
+TEST(MergeOrder, DependsOnNeitherBatchesNorTiming) {
+  constexpr int kRound = 16;
+  for (size_t writers = 1; writers <= 4; ++writers) {
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+      Rng rng(seed);
+      std::vector<Transition> stream;
+      for (int i = 0; i < 1003; ++i) {
+        stream.push_back({.episode = static_cast<uint64_t>(i),
+                          .state = 1,
+                          .kind = StepKind::kTruncated,
+                          .leader_reward = static_cast<double>(i)});
+      }
+      std::vector<std::vector<Transition>> dealt(writers);
+      for (size_t i = 0; i < stream.size(); ++i) dealt[i / kRound % writers].push_back(stream[i]);
+      std::vector<WriterQueue> queues(writers, WriterQueue(Rules(), 40));
+      MergeOrder order(kRound);
+      std::vector<double> merged;
+      const auto drain = [&] {
+        while (const auto next = order.Next(queues)) merged.push_back(next->transition.leader_reward);
+      };
+      while (merged.size() < stream.size()) {
+        const size_t w = rng.Below(writers);
+        WriterQueue& queue = queues[w];
+        const uint64_t room = std::min<uint64_t>(queue.credit(), dealt[w].size()) - queue.accepted();
+        const uint64_t length = rng.Below(room + 1);
+        ASSERT_TRUE(queue.Offer(queue.accepted() + 1, std::span(dealt[w]).subspan(queue.accepted(), length)).ok());
+        if (queue.accepted() == dealt[w].size() && !queue.finished()) {
+          ASSERT_TRUE(queue.Finish(queue.accepted()).ok());
+        }
+        if (rng.Below(2) == 0) drain();
+      }
+      for (size_t i = 0; i < stream.size(); ++i) ASSERT_EQ(merged[i], static_cast<double>(i));
+      EXPECT_EQ(order.merged(), stream.size());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bilevel::testing

@@ -1,0 +1,248 @@
+#include "server/sessions/session.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/rng.h"
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
+#include "server/sessions/session_registry.h"
+
+namespace bilevel::server {
+namespace {
+
+using ::testing::HasSubstr;
+using Route = SessionLearnerOptions::Route;
+
+constexpr int kStates = 6, kActions = 2;
+
+// A follower with one reward for each (s,a), whose leader wants action 0 everywhere.
+BilevelProblem MakeProblem() {
+  TabularMdpSpec spec{.num_states = kStates, .num_actions = kActions};
+  spec.offsets.push_back(0);
+  for (int row = 0; row < kStates * kActions; ++row) {
+    spec.columns.push_back(static_cast<uint32_t>(row / kActions));
+    spec.probabilities.push_back(1);
+    spec.offsets.push_back(spec.columns.size());
+  }
+  ParametricRewardSpec reward;
+  reward.features.resize(kStates * kActions, 2);
+  for (int row = 0; row < kStates * kActions; ++row) reward.features.insert(row, row % 2) = 1 + row;
+  BilevelProblem problem{.num_parameters = 2,
+                         .map = *ParameterMap::Create(2, {}),
+                         .contexts = {},
+                         .penalties = {},
+                         .feasible_set = *FeasibleSet::Create(2, {}),
+                         .sense = Sense::kMaximize};
+  Context context{.mdp = std::make_shared<const TabularMdp>(*TabularMdp::Create(std::move(spec))),
+                  .discount = 0.8,
+                  .temperature = 0.5,
+                  .reward = *ParametricReward::Create(kStates * kActions, 2, std::move(reward))};
+  problem.contexts.push_back(std::move(context));
+  return problem;
+}
+
+SessionLearner MakeLearner(Route route, uint64_t interval) {
+  return *SessionLearner::Create(MakeProblem(), true, Vector{{0.1, -0.05}},
+                                 {.route = route, .update_interval = interval, .replay_draws = 1});
+}
+
+// What `writers` writers send together: rounds of 32 of one stream, dealt out in turn.
+std::vector<std::vector<Transition>> Deal(size_t writers, int count) {
+  Rng rng(1);
+  std::vector<std::vector<Transition>> dealt(writers);
+  for (int i = 0; i < count; ++i) {
+    dealt[static_cast<size_t>(i) / 32 % writers].push_back({.episode = static_cast<uint64_t>(i),
+                                                            .state = static_cast<int>(rng.Below(kStates)),
+                                                            .action = static_cast<int>(rng.Below(kActions)),
+                                                            .next_state = static_cast<int>(rng.Below(kStates)),
+                                                            .kind = StepKind::kTruncated});
+  }
+  return dealt;
+}
+
+SessionOptions Options(size_t writers) {
+  SessionOptions options{.writers = {}, .merge_round = 32, .queue = 1000};
+  for (size_t w = 0; w < writers; ++w) options.writers.push_back(absl::StrCat("w", w));
+  return options;
+}
+
+// Sends everything in random batches over streams that break off at random moments and are opened anew, some of them
+// while the old one is still thought to be alive.
+void Write(Session& session, size_t writer, const std::vector<Transition>& all, uint64_t seed) {
+  Rng rng(seed, writer);
+  const std::string name = absl::StrCat("w", writer);
+  while (true) {
+    const Session::Lease lease = *session.Open(name, [] {});
+    uint64_t next = session.Progress(lease)->accepted + 1;
+    if (rng.Below(2) == 0 && next > 1) next -= std::min<uint64_t>(next - 1, rng.Below(50));  // unsure: sends again
+    for (int i = 0; i < 20; ++i) {
+      const auto progress = session.Progress(lease);
+      if (progress->accepted == all.size()) {
+        ASSERT_TRUE(session.Finish(lease, all.size()).ok());
+        session.Close(lease);
+        return;
+      }
+      const uint64_t room = std::min<uint64_t>(progress->credit, all.size()) + 1 - next;
+      const uint64_t length = std::min<uint64_t>(rng.Below(room + 1), 200);
+      ASSERT_TRUE(session.Offer(lease, next, std::span(all).subspan(next - 1, length)).ok());
+      next += length;
+      if (length == 0) std::this_thread::yield();
+    }
+    if (rng.Below(2) == 0) session.Close(lease);
+  }
+}
+
+TEST(Session, LearnsTheSameFromAnyThreadsBatchesAndBrokenStreams) {
+  for (const Route route : {Route::kPlugIn, Route::kSoftQ}) {
+    std::shared_ptr<const PolicySnapshot> first;
+    for (size_t writers = 1; writers <= 4; ++writers) {
+      const auto dealt = Deal(writers, 6007);
+      const auto session = *Session::Start(MakeLearner(route, 500), Options(writers));
+      std::atomic<bool> done = false;
+      std::thread reader([&] {
+        while (!done) {
+          const auto policy = session->policy();
+          EXPECT_EQ(policy == nullptr ? 0 : policy->merged % 500, 0);
+          EXPECT_LE(session->Counts().merged, 6007);
+          EXPECT_TRUE(session->Status().failure.ok());
+        }
+      });
+      std::vector<std::thread> threads;
+      for (size_t w = 0; w < writers; ++w) {
+        threads.emplace_back([&, w] { Write(*session, w, dealt[w], writers); });
+      }
+      for (std::thread& thread : threads) thread.join();
+      session->WaitUntilIdle();
+      done = true;
+      reader.join();
+      EXPECT_EQ(session->Status().merged, 6007);
+      EXPECT_EQ(session->Status().waiting_for, "");
+      const auto policy = session->policy();
+      ASSERT_NE(policy, nullptr);
+      EXPECT_EQ(policy->version, 12);
+      if (first == nullptr) first = policy;
+      EXPECT_EQ(policy->contexts[0].pi, first->contexts[0].pi);
+      EXPECT_EQ(policy->contexts[0].value, first->contexts[0].value);
+    }
+  }
+}
+
+TEST(Session, ANewerStreamFencesTheOlder) {
+  const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(1));
+  int fenced = 0;
+  const Session::Lease old = *session->Open("w0", [&] { ++fenced; });
+  const Session::Lease young = *session->Open("w0", [&] { ++fenced; });
+  EXPECT_EQ(fenced, 1);
+  const auto batch = Deal(1, 10)[0];
+  EXPECT_EQ(session->Offer(old, 1, batch).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(session->Finish(old, 0).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(session->Progress(old).status().code(), absl::StatusCode::kAborted);
+  EXPECT_TRUE(session->Offer(young, 1, batch).ok());
+  EXPECT_EQ(session->Open("nobody", [] {}).status().code(), absl::StatusCode::kNotFound);
+  session->Stop();
+  EXPECT_EQ(fenced, 2);
+  EXPECT_EQ(session->Offer(young, 11, batch).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(session->Open("w0", [] {}).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(Session, SaysForWhomItWaits) {
+  const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(2));
+  const auto dealt = Deal(2, 200);
+  const Session::Lease second = *session->Open("w1", [] {});
+  EXPECT_TRUE(session->Offer(second, 1, dealt[1]).ok());
+  session->WaitUntilIdle();
+  EXPECT_EQ(session->Status().waiting_for, "w0");
+  EXPECT_EQ(session->Status().merged, 0);
+  const Session::Lease first = *session->Open("w0", [] {});
+  EXPECT_TRUE(session->Finish(first, 0).ok());
+  session->WaitUntilIdle();
+  EXPECT_EQ(session->Status().waiting_for, "");
+  EXPECT_EQ(session->Status().merged, dealt[1].size());
+}
+
+// A writer that never stops meets its credit, not the end of memory.
+TEST(Session, CreditBoundsWhatWaits) {
+  const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(2));
+  const auto dealt = Deal(1, 2000);
+  const Session::Lease lease = *session->Open("w1", [] {});  // w0 never comes, so nothing is merged
+  EXPECT_EQ(session->Progress(lease)->credit, 500);
+  EXPECT_TRUE(session->Offer(lease, 1, std::span(dealt[0]).first(500)).ok());
+  EXPECT_EQ(session->Offer(lease, 501, std::span(dealt[0]).subspan(500, 1)).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(session->Progress(lease)->accepted, 500);
+}
+
+TEST(Session, TellsThoseWhoWatch) {
+  const auto session = *Session::Start(MakeLearner(Route::kPlugIn, 100), Options(1));
+  std::atomic<int> told = 0;
+  const uint64_t watch = session->Watch([&] { ++told; });
+  const Session::Lease lease = *session->Open("w0", [] {});
+  EXPECT_TRUE(session->Offer(lease, 1, Deal(1, 300)[0]).ok());
+  session->WaitUntilIdle();
+  EXPECT_GE(told, 1);
+  EXPECT_EQ(session->policy()->version, 3);
+  session->EndWatch(watch);
+  const int before = told;
+  EXPECT_TRUE(session->Offer(lease, 301, Deal(1, 300)[0]).ok());
+  session->WaitUntilIdle();
+  EXPECT_EQ(told, before);
+}
+
+TEST(Session, StopsInTheMiddleOfItsWork) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    auto session = *Session::Start(MakeLearner(Route::kPlugIn, 10), Options(1));
+    const Session::Lease lease = *session->Open("w0", [] {});
+    EXPECT_TRUE(session->Offer(lease, 1, Deal(1, 1000)[0]).ok());
+    std::this_thread::sleep_for(std::chrono::microseconds(100 * seed));
+    std::thread other([&] { session->Stop(); });
+    session->Stop();
+    other.join();
+    EXPECT_LE(session->Counts().merged, 1000);
+  }
+}
+
+TEST(Session, RefusesBadOptionsByName) {
+  const auto message = [](const SessionOptions& options) {
+    return std::string(Session::Start(MakeLearner(Route::kCount, 1), options).status().message());
+  };
+  EXPECT_THAT(message({.writers = {}}), HasSubstr("writers: is empty"));
+  EXPECT_THAT(message({.writers = {"a", "a"}}), HasSubstr("writers: name somebody twice"));
+  EXPECT_THAT(message({.merge_round = 0}), HasSubstr("merge_round: is 0"));
+  EXPECT_THAT(message({.writers = {"a", "b"}, .queue = 1}), HasSubstr("queue: is 1"));
+}
+
+TEST(SessionRegistry, KeepsNamesWithinItsCapsOfNumberAndMemory) {
+  MemoryBudget budget(1000);
+  SessionRegistry registry(budget, 3);
+  const auto create = [&](const std::string& id, double bytes) {
+    return registry.Create(id, MakeLearner(Route::kCount, 1), Options(1), bytes);
+  };
+  EXPECT_EQ(create("", 100)->id, "s1");
+  EXPECT_EQ(create("town", 100)->id, "town");
+  EXPECT_EQ(create("town", 100).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(budget.used(), 200);
+  EXPECT_EQ(GetRefusal(create("big", 5000).status())->reason, reasons::kMemoryBudgetExceeded);
+  EXPECT_EQ(GetRefusal(create("now", 900).status())->reason, reasons::kMemoryBusy);
+  EXPECT_EQ(create("", 100)->id, "s2");
+  EXPECT_EQ(GetRefusal(create("one more", 1).status())->reason, reasons::kSessionLimit);
+  EXPECT_EQ(registry.List().size(), 3);
+  const auto held = *registry.Find("town");
+  EXPECT_TRUE(registry.Delete("town").ok());
+  EXPECT_EQ(registry.Delete("town").code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(registry.Find("town").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(held->Open("w0", [] {}).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(budget.used(), 200);
+  registry.StopAll();
+  EXPECT_EQ(budget.used(), 0);
+  EXPECT_EQ(create("late", 1).status().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace bilevel::server
