@@ -27,7 +27,9 @@ class Stepper {
  public:
   Stepper(const BilevelProblem& problem, const QuasiNewtonOptions& method, const Interrupt& interrupt,
           MonotoneDescent& descent)
-      : problem_(problem), interrupt_(interrupt), descent_(descent),
+      : problem_(problem),
+        interrupt_(interrupt),
+        descent_(descent),
         model_(method.memory, WorstCaseStages::Apply(problem) ? QuasiNewtonState() : method.state) {}
 
   absl::StatusOr<Outcome> Step() {

@@ -35,7 +35,8 @@ struct QuasiNewtonOptions {
   static constexpr int kMaxMemory = 100;
 
   int memory = 10;  // pairs kept, in [1, kMaxMemory]; more make better models of phi, at O(memory n) for a product
-  // Where an earlier run ended, which then goes on as if it had not. None: starts afresh, as the worst case always does.
+  // Where an earlier run ended, which then goes on as if it had not. None: starts afresh, as the worst case always
+  // does.
   QuasiNewtonState state;
 
   // Whether the state fits the problem is seen when it runs: field error "state.steps".
