@@ -393,7 +393,8 @@ class Solver {
       rough.erase(rough.begin(), rough.begin() + static_cast<int64_t>(count));
     }
     // Without time for any, the ends as they are.
-    found_ = polished.entries().empty() ? std::move(rough) : polished.entries();
+    found_ = polished.entries();
+    if (found_.empty()) found_ = std::move(rough);
     return absl::OkStatus();
   }
 

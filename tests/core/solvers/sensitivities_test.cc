@@ -36,7 +36,7 @@ ProblemNumbers DrawNumbers(uint64_t seed, Sense sense) {
   ContextNumbers& c = numbers.contexts[0];
   c.return_weight = 0.05;
   c.leader_reward.base = DrawNormal(rng, 24);
-  c.leader_reward.features = Eigen::MatrixXd(DrawNormal(rng, 24 * 6, 0.1).reshaped(24, 6)).sparseView();
+  c.leader_reward.features = Eigen::MatrixXd(DrawNormal(rng, 144, 0.1).reshaped(24, 6)).sparseView();
   c.value_weight = -0.02;
   numbers.contexts.push_back(c);
   numbers.contexts[1].temperature = 0.7;

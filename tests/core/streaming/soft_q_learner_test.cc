@@ -18,6 +18,7 @@ using ::testing::HasSubstr;
 using Clock = StepSchedule::Clock;
 
 constexpr int kStates = 6, kActions = 3, kFeatures = 2;
+constexpr Eigen::Index kSquare = kStates * kStates;
 constexpr double kDiscount = 0.7, kTemperature = 0.5;
 
 // A small world with its exact answer.
@@ -103,7 +104,8 @@ TEST(SoftQLearner, TendsToTheSoftOptimalAnswerAndItsGradient) {
     EXPECT_LT(lesson.GradientError(learner, Lesson::OneHot), 0.08);
     for (int s = 0; s < kStates; ++s) {
       const Vector pi = learner.Policy(Lesson::OneHot(s), lesson.Available(s));
-      EXPECT_LT((pi - lesson.solution.backup.pi.segment(s * kActions, kActions)).cwiseAbs().maxCoeff(), 0.02);
+      EXPECT_LT((pi - lesson.solution.backup.pi.segment(Eigen::Index{s} * kActions, kActions)).cwiseAbs().maxCoeff(),
+                0.02);
     }
   }
 }
@@ -138,7 +140,7 @@ TEST(SoftQLearner, TakesAnyFeaturesThatSpanTheStates) {
   const Lesson lesson(4);
   Rng rng(5);
   // An orthogonal matrix: rows have length one.
-  const Eigen::MatrixXd draws = DrawNormal(rng, kStates * kStates).reshaped(kStates, kStates);
+  const Eigen::MatrixXd draws = DrawNormal(rng, kSquare).reshaped(kStates, kStates);
   const Eigen::MatrixXd rotation = Eigen::HouseholderQR<Eigen::MatrixXd>(draws).householderQ();
   const auto encode = [&](int state) {
     std::vector<Feature> features;

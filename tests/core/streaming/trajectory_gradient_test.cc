@@ -18,14 +18,15 @@ using Kind = Horizon::Kind;
 // softmax group of 3 and 2 as they are.
 ProblemNumbers DrawReturn(uint64_t seed, double discount, bool quadratic = false) {
   Rng rng(seed);
-  constexpr int kStates = 20, kActions = 4, kParameters = 5;
+  constexpr int kStates = 20, kActions = 4;
+  constexpr Eigen::Index kParameters = 5, kRows = kStates * kActions;
   const auto reward = [&] {
     ParametricRewardSpec spec;
-    spec.base = DrawNormal(rng, kStates * kActions);
-    const Vector features = DrawNormal(rng, kStates * kActions * kParameters, 0.5);
-    spec.features = features.reshaped(kStates * kActions, kParameters).sparseView();
+    spec.base = DrawNormal(rng, kRows);
+    const Vector features = DrawNormal(rng, kRows * kParameters, 0.5);
+    spec.features = features.reshaped(kRows, kParameters).sparseView();
     if (quadratic) {
-      spec.coefficient = DrawNormal(rng, kStates * kActions, 0.2);
+      spec.coefficient = DrawNormal(rng, kRows, 0.2);
       spec.matrix = DrawNormal(rng, kParameters * kParameters, 0.5).reshaped(kParameters, kParameters);
     }
     return spec;
@@ -38,7 +39,7 @@ ProblemNumbers DrawReturn(uint64_t seed, double discount, bool quadratic = false
   context.return_weight = 1;
   context.leader_reward = reward();
   ProblemNumbers numbers;
-  numbers.num_parameters = kParameters;
+  numbers.num_parameters = static_cast<int>(kParameters);
   numbers.groups = {{3, MapKind::kSoftmax, 2}, {2, MapKind::kIdentity, 1}};
   numbers.sense = Sense::kMaximize;
   numbers.contexts.push_back(std::move(context));
