@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 using Clock = StepSchedule::Clock;
 
 constexpr int kStates = 6, kActions = 3, kFeatures = 2;
-constexpr Eigen::Index kSquare = kStates * kStates;
+constexpr Eigen::Index kSquare = Eigen::Index{kStates} * kStates;
 constexpr double kDiscount = 0.7, kTemperature = 0.5;
 
 // A small world with its exact answer.

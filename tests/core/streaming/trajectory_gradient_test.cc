@@ -19,7 +19,7 @@ using Kind = Horizon::Kind;
 ProblemNumbers DrawReturn(uint64_t seed, double discount, bool quadratic = false) {
   Rng rng(seed);
   constexpr int kStates = 20, kActions = 4;
-  constexpr Eigen::Index kParameters = 5, kRows = kStates * kActions;
+  constexpr Eigen::Index kParameters = 5, kRows = Eigen::Index{kStates} * kActions;
   const auto reward = [&] {
     ParametricRewardSpec spec;
     spec.base = DrawNormal(rng, kRows);
