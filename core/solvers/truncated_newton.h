@@ -19,7 +19,8 @@
 // [D2] radius is at most 0.6 max(1, |x|), which it is at first: longer steps end on plateaus of saturated maps.
 // [D3] After kMaxTrials of (3) the step is one of (1).
 // [D4] When the trust region has shrunk so far that its rim, along the negative gradient, promises less than the
-// rounding of F, as at a kink of the worst case, no step helps and the run ends.
+// rounding of F, no step helps: MonotoneDescent solves the followers more exactly, goes to the next stage of the worst
+// case, or ends.
 //
 // Monotone. Near a minimum that is strict and strictly complementary the face is found and |g| falls like |g|^1.5 from
 // step to step. Saddles repel it, but a start exactly on one is stationary and ends the run. Products are not
