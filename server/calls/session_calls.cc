@@ -6,10 +6,12 @@
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "core/mdp/lower_level.h"
+#include "server/convert/estimate.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
 #include "server/convert/session.h"
+#include "server/convert/solution.h"
 #include "server/jobs/refusal.h"
 #include "server/reasons.h"
 
@@ -90,7 +92,8 @@ absl::StatusOr<Cost> EstimateSessionCost(const v1::EstimateHypergradientRequest&
                                          const SessionRegistry& registry) {
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
   // Counts, two models, the evaluation; the sessions' own reservation is the scale of all of them.
-  const double evaluations = 1 + (request.has_redraws() ? request.redraws() : PlugInOptions().redraws);
+  const double evaluations =
+      1 + (request.options().has_redraws() ? request.options().redraws() : PlugInOptions().redraws);
   Cost cost{.bytes = (1 << 20) + 3 * named.session->reserved_bytes(), .seconds = 0};
   for (const Context& context : named.session->problem().contexts) {
     const double S = context.mdp->num_states();
@@ -104,7 +107,8 @@ absl::Status EstimateSessionHypergradient(const v1::EstimateHypergradientRequest
                                           v1::EstimateHypergradientResponse* response) {
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
   const Session& session = *named.session;
-  ASSIGN_OR_RETURN(PlugInOptions options, DecodePlugIn(request));
+  ASSIGN_OR_RETURN(PlugInOptions options, InField("options", DecodePlugIn(request.options())));
+  ASSIGN_OR_RETURN(options.lower_level, InField("lower_level", DecodeLowerLevel(request.lower_level())));
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
   options.prior = session.prior();
   Vector x = session.parameters();
@@ -119,12 +123,14 @@ absl::Status EstimateSessionHypergradient(const v1::EstimateHypergradientRequest
   const Interrupt interrupt = run.MakeInterrupt(time_limit);
   ASSIGN_OR_RETURN(const PlugInGradient found,
                    InField("lower_level", EstimatePlugIn(session.problem(), counted.contexts, x, options, interrupt)));
-  EncodePlugIn(session.problem(), found, response);
-  response->set_transitions(static_cast<double>(counted.merged));
-  response->add_assumptions("the follower is soft-optimal for the session's reward and temperature");
-  response->add_assumptions("transitions depend on state and action alone, and not on x");
-  if (found.unseen_rows > 0) response->add_assumptions("(s,a) that were never seen are as the prior says");
-  run.AddServerStop(response->mutable_estimate()->mutable_termination());
+  v1::HypergradientEstimate& estimate = *response->mutable_estimate();
+  EncodePlugIn(found, options.seed, &estimate);
+  EncodeHypergradient(session.problem(), found.point, {.policy = false}, response->mutable_on_model());
+  estimate.set_transitions(static_cast<double>(counted.merged));
+  estimate.add_assumptions("the follower is soft-optimal for the session's reward and temperature");
+  estimate.add_assumptions("transitions depend on state and action alone, and not on x");
+  if (found.unseen_rows > 0) estimate.add_assumptions("(s,a) that were never seen are as the prior says");
+  run.AddServerStop(response->mutable_on_model()->mutable_termination());
   run.FillRunInfo(response->mutable_run_info());
   return absl::OkStatus();
 }

@@ -304,18 +304,6 @@ absl::Status BatchError(const absl::Status& status) {
                     violation->description);
 }
 
-absl::StatusOr<PlugInOptions> DecodePlugIn(const v1::EstimateHypergradientRequest& request) {
-  constexpr int kMaxRedraws = 10'000;
-  PlugInOptions options;
-  if (request.has_redraws()) options.redraws = request.redraws();
-  if (options.redraws < 0 || options.redraws == 1 || options.redraws > kMaxRedraws) {
-    return FieldError("redraws", absl::StrCat("is ", options.redraws, "; must be 0 or in [2, ", kMaxRedraws, "]"));
-  }
-  options.seed = request.seed();
-  ASSIGN_OR_RETURN(options.lower_level, DecodeLowerLevel(request.lower_level()));
-  return options;
-}
-
 void EncodeStatus(const SessionStatus& status, v1::Session* message) {
   message->set_accepted(static_cast<double>(status.accepted));
   message->set_merged(static_cast<double>(status.merged));
@@ -356,19 +344,6 @@ double PolicyBytes(const BilevelProblem& problem) {
     numbers += 2 * static_cast<double>(context.mdp->num_rows()) + context.mdp->num_states();
   }
   return 8 * numbers + 256 * static_cast<double>(problem.contexts.size() + 1);
-}
-
-void EncodePlugIn(const BilevelProblem& problem, const PlugInGradient& found,
-                  v1::EstimateHypergradientResponse* message) {
-  EncodeHypergradient(problem, found.point, {.policy = false}, message->mutable_estimate());
-  if (found.standard_error.size() != 0) {
-    EncodeReals(found.standard_error, {found.standard_error.size()}, message->mutable_standard_error());
-    EncodeReals(found.bias, {found.bias.size()}, message->mutable_bias());
-    message->set_objective_standard_error(found.objective_standard_error);
-    message->set_objective_bias(found.objective_bias);
-  }
-  message->set_redraws(found.redraws);
-  message->set_unseen_rows(static_cast<double>(found.unseen_rows));
 }
 
 }  // namespace bilevel::server

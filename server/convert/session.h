@@ -39,15 +39,11 @@ std::string EncodeSessionName(const std::string& id);
 absl::StatusOr<std::vector<Transition>> DecodeBatch(const v1::TransitionBatch& batch);
 absl::Status BatchError(const absl::Status& status);
 
-absl::StatusOr<PlugInOptions> DecodePlugIn(const v1::EstimateHypergradientRequest& request);
-
 void EncodeStatus(const SessionStatus& status, v1::Session* message);
 void EncodeProgress(const WriterProgress& progress, v1::WriterProgress* message);
 void EncodePolicy(const BilevelProblem& problem, const PolicySnapshot& policy, v1::GetPolicyResponse* message);
 // What EncodePolicy would fill.
 double PolicyBytes(const BilevelProblem& problem);
-void EncodePlugIn(const BilevelProblem& problem, const PlugInGradient& found,
-                  v1::EstimateHypergradientResponse* message);
 
 }  // namespace bilevel::server
 

@@ -270,15 +270,15 @@ TEST_F(SessionServiceTest, ThePolicyAndTheGradientTendToThoseOfTheWorld) {
     grpc::ClientContext context;
     ASSERT_TRUE(stub_->EstimateHypergradient(&context, request, &again).ok());
   }
-  EXPECT_EQ(found.transitions(), 60'000);
-  EXPECT_EQ(found.redraws(), 64);
+  EXPECT_EQ(found.estimate().transitions(), 60'000);
+  EXPECT_EQ(found.estimate().effective_sample_size(), 64);
   const Vector gradient = *DecodeReals(found.estimate().gradient(), {2});
-  const Vector error = *DecodeReals(found.standard_error(), {2});
+  const Vector error = *DecodeReals(found.estimate().standard_error(), {2});
   for (int j = 0; j < 2; ++j) {
     EXPECT_LT(error[j], 0.1 * exact.gradient.norm());
     EXPECT_LT(std::abs(gradient[j] - exact.gradient[j]), 4 * error[j]);
   }
-  EXPECT_LT(std::abs(found.estimate().objective() - exact.objective), 4 * found.objective_standard_error());
+  EXPECT_LT(std::abs(found.estimate().objective() - exact.objective), 4 * found.estimate().objective_standard_error());
   found.clear_run_info();
   again.clear_run_info();
   EXPECT_EQ(found.SerializeAsString(), again.SerializeAsString());
