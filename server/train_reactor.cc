@@ -1,5 +1,6 @@
 #include "server/train_reactor.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/base/field_error.h"
@@ -29,7 +30,7 @@ void TrainReactor::OnReadDone(bool ok) {
     }
     Push();
   } else if (const absl::Status taken = Take(request_); taken.ok()) {
-    Announce(false);
+    Acknowledge();
   } else if (taken.code() == absl::StatusCode::kAborted) {
     End(ToGrpcStatus(taken));
     return;
@@ -61,11 +62,13 @@ absl::Status TrainReactor::Open(const v1::TrainRequest& request) {
                                "session ended"));
     });
   }));
-  watch_ = session_->Watch([reach] { reach([](TrainReactor& reactor) { reactor.Announce(true); }); });
+  watch_ = session_->Watch([reach](bool policy) { reach([policy](TrainReactor& reactor) { reactor.Tell(policy); }); });
   ASSIGN_OR_RETURN(const WriterProgress progress, session_->Progress(lease_));
+  capacity_ = progress.capacity;
   v1::TrainResponse response;
   EncodeProgress(progress, response.mutable_opened());
   const std::lock_guard lock(mutex_);
+  told_credit_ = progress.credit;
   urgent_ = std::move(response);
   return absl::OkStatus();
 }
@@ -73,8 +76,8 @@ absl::Status TrainReactor::Open(const v1::TrainRequest& request) {
 absl::Status TrainReactor::Take(const v1::TrainRequest& request) {
   switch (request.message_case()) {
     case v1::TrainRequest::kBatch: {
-      ASSIGN_OR_RETURN(const std::vector<Transition> batch, InField("batch", DecodeBatch(request.batch())));
-      return InField("batch", BatchError(session_->Offer(lease_, request.batch().first_sequence(), batch)));
+      RETURN_IF_ERROR(InField("batch", DecodeBatch(request.batch(), session_->num_features(), batch_)));
+      return InField("batch", BatchError(session_->Offer(lease_, request.batch().first_sequence(), batch_.span())));
     }
     case v1::TrainRequest::kFinish:
       return InField("finish", session_->Finish(lease_, request.finish().last_sequence()));
@@ -101,11 +104,23 @@ void TrainReactor::Reject(const absl::Status& status) {
   Push();
 }
 
-void TrainReactor::Announce(bool policy) {
+// Credit is told when it has grown by a good part of the queue: a writer that waits for it has no more to wait for.
+void TrainReactor::Tell(bool policy) {
+  {
+    const absl::StatusOr<WriterProgress> progress = session_->Progress(lease_);
+    const std::lock_guard lock(mutex_);
+    const bool credit = progress.ok() && progress->credit >= told_credit_ + std::max<uint64_t>(1, capacity_ / 4);
+    if (!policy && !credit) return;
+    progress_due_ = progress_due_ || credit;
+    policy_due_ = policy_due_ || policy;
+  }
+  Push();
+}
+
+void TrainReactor::Acknowledge() {
   {
     const std::lock_guard lock(mutex_);
     progress_due_ = true;
-    policy_due_ = policy_due_ || policy;
   }
   Push();
 }
@@ -128,6 +143,7 @@ bool TrainReactor::NextMessage() {
   if (std::exchange(progress_due_, false)) {
     const absl::StatusOr<WriterProgress> progress = session_->Progress(lease_);
     if (progress.ok()) {
+      told_credit_ = progress->credit;
       in_flight_.Clear();
       EncodeProgress(*progress, in_flight_.mutable_ack());
       return true;

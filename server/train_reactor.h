@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "bilevel/v1/session_service.pb.h"
+#include "server/convert/transition_batch.h"
 #include "server/sessions/session_registry.h"
 
 namespace bilevel::server {
@@ -45,8 +46,10 @@ class TrainReactor final : public grpc::ServerBidiReactor<v1::TrainRequest, v1::
 
   // The stream ends once what is being written is written.
   void End(const grpc::Status& status);
-  // Something is due.
-  void Announce(bool policy);
+  // What was taken is to be acknowledged.
+  void Acknowledge();
+  // The learner went on.
+  void Tell(bool policy);
   // Writes what is due, or ends.
   void Push();
   bool NextMessage();
@@ -59,13 +62,15 @@ class TrainReactor final : public grpc::ServerBidiReactor<v1::TrainRequest, v1::
   std::shared_ptr<Session> session_;
   Session::Lease lease_;
   uint64_t watch_ = 0;
+  uint64_t capacity_ = 0;  // of the writer's queue
+  DecodedBatch batch_;     // the one under way
 
   std::mutex mutex_;
   v1::TrainResponse in_flight_;
   std::optional<v1::TrainResponse> urgent_;  // opened, or a rejection
   bool read_after_urgent_ = false;
   bool progress_due_ = false, policy_due_ = false;
-  uint64_t told_version_ = 0;
+  uint64_t told_version_ = 0, told_credit_ = 0;
   bool writing_ = false, finished_ = false;
   std::optional<grpc::Status> end_;
 };

@@ -1,20 +1,30 @@
 #include "core/streaming/merge_order.h"
 
+#include <algorithm>
+
 namespace bilevel {
 
-std::optional<MergeOrder::Merged> MergeOrder::Next(std::vector<WriterQueue>& writers) {
+MergeOrder::Run MergeOrder::Next(std::vector<WriterQueue>& writers, size_t most, std::vector<Transition>& steps,
+                                 std::vector<double>& features) {
+  const MergeOrder before = *this;
   for (size_t passed = 0; passed <= writers.size(); ++passed) {
-    if (taken_ == round_) Pass(writers.size());
     const size_t writer = turn_;
-    if (const std::optional<Transition> transition = writers[writer].Pop(); transition.has_value()) {
-      ++taken_;
-      ++merged_;
-      return Merged{writer, *transition};
-    }
-    if (!writers[writer].finished()) return std::nullopt;
+    const size_t count = writers[writer].Pop(std::min(most, round_ - taken_), steps, features);
+    taken_ += count;
+    if (taken_ == round_) Pass(writers.size());
+    if (count > 0) return {writer, count};
+    if (!writers[writer].finished()) return {};
     Pass(writers.size());
   }
-  return std::nullopt;
+  *this = before;  // all have finished
+  return {};
+}
+
+void MergeOrder::Pass(size_t writers) {
+  taken_ = 0;
+  if (++turn_ < writers) return;
+  turn_ = 0;
+  ++rounds_;
 }
 
 }  // namespace bilevel

@@ -5,7 +5,6 @@
 #ifndef BILEVEL_CORE_STREAMING_MERGE_ORDER_H_
 #define BILEVEL_CORE_STREAMING_MERGE_ORDER_H_
 
-#include <optional>
 #include <vector>
 
 #include "core/streaming/writer_queue.h"
@@ -15,29 +14,29 @@ namespace bilevel {
 class MergeOrder {
  public:
   // round >= 1.
-  explicit MergeOrder(int round) : round_(round) {}
+  explicit MergeOrder(int round) : round_(static_cast<size_t>(round)) {}
 
-  struct Merged {
-    size_t writer;
-    Transition transition;
+  // The next transitions, all of one writer and of one round.
+  struct Run {
+    size_t writer = 0;
+    size_t count = 0;  // 0: the writer whose turn it is has none, or all have finished
   };
-  // The next transition; nothing while the writer whose turn it is has none, or when all have finished.
-  std::optional<Merged> Next(std::vector<WriterQueue>& writers);
+  // Appends them, at most `most`, and their features.
+  Run Next(std::vector<WriterQueue>& writers, size_t most, std::vector<Transition>& steps,
+           std::vector<double>& features);
 
   // Whose turn it is.
   size_t turn() const { return turn_; }
-  uint64_t merged() const { return merged_; }
+  // Rounds that are complete. A writer's transition k is of round (k - 1) / `round`.
+  uint64_t rounds() const { return rounds_; }
 
  private:
-  void Pass(size_t writers) {
-    turn_ = (turn_ + 1) % writers;
-    taken_ = 0;
-  }
+  void Pass(size_t writers);
 
-  int round_;
+  size_t round_;
   size_t turn_ = 0;
-  int taken_ = 0;  // of this turn
-  uint64_t merged_ = 0;
+  size_t taken_ = 0;  // of this turn
+  uint64_t rounds_ = 0;
 };
 
 }  // namespace bilevel

@@ -39,12 +39,12 @@ void SoftQLearner::Learn(const LearnedStep& step) {
     const double highest = q.maxCoeff();
     const Vector pi = Softmax(q / temperature_);
     target += discount_ * (highest + temperature_ * std::log(((q.array() - highest) / temperature_).exp().sum()));
-    for (int b = 0; b < num_actions_; ++b) {
+    for (int b = 0; b < num_actions_ && gradient_.dimension() > 0; ++b) {
       if (pi[b] > 0) gradient_target += discount_ * pi[b] * gradient_.Value(step.next, b);
     }
   }
   q_.Update(step.state, step.action, Vector::Constant(1, target));
-  gradient_.Update(step.state, step.action, gradient_target);
+  if (gradient_.dimension() > 0) gradient_.Update(step.state, step.action, gradient_target);
 }
 
 }  // namespace bilevel

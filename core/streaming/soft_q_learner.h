@@ -34,7 +34,8 @@ struct LearnedStep {
 
 class SoftQLearner {
  public:
-  // gradient_features: ParametricReward::GradientFeatures(); reward: r at x [S*A].
+  // gradient_features: ParametricReward::GradientFeatures(), or without columns where grad Q is not wanted; reward: r
+  // at x [S*A].
   SoftQLearner(int num_features, int num_actions, double discount, double temperature, Vector reward,
                SparseRows gradient_features, const SoftQOptions& options);
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <span>
 
 namespace bilevel {
 
@@ -21,12 +22,18 @@ struct Transition {
   int32_t state = 0;
   int32_t action = 0;
   int32_t next_state = 0;
-  StepKind kind = StepKind::kRunning;
   int32_t context = 0;
   double leader_reward = kNone;             // a sample, where it is not a known table
-  double behavior_log_probability = kNone;  // of the action, by whoever acted; <= 0
-  uint64_t parameters_version = 0;          // of the x that the follower saw
-  bool begins = false;                      // whether it is the first of its episode; WriterQueue says so
+  double behavior_log_probability = kNone;  // of the action, by whoever acted; <= 0; none: the follower itself
+  uint32_t parameters_version = 0;          // of the x that the follower saw; 0: the newest when it is merged
+  StepKind kind = StepKind::kRunning;
+  bool begins = false;  // whether it is the first of its episode; WriterQueue says so
+};
+
+// Transitions in order, and for each the m features of its state and then those of the next, [k, 2m]; none when m = 0.
+struct TransitionSpan {
+  std::span<const Transition> steps;
+  std::span<const double> features;
 };
 
 }  // namespace bilevel

@@ -1,7 +1,8 @@
 #include "core/streaming/writer_queue.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
-#include <vector>
 
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
@@ -10,111 +11,178 @@
 namespace bilevel {
 namespace {
 
-absl::Status CheckIndex(const char* field, int32_t value, int count) {
-  if (value >= 0 && value < count) return absl::OkStatus();
+constexpr size_t kFirstSlots = 256;
+
+bool IsBelow(int32_t value, int count) { return value >= 0 && value < count; }
+
+absl::Status IndexError(const char* field, int32_t value, int count) {
   return FieldError(field, absl::StrCat("is ", value, "; must be in [0, ", count - 1, "]"));
+}
+
+// The runs of slots that transitions [from, from + count) occupy in a ring.
+template <typename Use>
+void ForEachRun(size_t slot, size_t count, size_t size, const Use& use) {
+  const size_t before_end = std::min(count, size - slot);
+  use(slot, size_t{0}, before_end);
+  if (before_end < count) use(size_t{0}, before_end, count - before_end);
 }
 
 }  // namespace
 
-absl::Status WriterQueue::Offer(uint64_t first, std::span<const Transition> batch) {
+absl::Status WriterQueue::Offer(uint64_t first, TransitionSpan batch, uint32_t newest_parameters) {
   if (first == 0) return FieldError("first_sequence", "is 0; the first transition has number 1");
   if (first > accepted_ + 1) {
     return absl::FailedPreconditionError(
         absl::StrCat("first_sequence is ", first, " after ", accepted_, ": a gap; send ", accepted_ + 1, " first"));
   }
   const uint64_t known = accepted_ + 1 - first;
-  if (batch.size() <= known) return absl::OkStatus();
-  const std::span<const Transition> fresh = batch.subspan(known);
+  if (batch.steps.size() <= known) return absl::OkStatus();
+  const size_t width = 2 * rules_->num_features;
+  const TransitionSpan fresh{batch.steps.subspan(known), batch.features.subspan(known * width)};
+  RETURN_IF_ERROR(CheckRoom(fresh.steps.size()));
+  Undo undo;
+  begins_.resize(fresh.steps.size());
+  if (absl::Status status = Check(fresh.steps, known, newest_parameters, undo); !status.ok()) {
+    for (auto change = undo.rbegin(); change != undo.rend(); ++change) Put(change->first, change->second);
+    return status;
+  }
+  Push(fresh);
+  return absl::OkStatus();
+}
+
+absl::Status WriterQueue::CheckRoom(size_t count) const {
   if (finished_) {
     return absl::FailedPreconditionError(absl::StrCat("the writer finished at ", accepted_, "; nothing may follow"));
   }
-  if (accepted_ + fresh.size() > credit()) {
-    return absl::ResourceExhaustedError(absl::StrCat("the batch ends at ", accepted_ + fresh.size(),
+  if (accepted_ + count > credit()) {
+    return absl::ResourceExhaustedError(absl::StrCat("the batch ends at ", accepted_ + count,
                                                      ", beyond credit_until = ", credit(), "; wait for more credit"));
   }
-  Changes changes;
-  std::vector<bool> begins;
-  begins.reserve(fresh.size());
-  for (size_t i = 0; i < fresh.size(); ++i) {
-    begins.push_back(!StandingOf(fresh[i].episode, changes).has_value());
-    RETURN_IF_ERROR(WithField(absl::StrCat("[", known + i, "]"), Check(fresh[i], changes)));
+  return absl::OkStatus();
+}
+
+// The episode of the last transition is at hand; the table is asked only where another one goes on.
+absl::Status WriterQueue::Check(std::span<const Transition> steps, size_t known, uint32_t newest_parameters,
+                                Undo& undo) {
+  std::optional<Standing> standing;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const Transition& step = steps[i];
+    if (i == 0 || step.episode != steps[i - 1].episode) {
+      if (i > 0) Put(steps[i - 1].episode, standing);
+      const auto open = episodes_.find(step.episode);
+      standing = open == episodes_.end() ? std::nullopt : std::optional<Standing>(open->second);
+      undo.emplace_back(step.episode, standing);
+    }
+    begins_[i] = standing.has_value() ? 0 : 1;
+    if (absl::Status status = CheckStep(step, standing, newest_parameters); !status.ok()) {
+      return WithField(absl::StrCat("[", known + i, "]"), status);
+    }
+    if (step.kind == StepKind::kRunning) {
+      standing = Standing{step.next_state, step.context};
+    } else {
+      standing.reset();
+    }
   }
-  size_t open = episodes_.size();
-  for (const auto& [episode, standing] : changes) {
-    const bool was_open = episodes_.contains(episode);
-    if (standing.has_value() && !was_open) ++open;
-    if (!standing.has_value() && was_open) --open;
-  }
-  if (open > rules_->max_open_episodes) {
-    return absl::ResourceExhaustedError(absl::StrCat(open, " episodes would be open; at most ",
+  Put(steps.back().episode, standing);
+  if (episodes_.size() > rules_->max_open_episodes) {
+    return absl::ResourceExhaustedError(absl::StrCat(episodes_.size(), " episodes would be open; at most ",
                                                      rules_->max_open_episodes,
                                                      " may be: end some as truncated or terminated"));
   }
-  for (const auto& [episode, standing] : changes) {
-    if (standing.has_value()) {
-      episodes_[episode] = *standing;
-    } else {
-      episodes_.erase(episode);
-    }
-  }
-  for (size_t i = 0; i < fresh.size(); ++i) {
-    waiting_.push_back(fresh[i]);
-    waiting_.back().begins = begins[i];
-  }
-  accepted_ += fresh.size();
   return absl::OkStatus();
 }
 
-std::optional<WriterQueue::Episode> WriterQueue::StandingOf(uint64_t episode, const Changes& changes) const {
-  if (const auto changed = changes.find(episode); changed != changes.end()) return changed->second;
-  const auto open = episodes_.find(episode);
-  return open == episodes_.end() ? std::nullopt : std::optional<Episode>(open->second);
-}
-
-absl::Status WriterQueue::Check(const Transition& transition, Changes& changes) const {
-  RETURN_IF_ERROR(CheckNumbers(transition));
-  const std::optional<Episode> standing = StandingOf(transition.episode, changes);
-  if (standing.has_value()) {
-    if (standing->state != transition.state) {
-      return FieldError("state", absl::StrCat("is ", transition.state, "; episode ", transition.episode,
-                                              " stands in state ", standing->state));
-    }
-    if (standing->context != transition.context) {
-      return FieldError("context", absl::StrCat("is ", transition.context, "; episode ", transition.episode,
-                                                " began in context ", standing->context));
-    }
+absl::Status WriterQueue::CheckStep(const Transition& step, const std::optional<Standing>& standing,
+                                    uint32_t newest_parameters) const {
+  const int contexts = static_cast<int>(rules_->contexts.size());
+  if (!IsBelow(step.context, contexts)) return IndexError("context", step.context, contexts);
+  const TransitionRules::World& world = rules_->contexts[static_cast<size_t>(step.context)];
+  if (!IsBelow(step.state, world.num_states)) return IndexError("state", step.state, world.num_states);
+  if (!IsBelow(step.action, world.num_actions)) return IndexError("action", step.action, world.num_actions);
+  if (step.kind != StepKind::kTerminated && !IsBelow(step.next_state, world.num_states)) {
+    return IndexError("next_state", step.next_state, world.num_states);
   }
-  if (transition.kind == StepKind::kRunning) {
-    changes[transition.episode] = Episode{transition.next_state, transition.context};
-  } else {
-    changes[transition.episode] = std::nullopt;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status WriterQueue::CheckNumbers(const Transition& transition) const {
-  RETURN_IF_ERROR(CheckIndex("context", transition.context, static_cast<int>(rules_->contexts.size())));
-  const TransitionRules::World& world = rules_->contexts[static_cast<size_t>(transition.context)];
-  RETURN_IF_ERROR(CheckIndex("state", transition.state, world.num_states));
-  RETURN_IF_ERROR(CheckIndex("action", transition.action, world.num_actions));
-  if (transition.kind != StepKind::kTerminated) {
-    RETURN_IF_ERROR(CheckIndex("next_state", transition.next_state, world.num_states));
-  }
-  const auto row = static_cast<size_t>(transition.state) * static_cast<size_t>(world.num_actions) +
-                   static_cast<size_t>(transition.action);
+  const auto row =
+      static_cast<size_t>(step.state) * static_cast<size_t>(world.num_actions) + static_cast<size_t>(step.action);
   if (!world.available_actions.empty() && world.available_actions[row] == 0) {
-    return FieldError("action",
-                      absl::StrCat("is ", transition.action, ", which is not available in state ", transition.state));
+    return FieldError("action", absl::StrCat("is ", step.action, ", which is not available in state ", step.state));
   }
-  if (std::isinf(transition.leader_reward)) {
-    return FieldError("leader_reward", absl::StrCat("is ", ToText(transition.leader_reward), "; must be finite"));
+  if (std::isinf(step.leader_reward)) {
+    return FieldError("leader_reward", absl::StrCat("is ", ToText(step.leader_reward), "; must be finite"));
   }
-  if (transition.behavior_log_probability > 0 || std::isinf(transition.behavior_log_probability)) {
+  if (step.behavior_log_probability > 0 || std::isinf(step.behavior_log_probability)) {
     return FieldError("behavior_log_probability",
-                      absl::StrCat("is ", ToText(transition.behavior_log_probability), "; must be finite and <= 0"));
+                      absl::StrCat("is ", ToText(step.behavior_log_probability), "; must be finite and <= 0"));
+  }
+  if (step.parameters_version > newest_parameters) {
+    return FieldError("parameters_version",
+                      absl::StrCat("is ", step.parameters_version, "; the newest version of x is ", newest_parameters));
+  }
+  if (!standing.has_value()) return absl::OkStatus();
+  if (standing->state != step.state) {
+    return FieldError(
+        "state", absl::StrCat("is ", step.state, "; episode ", step.episode, " stands in state ", standing->state));
+  }
+  if (standing->context != step.context) {
+    return FieldError("context", absl::StrCat("is ", step.context, "; episode ", step.episode, " began in context ",
+                                              standing->context));
   }
   return absl::OkStatus();
+}
+
+void WriterQueue::Put(uint64_t episode, const std::optional<Standing>& standing) {
+  if (standing.has_value()) {
+    episodes_.insert_or_assign(episode, *standing);
+  } else {
+    episodes_.erase(episode);
+  }
+}
+
+void WriterQueue::Push(TransitionSpan fresh) {
+  const size_t count = fresh.steps.size(), width = 2 * rules_->num_features;
+  Reserve(static_cast<size_t>(accepted_ - merged_) + count);
+  ForEachRun(SlotOf(accepted_ + 1), count, steps_.size(), [&](size_t slot, size_t from, size_t length) {
+    for (size_t i = 0; i < length; ++i) {
+      steps_[slot + i] = fresh.steps[from + i];
+      steps_[slot + i].begins = begins_[from + i] != 0;
+    }
+    std::copy_n(fresh.features.begin() + static_cast<int64_t>(from * width), length * width,
+                features_.begin() + static_cast<int64_t>(slot * width));
+  });
+  accepted_ += count;
+}
+
+// Room for so many waiting transitions.
+void WriterQueue::Reserve(size_t waiting) {
+  if (waiting <= steps_.size()) return;
+  const uint64_t merged = merged_;
+  std::vector<Transition> steps;
+  std::vector<double> features;
+  const size_t count = Pop(capacity_, steps, features);
+  merged_ = merged;
+  const size_t size = std::max(kFirstSlots, std::bit_ceil(waiting)), width = 2 * rules_->num_features;
+  steps_.assign(size, Transition());
+  features_.assign(size * width, 0);
+  for (size_t i = 0; i < count; ++i) {
+    const size_t slot = SlotOf(merged_ + 1 + i);
+    steps_[slot] = steps[i];
+    std::copy_n(features.begin() + static_cast<int64_t>(i * width), width,
+                features_.begin() + static_cast<int64_t>(slot * width));
+  }
+}
+
+size_t WriterQueue::Pop(size_t most, std::vector<Transition>& steps, std::vector<double>& features) {
+  const size_t count = std::min(most, static_cast<size_t>(accepted_ - merged_));
+  const size_t width = 2 * rules_->num_features;
+  if (count == 0) return 0;
+  ForEachRun(SlotOf(merged_ + 1), count, steps_.size(), [&](size_t slot, size_t, size_t length) {
+    const auto step = steps_.begin() + static_cast<int64_t>(slot);
+    steps.insert(steps.end(), step, step + static_cast<int64_t>(length));
+    const auto feature = features_.begin() + static_cast<int64_t>(slot * width);
+    features.insert(features.end(), feature, feature + static_cast<int64_t>(length * width));
+  });
+  merged_ += count;
+  return count;
 }
 
 absl::Status WriterQueue::Finish(uint64_t last) {
@@ -123,13 +191,6 @@ absl::Status WriterQueue::Finish(uint64_t last) {
   }
   finished_ = true;
   return absl::OkStatus();
-}
-
-std::optional<Transition> WriterQueue::Pop() {
-  if (waiting_.empty()) return std::nullopt;
-  const Transition transition = waiting_.front();
-  waiting_.pop_front();
-  return transition;
 }
 
 }  // namespace bilevel

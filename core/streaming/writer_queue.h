@@ -8,14 +8,13 @@
 #define BILEVEL_CORE_STREAMING_WRITER_QUEUE_H_
 
 #include <cstdint>
-#include <deque>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "core/streaming/transition.h"
 
@@ -30,52 +29,63 @@ struct TransitionRules {
   };
   std::vector<World> contexts;
   size_t max_open_episodes = 4096;  // of one writer
+  size_t num_features = 0;          // m
 };
 
 class WriterQueue {
  public:
-  // capacity: transitions that may wait, >= 1.
+  // capacity: transitions that may wait, >= 1. Memory is taken as they come.
   WriterQueue(std::shared_ptr<const TransitionRules> rules, size_t capacity)
       : rules_(std::move(rules)), capacity_(capacity) {}
 
-  // Transitions first, first + 1, ... . Errors take nothing: INVALID_ARGUMENT (a field error "[i].state" for the i-th
-  // of the batch) for a transition that breaks a rule; FAILED_PRECONDITION for a gap after accepted(), or after Finish;
-  // RESOURCE_EXHAUSTED beyond credit(), or for too many open episodes.
-  absl::Status Offer(uint64_t first, std::span<const Transition> batch);
+  // Transitions first, first + 1, ... . newest_parameters: the newest version of x. Errors take nothing:
+  // INVALID_ARGUMENT (a field error "[i].state" for the i-th of the batch) for a transition that breaks a rule;
+  // FAILED_PRECONDITION for a gap after accepted(), or after Finish; RESOURCE_EXHAUSTED beyond credit(), or for too
+  // many open episodes. Features must have the size that the rules ask for.
+  absl::Status Offer(uint64_t first, TransitionSpan batch, uint32_t newest_parameters);
 
   // No more will come after accepted(). INVALID_ARGUMENT unless last == accepted().
   absl::Status Finish(uint64_t last);
   bool finished() const { return finished_; }
 
-  // The next transition in order; nothing when none waits.
-  std::optional<Transition> Pop();
+  // Appends the next transitions in order, at most `most`, to `steps`, and their features; returns how many.
+  size_t Pop(size_t most, std::vector<Transition>& steps, std::vector<double>& features);
 
   uint64_t accepted() const { return accepted_; }
-  uint64_t merged() const { return accepted_ - waiting_.size(); }
+  uint64_t merged() const { return merged_; }
   // The highest number that may be sent now.
-  uint64_t credit() const { return merged() + capacity_; }
+  uint64_t credit() const { return merged_ + capacity_; }
   size_t open_episodes() const { return episodes_.size(); }
 
  private:
   // Where an open episode stands.
-  struct Episode {
+  struct Standing {
     int32_t state;
     int32_t context;
   };
-  // Of a batch, not yet taken: no value where it closes the episode.
-  using Changes = std::map<uint64_t, std::optional<Episode>>;
+  using Episodes = absl::flat_hash_map<uint64_t, Standing>;
+  // What Check changed, to be taken back: the episodes as they stood before.
+  using Undo = std::vector<std::pair<uint64_t, std::optional<Standing>>>;
 
-  // Where an episode stands after the changes; nothing when it is not open.
-  std::optional<Episode> StandingOf(uint64_t episode, const Changes& changes) const;
-  absl::Status Check(const Transition& transition, Changes& changes) const;
-  absl::Status CheckNumbers(const Transition& transition) const;
+  absl::Status CheckRoom(size_t count) const;
+  // Follows the episodes through the transitions, and fills begins_.
+  absl::Status Check(std::span<const Transition> steps, size_t known, uint32_t newest_parameters, Undo& undo);
+  absl::Status CheckStep(const Transition& step, const std::optional<Standing>& standing,
+                         uint32_t newest_parameters) const;
+  void Put(uint64_t episode, const std::optional<Standing>& standing);
+  void Push(TransitionSpan fresh);
+  void Reserve(size_t waiting);
+  size_t SlotOf(uint64_t sequence) const { return static_cast<size_t>(sequence - 1) & (steps_.size() - 1); }
 
   std::shared_ptr<const TransitionRules> rules_;
   size_t capacity_;
-  uint64_t accepted_ = 0;
+  uint64_t accepted_ = 0, merged_ = 0;
   bool finished_ = false;
-  std::deque<Transition> waiting_;
-  std::map<uint64_t, Episode> episodes_;
+  // A ring: transition k is in slot (k - 1) mod size, a power of two.
+  std::vector<Transition> steps_;
+  std::vector<double> features_;  // [size, 2m]
+  Episodes episodes_;
+  std::vector<uint8_t> begins_;  // of the batch under way: whether a transition is its episode's first
 };
 
 }  // namespace bilevel

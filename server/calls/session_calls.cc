@@ -26,8 +26,7 @@ absl::StatusOr<SessionRegistry::Named> Find(const std::string& name, const Sessi
 
 void Describe(const SessionRegistry::Named& named, v1::Session* response) {
   response->set_name(EncodeSessionName(named.id));
-  EncodeStatus(named.session->Status(), response);
-  response->set_reserved_bytes(named.session->reserved_bytes());
+  EncodeSession(*named.session, response);
 }
 
 }  // namespace
@@ -110,8 +109,8 @@ absl::Status EstimateSessionHypergradient(const v1::EstimateHypergradientRequest
   ASSIGN_OR_RETURN(PlugInOptions options, InField("options", DecodePlugIn(request.options())));
   ASSIGN_OR_RETURN(options.lower_level, InField("lower_level", DecodeLowerLevel(request.lower_level())));
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
-  options.prior = session.prior();
-  Vector x = session.parameters();
+  options.prior = session.learner_options().prior;
+  Vector x = session.Status().parameters;
   if (request.has_parameters()) {
     ASSIGN_OR_RETURN(x, InField("parameters", DecodeParameters(&request.parameters(), session.problem())));
   }
@@ -119,14 +118,15 @@ absl::Status EstimateSessionHypergradient(const v1::EstimateHypergradientRequest
     return absl::FailedPreconditionError(
         absl::StrCat("the session's problem has no objective: ", std::string(checked.message())));
   }
-  const Session::Counted counted = session.Counts();
+  const auto [counts, merged] =
+      session.WithLearner([](const SessionLearner& learner) { return std::pair(learner.Counts(), learner.merged()); });
   const Interrupt interrupt = run.MakeInterrupt(time_limit);
   ASSIGN_OR_RETURN(const PlugInGradient found,
-                   InField("lower_level", EstimatePlugIn(session.problem(), counted.contexts, x, options, interrupt)));
+                   InField("lower_level", EstimatePlugIn(session.problem(), counts, x, options, interrupt)));
   v1::HypergradientEstimate& estimate = *response->mutable_estimate();
   EncodePlugIn(found, options.seed, &estimate);
   EncodeHypergradient(session.problem(), found.point, {.policy = false}, response->mutable_on_model());
-  estimate.set_transitions(static_cast<double>(counted.merged));
+  estimate.set_transitions(static_cast<double>(merged));
   estimate.add_assumptions("the follower is soft-optimal for the session's reward and temperature");
   estimate.add_assumptions("transitions depend on state and action alone, and not on x");
   if (found.unseen_rows > 0) estimate.add_assumptions("(s,a) that were never seen are as the prior says");

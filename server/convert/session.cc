@@ -19,10 +19,11 @@ namespace bilevel::server {
 namespace {
 
 constexpr char kPrefix[] = "sessions/";
-constexpr int kMaxBatch = 8192;
 constexpr size_t kMaxId = 64;
 constexpr double kMaxDistinct = 1'000'000;
 constexpr int kMaxWriters = 1000;
+constexpr int kMaxFeatures = 100'000;
+constexpr size_t kTrajectorySteps = 100'000;
 
 bool IsId(const std::string& id) {
   return !id.empty() && id.size() <= kMaxId && std::all_of(id.begin(), id.end(), [](unsigned char c) {
@@ -126,6 +127,27 @@ absl::StatusOr<T> AtLeastOne(const char* field, bool given, int64_t value, T oth
   return static_cast<T>(value);
 }
 
+absl::Status CheckFollower(v1::Follower follower, SessionLearnerOptions::Route route) {
+  using Route = SessionLearnerOptions::Route;
+  if (!v1::Follower_IsValid(follower)) {
+    return FieldError("follower", absl::StrCat("is ", static_cast<int>(follower),
+                                               "; must be FOLLOWER_SOLVED, FOLLOWER_SIMULATED or FOLLOWER_OBSERVED"));
+  }
+  const bool observed = follower == v1::FOLLOWER_OBSERVED;
+  if (observed && route == Route::kSoftQ) {
+    return FieldError("soft_q", "is given for an OBSERVED follower, whose policy is seen and not solved for");
+  }
+  if (!observed && route == Route::kObserved) {
+    return FieldError("observed", "is given; only an OBSERVED follower's policy is seen");
+  }
+  return absl::OkStatus();
+}
+
+Follower DecodeFollower(v1::Follower follower) {
+  if (follower == v1::FOLLOWER_SIMULATED) return Follower::kSimulated;
+  return follower == v1::FOLLOWER_OBSERVED ? Follower::kObserved : Follower::kSolved;
+}
+
 absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionRequest& request,
                                                     const BilevelProblem& problem) {
   using Route = SessionLearnerOptions::Route;
@@ -145,6 +167,10 @@ absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionReque
     case v1::CreateSessionRequest::kCount:
       options.route = Route::kCount;
       break;
+    case v1::CreateSessionRequest::kObserved:
+      options.route = Route::kObserved;
+      if (request.observed().has_strength()) options.observed_strength = request.observed().strength();
+      break;
     case v1::CreateSessionRequest::kSoftQ: {
       options.route = Route::kSoftQ;
       const v1::SoftQLearner& soft_q = request.soft_q();
@@ -152,9 +178,23 @@ absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionReque
       ASSIGN_OR_RETURN(options.replay_capacity, AtLeastOne("soft_q.replay_capacity", soft_q.has_replay_capacity(),
                                                            soft_q.replay_capacity(), options.replay_capacity));
       if (soft_q.has_replay_draws()) options.replay_draws = soft_q.replay_draws();
+      ASSIGN_OR_RETURN(options.soft_q.gradient, InField("soft_q.gradient", DecodeSchedule(soft_q.gradient())));
+      options.learn_gradient = soft_q.learn_gradient();
+      if (soft_q.num_features() < 0 || soft_q.num_features() > kMaxFeatures) {
+        return FieldError("soft_q.num_features",
+                          absl::StrCat("is ", soft_q.num_features(), "; must be in [0, ", kMaxFeatures, "]"));
+      }
+      options.num_features = static_cast<size_t>(soft_q.num_features());
       break;
     }
     default: {
+      if (request.follower() == v1::FOLLOWER_OBSERVED) {
+        if (request.has_plug_in()) {
+          return FieldError("plug_in", "is given for an OBSERVED follower, whose policy is seen and not solved for");
+        }
+        options.route = Route::kObserved;
+        break;
+      }
       ASSIGN_OR_RETURN(options.lower_level,
                        InField("plug_in.lower_level", DecodeLowerLevel(request.plug_in().lower_level())));
       options.lower_level.refuse_unreachable = false;
@@ -163,11 +203,31 @@ absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionReque
   }
   absl::Status valid = options.Validate();
   if (!valid.ok()) return options.route == Route::kSoftQ ? WithField("soft_q", valid) : valid;
+  RETURN_IF_ERROR(CheckFollower(request.follower(), options.route));
+  if (request.follower() == v1::FOLLOWER_SIMULATED || request.follower() == v1::FOLLOWER_OBSERVED) {
+    options.trajectory_capacity = kTrajectorySteps;
+  }
+  if (request.has_trajectory_capacity()) {
+    if (request.trajectory_capacity() < 0) {
+      return FieldError("trajectory_capacity", absl::StrCat("is ", request.trajectory_capacity(), "; must be >= 0"));
+    }
+    options.trajectory_capacity = static_cast<size_t>(request.trajectory_capacity());
+  }
   return options;
 }
 
-absl::StatusOr<SessionOptions> DecodeSessionOptions(const v1::CreateSessionRequest& request) {
+absl::StatusOr<SessionOptions> DecodeSessionOptions(const v1::CreateSessionRequest& request,
+                                                    size_t trajectory_capacity) {
   SessionOptions options;
+  options.follower = DecodeFollower(request.follower());
+  options.seed = request.seed();
+  options.preference_capacity = trajectory_capacity;
+  if (request.has_preference_capacity()) {
+    if (request.preference_capacity() < 0) {
+      return FieldError("preference_capacity", absl::StrCat("is ", request.preference_capacity(), "; must be >= 0"));
+    }
+    options.preference_capacity = static_cast<size_t>(request.preference_capacity());
+  }
   if (request.writers_size() > kMaxWriters) {
     return FieldError("writers", absl::StrCat("has ", request.writers_size(), " names; at most ", kMaxWriters));
   }
@@ -184,40 +244,9 @@ absl::StatusOr<SessionOptions> DecodeSessionOptions(const v1::CreateSessionReque
   return options;
 }
 
-template <typename T>
-absl::StatusOr<std::vector<T>> DecodeColumn(const char* field, bool present, const v1::Array& array, size_t count,
-                                            bool required) {
-  if (!present) {
-    if (required) return FieldError(field, "is absent; required");
-    return std::vector<T>(count, T{0});
-  }
-  ASSIGN_OR_RETURN(std::vector<T> column, InField(field, DecodeIndexList<T>(array)));
-  if (column.size() != count) {
-    return FieldError(field, absl::StrCat("has ", column.size(), " entries; must have count = ", count));
-  }
-  return column;
-}
-
-absl::StatusOr<std::vector<uint32_t>> DecodeKinds(const v1::TransitionBatch& batch, size_t count) {
-  const v1::Array& array = batch.step_kind();
-  if (!batch.has_step_kind() || array.has_indices()) {
-    return DecodeColumn<uint32_t>("step_kind", batch.has_step_kind(), array, count, false);
-  }
-  if (array.dtype() != v1::DTYPE_U8 || !array.has_raw()) {
-    return FieldError("step_kind", "must be DTYPE_U8 as `raw`, or `indices`");
-  }
-  if (array.raw().size() != count) {
-    return FieldError("step_kind", absl::StrCat("has ", array.raw().size(), " entries; must have count = ", count));
-  }
-  std::vector<uint32_t> kinds(count);
-  std::transform(array.raw().begin(), array.raw().end(), kinds.begin(), [](char c) { return static_cast<uint8_t>(c); });
-  return kinds;
-}
-
-// Beyond int32 an index is out of range anyway; it must not wrap into it.
-int32_t Narrow(uint32_t value) {
-  constexpr auto kMost = static_cast<uint32_t>(std::numeric_limits<int32_t>::max());
-  return static_cast<int32_t>(std::min(value, kMost));
+v1::Follower EncodeFollower(Follower follower) {
+  if (follower == Follower::kSimulated) return v1::FOLLOWER_SIMULATED;
+  return follower == Follower::kObserved ? v1::FOLLOWER_OBSERVED : v1::FOLLOWER_SOLVED;
 }
 
 }  // namespace
@@ -236,17 +265,23 @@ absl::StatusOr<SessionPlan> DecodeSession(const v1::CreateSessionRequest& reques
                    InField("parameters",
                            DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, plan.problem)));
   ASSIGN_OR_RETURN(plan.learner, DecodeLearner(request, plan.problem));
-  ASSIGN_OR_RETURN(plan.session, DecodeSessionOptions(request));
+  ASSIGN_OR_RETURN(plan.session, DecodeSessionOptions(request, plan.learner.trajectory_capacity));
   return plan;
 }
 
 double SessionBytes(const SessionPlan& plan) {
   constexpr double kRest = 1 << 20, kFactorisation = 24;
   double bytes = kRest + SessionLearner::MaxBytes(plan.problem, plan.learner) +
-                 static_cast<double>(plan.session.queue) * 2 * sizeof(Transition) +
+                 static_cast<double>(plan.session.queue) * 2 *
+                     static_cast<double>(sizeof(Transition) + 2 * plan.learner.num_features * sizeof(double)) +
+                 PreferenceStore::MaxBytes(plan.session.preference_capacity) +
                  static_cast<double>(plan.session.writers.size() * plan.session.max_open_episodes) * 96;
   for (const Context& context : plan.problem.contexts) {
     const double S = context.mdp->num_states();
+    // The actions that SIMULATED followers tried.
+    if (plan.session.follower == Follower::kSimulated) {
+      bytes += 32 * static_cast<double>(context.mdp->num_rows()) * static_cast<double>(plan.session.writers.size());
+    }
     if (S <= kDirectStates) bytes += kFactorisation * S * S;
   }
   return bytes;
@@ -262,54 +297,20 @@ absl::StatusOr<std::string> DecodeSessionName(const std::string& name) {
 
 std::string EncodeSessionName(const std::string& id) { return kPrefix + id; }
 
-absl::StatusOr<std::vector<Transition>> DecodeBatch(const v1::TransitionBatch& batch) {
-  if (batch.count() < 1 || batch.count() > kMaxBatch) {
-    return FieldError("count", absl::StrCat("is ", batch.count(), "; must be in [1, ", kMaxBatch, "]"));
-  }
-  const auto count = static_cast<size_t>(batch.count());
-  ASSIGN_OR_RETURN(const auto episodes,
-                   DecodeColumn<uint64_t>("episode_id", batch.has_episode_id(), batch.episode_id(), count, false));
-  ASSIGN_OR_RETURN(const auto states, DecodeColumn<uint32_t>("state", batch.has_state(), batch.state(), count, true));
-  ASSIGN_OR_RETURN(const auto actions,
-                   DecodeColumn<uint32_t>("action", batch.has_action(), batch.action(), count, true));
-  ASSIGN_OR_RETURN(const auto nexts,
-                   DecodeColumn<uint32_t>("next_state", batch.has_next_state(), batch.next_state(), count, true));
-  ASSIGN_OR_RETURN(const auto contexts,
-                   DecodeColumn<uint32_t>("context", batch.has_context(), batch.context(), count, false));
-  ASSIGN_OR_RETURN(const auto kinds, DecodeKinds(batch, count));
-  std::vector<Transition> transitions(count);
-  for (size_t i = 0; i < count; ++i) {
-    if (kinds[i] > 2) {
-      return FieldError(absl::StrCat("step_kind[", i, "]"),
-                        absl::StrCat("is ", kinds[i], "; must be 0 (running), 1 (terminated) or 2 (truncated)"));
-    }
-    Transition& transition = transitions[i];
-    transition.episode = episodes[i];
-    transition.state = Narrow(states[i]);
-    transition.action = Narrow(actions[i]);
-    transition.next_state = Narrow(nexts[i]);
-    transition.kind = static_cast<StepKind>(kinds[i]);
-    transition.context = Narrow(contexts[i]);
-  }
-  return transitions;
-}
-
-absl::Status BatchError(const absl::Status& status) {
-  const std::optional<FieldViolation> violation = GetFieldViolation(status);
-  if (!violation.has_value()) return status;
-  // "[17].state" -> "state[17]".
-  const size_t end = violation->field.find("].");
-  if (violation->field.empty() || violation->field[0] != '[' || end == std::string::npos) return status;
-  return FieldError(absl::StrCat(violation->field.substr(end + 2), violation->field.substr(0, end + 1)),
-                    violation->description);
-}
-
-void EncodeStatus(const SessionStatus& status, v1::Session* message) {
+void EncodeSession(const Session& session, v1::Session* message) {
+  const SessionStatus status = session.Status();
   message->set_accepted(static_cast<double>(status.accepted));
   message->set_merged(static_cast<double>(status.merged));
   message->set_dropped(static_cast<double>(status.dropped));
   message->set_policy_version(static_cast<double>(status.policy_version));
   message->set_waiting_for(status.waiting_for);
+  message->set_reserved_bytes(session.reserved_bytes());
+  message->set_parameters_version(status.parameters_version);
+  EncodeReals(status.parameters, {status.parameters.size()}, message->mutable_parameters());
+  message->set_trajectories(static_cast<double>(status.trajectories));
+  message->set_trajectory_steps(static_cast<double>(status.trajectory_steps));
+  message->set_preferences(static_cast<double>(status.preferences));
+  message->set_follower(EncodeFollower(session.options().follower));
   if (!status.failure.ok()) {
     message->mutable_failure()->set_code(static_cast<int>(status.failure.code()));
     message->mutable_failure()->set_message(std::string(status.failure.message()));
@@ -326,6 +327,7 @@ void EncodePolicy(const BilevelProblem& problem, const PolicySnapshot& policy, v
   message->set_version(static_cast<double>(policy.version));
   message->set_merged(static_cast<double>(policy.merged));
   EncodeReals(policy.parameters, {policy.parameters.size()}, message->mutable_parameters());
+  message->set_parameters_version(policy.parameters_version);
   for (size_t c = 0; c < policy.contexts.size(); ++c) {
     const ContextPolicy& context = policy.contexts[c];
     const int64_t states = problem.contexts[c].mdp->num_states(), actions = problem.contexts[c].mdp->num_actions();

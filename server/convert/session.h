@@ -34,12 +34,8 @@ double SessionBytes(const SessionPlan& plan);
 absl::StatusOr<std::string> DecodeSessionName(const std::string& name);
 std::string EncodeSessionName(const std::string& id);
 
-// In order. Field errors relative to the batch; those of WriterQueue about the i-th transition come out by column:
-// BatchError.
-absl::StatusOr<std::vector<Transition>> DecodeBatch(const v1::TransitionBatch& batch);
-absl::Status BatchError(const absl::Status& status);
-
-void EncodeStatus(const SessionStatus& status, v1::Session* message);
+// All but the name.
+void EncodeSession(const Session& session, v1::Session* message);
 void EncodeProgress(const WriterProgress& progress, v1::WriterProgress* message);
 void EncodePolicy(const BilevelProblem& problem, const PolicySnapshot& policy, v1::GetPolicyResponse* message);
 // What EncodePolicy would fill.

@@ -40,19 +40,23 @@ absl::StatusOr<std::shared_ptr<Session>> Session::Start(SessionLearner learner, 
 }
 
 Session::Session(SessionLearner learner, const SessionOptions& options)
-    : options_(options), order_(options.merge_round), streams_(options.writers.size()), learner_(std::move(learner)) {
-  const auto rules = std::make_shared<const TransitionRules>(learner_.Rules(options.max_open_episodes));
-  writers_.assign(options.writers.size(), WriterQueue(rules, options.queue / options.writers.size()));
+    : options_(options),
+      order_(options.merge_round),
+      streams_(options.writers.size()),
+      learner_(std::move(learner)),
+      preferences_(options.preference_capacity),
+      rules_(std::make_shared<const TransitionRules>(learner_.Rules(options.max_open_episodes))) {
+  writers_.assign(options.writers.size(), WriterQueue(rules_, options.queue / options.writers.size()));
+  if (options.follower == Follower::kSimulated) {
+    for (size_t w = 0; w < options.writers.size(); ++w) actors_.emplace_back(rules_, options.seed, w);
+  }
+  Tell();
 }
 
 Session::~Session() { Stop(); }
 
 absl::StatusOr<Session::Lease> Session::Open(const std::string& writer, std::function<void()> fenced) {
-  const auto found = std::find(options_.writers.begin(), options_.writers.end(), writer);
-  if (found == options_.writers.end()) {
-    return absl::NotFoundError(absl::StrCat("writer_id ", writer, " is none of the session's writers"));
-  }
-  const auto index = static_cast<size_t>(found - options_.writers.begin());
+  ASSIGN_OR_RETURN(const size_t index, FindWriter(writer));
   std::function<void()> older;
   Lease lease{index, 0};
   {
@@ -71,13 +75,25 @@ void Session::Close(const Lease& lease) {
   if (Holds(lease)) streams_[lease.writer].fenced = nullptr;
 }
 
-absl::Status Session::Offer(const Lease& lease, uint64_t first, std::span<const Transition> batch) {
+absl::StatusOr<size_t> Session::FindWriter(const std::string& writer) const {
+  const auto found = std::find(options_.writers.begin(), options_.writers.end(), writer);
+  if (found == options_.writers.end()) {
+    return absl::NotFoundError(absl::StrCat("writer_id ", writer, " is none of the session's writers"));
+  }
+  return static_cast<size_t>(found - options_.writers.begin());
+}
+
+void Session::Wake() {
+  if (!std::exchange(idle_, false)) return;
+  changed_.notify_all();
+}
+
+absl::Status Session::Offer(const Lease& lease, uint64_t first, TransitionSpan batch) {
   const std::lock_guard lock(mutex_);
   if (!Holds(lease)) return Fenced();
   RETURN_IF_ERROR(failure_);
-  RETURN_IF_ERROR(writers_[lease.writer].Offer(first, batch));
-  idle_ = false;
-  changed_.notify_all();
+  RETURN_IF_ERROR(writers_[lease.writer].Offer(first, batch, seen_.parameters_version));
+  Wake();
   return absl::OkStatus();
 }
 
@@ -85,16 +101,42 @@ absl::Status Session::Finish(const Lease& lease, uint64_t last) {
   const std::lock_guard lock(mutex_);
   if (!Holds(lease)) return Fenced();
   RETURN_IF_ERROR(writers_[lease.writer].Finish(last));
-  idle_ = false;
-  changed_.notify_all();
+  Wake();
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<ActedStep>> Session::Act(const Lease& lease, const Observation& observation,
+                                                      const Exploration& exploration) {
+  const std::lock_guard lock(mutex_);
+  if (!Holds(lease)) return Fenced();
+  if (actors_.empty()) {
+    return absl::FailedPreconditionError("the session's follower is not SIMULATED; it does not act here");
+  }
+  RETURN_IF_ERROR(failure_);
+  Actor& actor = actors_[lease.writer];
+  WriterQueue& queue = writers_[lease.writer];
+  ASSIGN_OR_RETURN(const bool known, actor.IsKnown(observation, queue.accepted()));
+  if (!known) {
+    ASSIGN_OR_RETURN(const std::optional<Actor::Completed> completed, actor.Complete(observation));
+    if (completed.has_value()) {
+      if (queue.accepted() == queue.credit() && !queue.finished()) return std::nullopt;
+      const absl::Status taken = queue.Offer(observation.sequence, {{&completed->transition, 1}, completed->features},
+                                             seen_.parameters_version);
+      if (!taken.ok()) return taken;
+      Wake();
+    }
+    actor.Take(observation);
+  }
+  if (const std::optional<ActedStep> drawn = actor.Drawn(observation); drawn.has_value()) return drawn;
+  if (queue.accepted() / static_cast<uint64_t>(options_.merge_round) > round_) return std::nullopt;
+  return actor.Draw(observation, round_policy_.get(), exploration);
 }
 
 absl::StatusOr<WriterProgress> Session::Progress(const Lease& lease) const {
   const std::lock_guard lock(mutex_);
   if (!Holds(lease)) return Fenced();
   const WriterQueue& queue = writers_[lease.writer];
-  return WriterProgress{queue.accepted(), queue.accepted(), queue.credit()};
+  return WriterProgress{queue.accepted(), queue.accepted(), queue.credit(), queue.credit() - queue.merged()};
 }
 
 std::shared_ptr<const PolicySnapshot> Session::policy() const {
@@ -102,7 +144,7 @@ std::shared_ptr<const PolicySnapshot> Session::policy() const {
   return policy_;
 }
 
-uint64_t Session::Watch(std::function<void()> changed) {
+uint64_t Session::Watch(std::function<void(bool policy)> changed) {
   const std::lock_guard lock(watching_);
   watches_[++last_watch_] = std::move(changed);
   return last_watch_;
@@ -113,16 +155,38 @@ void Session::EndWatch(uint64_t watch) {
   watches_.erase(watch);
 }
 
-Session::Counted Session::Counts() const {
+absl::Status Session::SetParameters(std::optional<uint64_t> after, Vector x) {
   const std::lock_guard lock(learning_);
-  return {learner_.Counts(), learner_.merged()};
+  RETURN_IF_ERROR(learner_.SetParameters(after.value_or(learner_.merged()), std::move(x)));
+  Tell();
+  return absl::OkStatus();
+}
+
+absl::Status Session::OfferPreferences(uint64_t first, std::span<const PreferenceSource> preferences) {
+  const std::lock_guard lock(learning_);
+  RETURN_IF_ERROR(preferences_.Offer(first, preferences, learner_.trajectories(), *rules_));
+  Tell();
+  return absl::OkStatus();
+}
+
+// Under learning_.
+void Session::Tell() {
+  const std::lock_guard lock(mutex_);
+  seen_.merged = learner_.merged();
+  seen_.dropped = learner_.dropped();
+  if (seen_.parameters.size() == 0 || seen_.parameters_version != learner_.parameters_version()) {
+    seen_.parameters_version = learner_.parameters_version();
+    seen_.parameters = learner_.parameters();
+  }
+  seen_.trajectories = learner_.trajectories().held().size();
+  seen_.trajectory_steps = learner_.trajectories().steps();
+  seen_.preferences = preferences_.accepted();
+  seen_.preference_steps = preferences_.steps();
 }
 
 SessionStatus Session::Status() const {
-  SessionStatus status;
-  status.merged = merged_;
-  status.dropped = dropped_;
   const std::lock_guard lock(mutex_);
+  SessionStatus status = seen_;
   bool others_wait = false;
   for (size_t w = 0; w < writers_.size(); ++w) {
     status.accepted += writers_[w].accepted();
@@ -159,17 +223,25 @@ void Session::End() {
   thread_.join();
 }
 
-std::vector<Transition> Session::TakeBatch() {
-  std::vector<Transition> batch;
+void Session::Batch::Clear() {
+  steps.clear();
+  features.clear();
+  runs.clear();
+}
+
+bool Session::Take(Batch& batch) {
+  batch.Clear();
   std::unique_lock lock(mutex_);
   while (true) {
-    if (stopping_ || !failure_.ok()) return batch;
-    while (batch.size() < kBatch) {
-      const std::optional<MergeOrder::Merged> next = order_.Next(writers_);
-      if (!next.has_value()) break;
-      batch.push_back(next->transition);
+    if (stopping_ || !failure_.ok()) return false;
+    while (batch.steps.size() < kBatch) {
+      const MergeOrder::Run run = order_.Next(writers_, kBatch - batch.steps.size(), batch.steps, batch.features);
+      if (run.count == 0) break;
+      batch.runs.push_back(run);
+      // A round's actions are drawn from one policy: the next may begin when this one is learned from.
+      if (!actors_.empty() && order_.rounds() != round_) break;
     }
-    if (!batch.empty()) return batch;
+    if (!batch.steps.empty() || order_.rounds() != round_) return true;
     idle_ = true;
     changed_.notify_all();
     changed_.wait(lock, [this] { return !idle_ || stopping_; });
@@ -177,41 +249,53 @@ std::vector<Transition> Session::TakeBatch() {
 }
 
 void Session::Run() {
-  while (true) {
-    const std::vector<Transition> batch = TakeBatch();
-    if (batch.empty()) {
-      const std::lock_guard lock(mutex_);
-      idle_ = true;
-      changed_.notify_all();
-      return;
-    }
-    Learn(batch);
-    Publish();
+  Batch batch;
+  while (Take(batch)) {
+    const bool policy = Learn(batch);
+    BeginRound();
+    Publish(policy);
   }
+  const std::lock_guard lock(mutex_);
+  idle_ = true;
+  changed_.notify_all();
 }
 
-void Session::Learn(std::span<const Transition> batch) {
-  const Interrupt interrupt(&cancelled_, std::nullopt);
+bool Session::Learn(const Batch& batch) {
   const std::lock_guard lock(learning_);
-  for (const Transition& transition : batch) {
-    learner_.Learn(transition);
-    if (!learner_.due()) continue;
-    absl::StatusOr<std::optional<PolicySnapshot>> made = learner_.Update(interrupt);
-    const std::lock_guard status(mutex_);
-    if (!made.ok()) {
-      failure_ = made.status();
-      return;
+  const size_t width = 2 * rules_->num_features;
+  bool policy = false;
+  size_t next = 0;
+  for (const MergeOrder::Run& run : batch.runs) {
+    for (const size_t end = next + run.count; next < end; ++next) {
+      learner_.Learn(run.writer, batch.steps[next], std::span(batch.features).subspan(next * width, width));
+      if (!learner_.due()) continue;
+      if (!MakePolicy()) return policy;
+      policy = true;
     }
-    if (!made->has_value()) return;  // stopping
-    policy_ = std::make_shared<const PolicySnapshot>(**std::move(made));
   }
-  merged_ = learner_.merged();
-  dropped_ = learner_.dropped();
+  Tell();
+  return policy;
 }
 
-void Session::Publish() {
+bool Session::MakePolicy() {
+  absl::StatusOr<std::optional<PolicySnapshot>> made = learner_.Update(Interrupt(&cancelled_, std::nullopt));
+  const std::lock_guard lock(mutex_);
+  if (!made.ok()) failure_ = made.status();
+  if (!made.ok() || !made->has_value()) return false;  // broken, or stopping
+  policy_ = std::make_shared<const PolicySnapshot>(**std::move(made));
+  return true;
+}
+
+void Session::BeginRound() {
+  const std::lock_guard lock(mutex_);
+  if (round_ == order_.rounds()) return;
+  round_ = order_.rounds();
+  round_policy_ = policy_;
+}
+
+void Session::Publish(bool policy) {
   const std::lock_guard lock(watching_);
-  for (const auto& [number, changed] : watches_) changed();
+  for (const auto& [number, changed] : watches_) changed(policy);
 }
 
 }  // namespace bilevel::server

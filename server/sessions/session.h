@@ -21,10 +21,15 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/streaming/actor.h"
 #include "core/streaming/merge_order.h"
+#include "core/streaming/preference_store.h"
 #include "core/streaming/session_learner.h"
 
 namespace bilevel::server {
+
+// Who acts in the transitions that a session sees.
+enum class Follower { kSolved, kSimulated, kObserved };
 
 struct SessionOptions {
   // Who may write; their order is that of merging. At least one, no two alike.
@@ -32,7 +37,10 @@ struct SessionOptions {
   int merge_round = 256;            // transitions of each writer in turn, >= 1
   size_t queue = 65'536;            // transitions of all writers that may wait, at least one for each
   size_t max_open_episodes = 4096;  // of each writer
-  double reserved_bytes = 0;        // told to readers
+  Follower follower = Follower::kSolved;
+  size_t preference_capacity = 0;  // steps of fragments
+  uint64_t seed = 0;               // of the actions of SIMULATED followers
+  double reserved_bytes = 0;       // told to readers
 };
 
 // How far a writer has come.
@@ -40,6 +48,7 @@ struct WriterProgress {
   uint64_t accepted = 0;  // in order, into the session
   uint64_t durable = 0;   // what would survive the server: here accepted, since nothing does
   uint64_t credit = 0;    // the highest number that may be sent
+  uint64_t capacity = 0;  // transitions that may wait
 };
 
 struct SessionStatus {
@@ -47,6 +56,11 @@ struct SessionStatus {
   uint64_t merged = 0;    // learned from
   uint64_t dropped = 0;   // kinds of transitions for which there was no room
   uint64_t policy_version = 0;
+  uint32_t parameters_version = 1;
+  Vector parameters;                                // x
+  uint64_t trajectories = 0, trajectory_steps = 0;  // held
+  uint64_t preferences = 0;                         // the last one's number
+  uint64_t preference_steps = 0;
   std::string waiting_for;  // the writer whose turn it is, while others have transitions waiting; else empty
   absl::Status failure;     // why the learner stopped for good, if it did
 };
@@ -73,27 +87,43 @@ class Session {
   void Close(const Lease& lease);
 
   // As WriterQueue; ABORTED for a lease that was fenced.
-  absl::Status Offer(const Lease& lease, uint64_t first, std::span<const Transition> batch);
+  absl::Status Offer(const Lease& lease, uint64_t first, TransitionSpan batch);
   absl::Status Finish(const Lease& lease, uint64_t last);
   absl::StatusOr<WriterProgress> Progress(const Lease& lease) const;
+
+  // Takes an observation, and with it the transition that it completes, and draws the follower's action from the policy
+  // of the writer's round: the newest one made when the round before was merged, so that it does not depend on timing.
+  // Nothing while that is still to come: ask again, with the same observation, when Watch tells. FAILED_PRECONDITION
+  // unless the follower is SIMULATED; else as Actor and WriterQueue.
+  absl::StatusOr<std::optional<ActedStep>> Act(const Lease& lease, const Observation& observation,
+                                               const Exploration& exploration);
 
   // The newest policy; null before the first.
   std::shared_ptr<const PolicySnapshot> policy() const;
 
-  // `changed` is called, from the learner's thread, after credit grew or a policy was made; it must not block nor call
-  // back. The number ends it; when EndWatch has returned it is not running.
-  uint64_t Watch(std::function<void()> changed);
+  // `changed` is called, from the learner's thread, after credit grew or (policy) a policy was made; it must not block
+  // nor call back. The number ends it; when EndWatch has returned it is not running.
+  uint64_t Watch(std::function<void(bool policy)> changed);
   void EndWatch(uint64_t watch);
 
-  // What was learned so far, between two transitions.
-  struct Counted {
-    std::vector<ContextCounts> contexts;
-    uint64_t merged;
-  };
-  Counted Counts() const;
+  // x from then on; after: transitions merged, default: as soon as can be. As SessionLearner::SetParameters.
+  absl::Status SetParameters(std::optional<uint64_t> after, Vector x);
+
+  // As PreferenceStore.
+  absl::Status OfferPreferences(uint64_t first, std::span<const PreferenceSource> preferences);
+  // Number of a writer; NOT_FOUND for one that the session does not know.
+  absl::StatusOr<size_t> FindWriter(const std::string& writer) const;
+
+  // Calls with what was learned so far, between two transitions; learning waits.
+  template <typename Use>
+  auto WithLearner(const Use& use) const {
+    const std::lock_guard lock(learning_);
+    return use(learner_);
+  }
   const BilevelProblem& problem() const { return learner_.problem(); }
-  const Vector& parameters() const { return learner_.parameters(); }
-  const ModelPrior& prior() const { return learner_.prior(); }
+  const SessionLearnerOptions& learner_options() const { return learner_.options(); }
+  const SessionOptions& options() const { return options_; }
+  size_t num_features() const { return rules_->num_features; }
   // What was set aside for it; see SessionRegistry.
   double reserved_bytes() const { return options_.reserved_bytes; }
 
@@ -108,14 +138,29 @@ class Session {
  private:
   Session(SessionLearner learner, const SessionOptions& options);
 
+  // Transitions that may be learned from now, in order; of one round where a policy is chosen for each.
+  struct Batch {
+    std::vector<Transition> steps;
+    std::vector<double> features;       // [k, 2m]
+    std::vector<MergeOrder::Run> runs;  // whose they are
+    void Clear();
+  };
+
   void Run();
   void End();
-  // Under learning_: learns from `batch`, up to a due policy.
-  void Learn(std::span<const Transition> batch);
-  void Publish();
+  // Waits for some, or for a round to begin without any; false when there will be none.
+  bool Take(Batch& batch);
+  // Whether policies were made.
+  bool Learn(const Batch& batch);
+  // Under learning_; false when learning cannot go on.
+  bool MakePolicy();
+  // Under learning_, or before there are others: what Status says.
+  void Tell();
+  void BeginRound();
+  void Publish(bool policy);
   bool Holds(const Lease& lease) const { return streams_[lease.writer].number == lease.number; }
-  // Of the transitions that may be learned from now, so many that no policy is passed over.
-  std::vector<Transition> TakeBatch();
+  // Under mutex_: the learner has something to do.
+  void Wake();
 
   struct Stream {
     uint64_t number = 0;  // 0: none was ever open
@@ -134,14 +179,20 @@ class Session {
   bool idle_ = false;
   absl::Status failure_;
   std::shared_ptr<const PolicySnapshot> policy_;
+  // Of SIMULATED followers: who acts, the round that may act now, and its policy.
+  std::vector<Actor> actors_;
+  uint64_t round_ = 0;
+  std::shared_ptr<const PolicySnapshot> round_policy_;
+  SessionStatus seen_;  // what is told of the learner
 
   mutable std::mutex learning_;  // the learner; taken before mutex_
   SessionLearner learner_;
+  PreferenceStore preferences_;
+  const std::shared_ptr<const TransitionRules> rules_;
   std::atomic<bool> cancelled_ = false;
-  std::atomic<uint64_t> merged_ = 0, dropped_ = 0;
 
   std::mutex watching_;  // taken alone
-  std::map<uint64_t, std::function<void()>> watches_;
+  std::map<uint64_t, std::function<void(bool)>> watches_;
   uint64_t last_watch_ = 0;
 
   std::once_flag stopped_;

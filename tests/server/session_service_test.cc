@@ -259,7 +259,7 @@ TEST_F(SessionServiceTest, ThePolicyAndTheGradientTendToThoseOfTheWorld) {
 
   v1::EstimateHypergradientRequest request;
   request.set_name(name);
-  request.set_seed(5);
+  request.mutable_options()->set_seed(5);
   v1::EstimateHypergradientResponse found, again;
   {
     grpc::ClientContext context;

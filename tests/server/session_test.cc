@@ -91,7 +91,7 @@ void Write(Session& session, size_t writer, const std::vector<Transition>& all, 
       }
       const uint64_t room = std::min<uint64_t>(progress->credit, all.size()) + 1 - next;
       const uint64_t length = std::min<uint64_t>(rng.Below(room + 1), 200);
-      ASSERT_TRUE(session.Offer(lease, next, std::span(all).subspan(next - 1, length)).ok());
+      ASSERT_TRUE(session.Offer(lease, next, {std::span(all).subspan(next - 1, length), {}}).ok());
       next += length;
       if (length == 0) std::this_thread::yield();
     }
@@ -110,7 +110,7 @@ TEST(Session, LearnsTheSameFromAnyThreadsBatchesAndBrokenStreams) {
         while (!done) {
           const auto policy = session->policy();
           EXPECT_EQ(policy == nullptr ? 0 : policy->merged % 500, 0);
-          EXPECT_LE(session->Counts().merged, 6007);
+          EXPECT_LE(session->WithLearner([](const SessionLearner& learner) { return learner.merged(); }), 6007);
           EXPECT_TRUE(session->Status().failure.ok());
         }
       });
@@ -141,14 +141,14 @@ TEST(Session, ANewerStreamFencesTheOlder) {
   const Session::Lease young = *session->Open("w0", [&] { ++fenced; });
   EXPECT_EQ(fenced, 1);
   const auto batch = Deal(1, 10)[0];
-  EXPECT_EQ(session->Offer(old, 1, batch).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(session->Offer(old, 1, {batch, {}}).code(), absl::StatusCode::kAborted);
   EXPECT_EQ(session->Finish(old, 0).code(), absl::StatusCode::kAborted);
   EXPECT_EQ(session->Progress(old).status().code(), absl::StatusCode::kAborted);
-  EXPECT_TRUE(session->Offer(young, 1, batch).ok());
+  EXPECT_TRUE(session->Offer(young, 1, {batch, {}}).ok());
   EXPECT_EQ(session->Open("nobody", [] {}).status().code(), absl::StatusCode::kNotFound);
   session->Stop();
   EXPECT_EQ(fenced, 2);
-  EXPECT_EQ(session->Offer(young, 11, batch).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(session->Offer(young, 11, {batch, {}}).code(), absl::StatusCode::kAborted);
   EXPECT_EQ(session->Open("w0", [] {}).status().code(), absl::StatusCode::kUnavailable);
 }
 
@@ -156,7 +156,7 @@ TEST(Session, SaysForWhomItWaits) {
   const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(2));
   const auto dealt = Deal(2, 200);
   const Session::Lease second = *session->Open("w1", [] {});
-  EXPECT_TRUE(session->Offer(second, 1, dealt[1]).ok());
+  EXPECT_TRUE(session->Offer(second, 1, {dealt[1], {}}).ok());
   session->WaitUntilIdle();
   EXPECT_EQ(session->Status().waiting_for, "w0");
   EXPECT_EQ(session->Status().merged, 0);
@@ -173,8 +173,8 @@ TEST(Session, CreditBoundsWhatWaits) {
   const auto dealt = Deal(1, 2000);
   const Session::Lease lease = *session->Open("w1", [] {});  // w0 never comes, so nothing is merged
   EXPECT_EQ(session->Progress(lease)->credit, 500);
-  EXPECT_TRUE(session->Offer(lease, 1, std::span(dealt[0]).first(500)).ok());
-  EXPECT_EQ(session->Offer(lease, 501, std::span(dealt[0]).subspan(500, 1)).code(),
+  EXPECT_TRUE(session->Offer(lease, 1, {std::span(dealt[0]).first(500), {}}).ok());
+  EXPECT_EQ(session->Offer(lease, 501, {std::span(dealt[0]).subspan(500, 1), {}}).code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(session->Progress(lease)->accepted, 500);
 }
@@ -182,15 +182,15 @@ TEST(Session, CreditBoundsWhatWaits) {
 TEST(Session, TellsThoseWhoWatch) {
   const auto session = *Session::Start(MakeLearner(Route::kPlugIn, 100), Options(1));
   std::atomic<int> told = 0;
-  const uint64_t watch = session->Watch([&] { ++told; });
+  const uint64_t watch = session->Watch([&](bool) { ++told; });
   const Session::Lease lease = *session->Open("w0", [] {});
-  EXPECT_TRUE(session->Offer(lease, 1, Deal(1, 300)[0]).ok());
+  EXPECT_TRUE(session->Offer(lease, 1, {Deal(1, 300)[0], {}}).ok());
   session->WaitUntilIdle();
   EXPECT_GE(told, 1);
   EXPECT_EQ(session->policy()->version, 3);
   session->EndWatch(watch);
   const int before = told;
-  EXPECT_TRUE(session->Offer(lease, 301, Deal(1, 300)[0]).ok());
+  EXPECT_TRUE(session->Offer(lease, 301, {Deal(1, 300)[0], {}}).ok());
   session->WaitUntilIdle();
   EXPECT_EQ(told, before);
 }
@@ -199,12 +199,12 @@ TEST(Session, StopsInTheMiddleOfItsWork) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     auto session = *Session::Start(MakeLearner(Route::kPlugIn, 10), Options(1));
     const Session::Lease lease = *session->Open("w0", [] {});
-    EXPECT_TRUE(session->Offer(lease, 1, Deal(1, 1000)[0]).ok());
+    EXPECT_TRUE(session->Offer(lease, 1, {Deal(1, 1000)[0], {}}).ok());
     std::this_thread::sleep_for(std::chrono::microseconds(100 * seed));
     std::thread other([&] { session->Stop(); });
     session->Stop();
     other.join();
-    EXPECT_LE(session->Counts().merged, 1000);
+    EXPECT_LE(session->WithLearner([](const SessionLearner& learner) { return learner.merged(); }), 1000);
   }
 }
 

@@ -53,10 +53,10 @@ std::vector<Transition> Explore(const BilevelProblem& problem, int count, Rng& r
                      .state = state,
                      .action = action,
                      .next_state = ended ? 0 : next,
+                     .context = context,
                      .kind = ended   ? StepKind::kTerminated
                              : stops ? StepKind::kTruncated
                                      : StepKind::kRunning,
-                     .context = context,
                      .begins = begins});
     state = ended || stops ? -1 : next;
   }
@@ -81,7 +81,7 @@ TEST(SessionLearner, BothRoutesFindTheFollowersPolicies) {
     ASSERT_TRUE(learner.ok()) << learner.status();
     std::vector<PolicySnapshot> snapshots;
     for (const Transition& step : Explore(problem, 200'000, rng)) {
-      learner->Learn(step);
+      learner->Learn(0, step);
       if (!learner->due()) continue;
       auto made = learner->Update({});
       ASSERT_TRUE(made.ok() && made->has_value()) << made.status();
@@ -110,7 +110,7 @@ TEST(SessionLearner, TheSameOrderGivesTheSameBits) {
       auto learner = *SessionLearner::Create(problem, false, x, {.route = route, .update_interval = 1000});
       PolicySnapshot last;
       for (const Transition& step : steps) {
-        learner.Learn(step);
+        learner.Learn(0, step);
         if (learner.due()) last = **learner.Update({});
       }
       return last;
@@ -129,7 +129,7 @@ TEST(SessionLearner, CountsGiveThePlugInGradient) {
   const Vector x = DrawNormal(rng, problem.num_parameters, 0.5);
   auto learner = *SessionLearner::Create(problem, true, x, {.route = Route::kCount});
   for (const Transition& step : Explore(problem, 300'000, rng)) {
-    learner.Learn(step);
+    learner.Learn(0, step);
     EXPECT_FALSE(learner.due());
   }
   const auto found = EstimatePlugIn(learner.problem(), learner.Counts(), x, {.redraws = 20}, {});
@@ -143,7 +143,7 @@ TEST(SessionLearner, AnInterruptionLeavesThePolicyDue) {
   const BilevelProblem problem = DrawWorlds(7);
   Rng rng(8);
   auto learner = *SessionLearner::Create(problem, true, Vector::Zero(problem.num_parameters), {.update_interval = 100});
-  for (const Transition& step : Explore(problem, 100, rng)) learner.Learn(step);
+  for (const Transition& step : Explore(problem, 100, rng)) learner.Learn(0, step);
   ASSERT_TRUE(learner.due());
   const std::atomic<bool> cancelled = true;
   const auto nothing = learner.Update(Interrupt(&cancelled, std::nullopt));

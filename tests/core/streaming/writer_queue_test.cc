@@ -42,14 +42,16 @@ TEST(WriterQueue, TakesABatchOnceHoweverOftenItComes) {
     // From anywhere at or before the next number, any length.
     const uint64_t first = 1 + rng.Below(queue.accepted() + 1);
     const uint64_t length = std::min<uint64_t>(rng.Below(60), walk.size() + 1 - first);
-    ASSERT_TRUE(queue.Offer(first, std::span(walk).subspan(first - 1, length)).ok());
+    ASSERT_TRUE(queue.Offer(first, {std::span(walk).subspan(first - 1, length), {}}, 1).ok());
   }
-  for (const Transition& expected : walk) {
-    const auto found = queue.Pop();
-    ASSERT_TRUE(found.has_value());
-    EXPECT_EQ(found->leader_reward, expected.leader_reward);
+  std::vector<Transition> popped;
+  std::vector<double> features;
+  while (const size_t count = queue.Pop(1 + rng.Below(30), popped, features)) EXPECT_LE(count, 30);
+  ASSERT_EQ(popped.size(), walk.size());
+  for (size_t i = 0; i < walk.size(); ++i) {
+    EXPECT_EQ(popped[i].leader_reward, walk[i].leader_reward);
+    EXPECT_EQ(popped[i].begins, i == 0);
   }
-  EXPECT_FALSE(queue.Pop().has_value());
   EXPECT_EQ(queue.merged(), 1000);
 }
 
@@ -58,13 +60,13 @@ TEST(WriterQueue, RefusesWholeBatchesAndGoesOnAsIfTheyHadNotCome) {
   const std::vector<Transition> walk = Walk(20, 1, rng);
   const auto broken = [&](auto change) {
     WriterQueue queue(Rules(), 100);
-    EXPECT_TRUE(queue.Offer(1, std::span(walk).first(5)).ok());
+    EXPECT_TRUE(queue.Offer(1, {std::span(walk).first(5), {}}, 1).ok());
     std::vector<Transition> batch(walk.begin() + 3, walk.begin() + 10);  // two are known
     change(batch[4]);
-    const absl::Status status = queue.Offer(4, batch);
+    const absl::Status status = queue.Offer(4, {batch, {}}, 1);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(queue.accepted(), 5);
-    EXPECT_TRUE(queue.Offer(6, std::span(walk).subspan(5)).ok());
+    EXPECT_TRUE(queue.Offer(6, {std::span(walk).subspan(5), {}}, 1).ok());
     EXPECT_EQ(queue.accepted(), 20);
     return std::string(status.message());
   };
@@ -75,6 +77,7 @@ TEST(WriterQueue, RefusesWholeBatchesAndGoesOnAsIfTheyHadNotCome) {
   EXPECT_THAT(broken([](Transition& t) { t.context = 1; }), HasSubstr("began in context 0"));
   EXPECT_THAT(broken([](Transition& t) { t.state = (t.state + 1) % 5; }), HasSubstr("episode 1 stands in state"));
   EXPECT_THAT(broken([](Transition& t) { t.leader_reward = HUGE_VAL; }), HasSubstr("leader_reward: is inf"));
+  EXPECT_THAT(broken([](Transition& t) { t.parameters_version = 2; }), HasSubstr("the newest version of x is 1"));
   EXPECT_THAT(broken([](Transition& t) { t.behavior_log_probability = 0.5; }), HasSubstr("must be finite and <= 0"));
 }
 
@@ -83,47 +86,89 @@ TEST(WriterQueue, RefusesGapsAndWhatIsBeyondItsCredit) {
   const std::vector<Transition> walk = Walk(50, 1, rng);
   WriterQueue queue(Rules(), 10);
   EXPECT_EQ(queue.credit(), 10);
-  EXPECT_EQ(queue.Offer(0, walk).code(), absl::StatusCode::kInvalidArgument);
-  const absl::Status gap = queue.Offer(3, std::span(walk).subspan(2, 3));
+  EXPECT_EQ(queue.Offer(0, {walk, {}}, 1).code(), absl::StatusCode::kInvalidArgument);
+  const absl::Status gap = queue.Offer(3, {std::span(walk).subspan(2, 3), {}}, 1);
   EXPECT_EQ(gap.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(gap.message()), AllOf(HasSubstr("a gap"), HasSubstr("send 1 first")));
-  const absl::Status much = queue.Offer(1, std::span(walk).first(11));
+  const absl::Status much = queue.Offer(1, {std::span(walk).first(11), {}}, 1);
   EXPECT_EQ(much.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(much.message()), HasSubstr("credit_until = 10"));
-  EXPECT_TRUE(queue.Offer(1, std::span(walk).first(10)).ok());
-  EXPECT_FALSE(queue.Offer(11, std::span(walk).subspan(10, 1)).ok());
-  queue.Pop();
+  EXPECT_TRUE(queue.Offer(1, {std::span(walk).first(10), {}}, 1).ok());
+  EXPECT_FALSE(queue.Offer(11, {std::span(walk).subspan(10, 1), {}}, 1).ok());
+  std::vector<Transition> popped;
+  std::vector<double> features;
+  EXPECT_EQ(queue.Pop(1, popped, features), 1);
   EXPECT_EQ(queue.credit(), 11);
-  EXPECT_TRUE(queue.Offer(11, std::span(walk).subspan(10, 1)).ok());
+  EXPECT_TRUE(queue.Offer(11, {std::span(walk).subspan(10, 1), {}}, 1).ok());
 }
 
 TEST(WriterQueue, FollowsInterleavedEpisodesAndBoundsHowManyAreOpen) {
   WriterQueue queue(Rules(), 1000);
   std::vector<Transition> starts;
   for (uint64_t e = 0; e < 8; ++e) starts.push_back({.episode = e, .state = 0, .next_state = static_cast<int>(e % 5)});
-  EXPECT_TRUE(queue.Offer(1, starts).ok());
+  EXPECT_TRUE(queue.Offer(1, {starts, {}}, 1).ok());
   EXPECT_EQ(queue.open_episodes(), 8);
   const Transition one_more[] = {{.episode = 8}};
-  EXPECT_EQ(queue.Offer(9, one_more).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(queue.Offer(9, {one_more, {}}, 1).code(), absl::StatusCode::kResourceExhausted);
   // In one batch: episode 3 ends, 8 begins, 3 begins anew elsewhere.
   const Transition turn[] = {{.episode = 3, .state = 3, .next_state = 99, .kind = StepKind::kTerminated},
                              {.episode = 8, .state = 4, .next_state = 1, .kind = StepKind::kTruncated},
                              {.episode = 3, .state = 2, .next_state = 2}};
-  const absl::Status taken = queue.Offer(9, turn);
+  const absl::Status taken = queue.Offer(9, {turn, {}}, 1);
   EXPECT_TRUE(taken.ok()) << taken;
   EXPECT_EQ(queue.open_episodes(), 8);
+}
+
+// Through growth and around the ring's end.
+TEST(WriterQueue, KeepsFeaturesWithTheirTransitions) {
+  TransitionRules rules{{{5, 3, {}}}, 8, 2};
+  WriterQueue queue(std::make_shared<const TransitionRules>(rules), 1000);
+  Rng rng(5);
+  const std::vector<Transition> walk = Walk(5000, 1, rng);
+  std::vector<double> numbers;
+  for (int i = 0; i < 4 * 5000; ++i) numbers.push_back(i);
+  std::vector<Transition> popped;
+  std::vector<double> features;
+  while (popped.size() < walk.size()) {
+    const size_t from = queue.accepted();
+    const size_t count =
+        std::min<size_t>({rng.Below(700), walk.size() - from, static_cast<size_t>(queue.credit()) - from});
+    ASSERT_TRUE(
+        queue
+            .Offer(from + 1, {std::span(walk).subspan(from, count), std::span(numbers).subspan(4 * from, 4 * count)}, 1)
+            .ok());
+    queue.Pop(rng.Below(700), popped, features);
+  }
+  EXPECT_EQ(features, numbers);
+}
+
+// An episode's state is as it was before a batch that was refused, however often the batch came back to it.
+TEST(WriterQueue, TakesBackWhatARefusedBatchDidToEpisodes) {
+  WriterQueue queue(Rules(), 100);
+  const Transition start[] = {{.episode = 1, .state = 0, .next_state = 1}, {.episode = 2, .state = 0, .next_state = 2}};
+  ASSERT_TRUE(queue.Offer(1, {start, {}}, 1).ok());
+  const Transition bad[] = {{.episode = 1, .state = 1, .next_state = 3},
+                            {.episode = 2, .state = 2, .next_state = 4, .kind = StepKind::kTruncated},
+                            {.episode = 1, .state = 3, .next_state = 0, .kind = StepKind::kTerminated},
+                            {.episode = 3, .state = 0, .next_state = 1},
+                            {.episode = 1, .state = 4, .next_state = 4},
+                            {.episode = 9, .state = 7}};
+  EXPECT_FALSE(queue.Offer(3, {bad, {}}, 1).ok());
+  EXPECT_EQ(queue.open_episodes(), 2);
+  const Transition good[] = {{.episode = 2, .state = 2, .next_state = 0}, {.episode = 1, .state = 1, .next_state = 0}};
+  EXPECT_TRUE(queue.Offer(3, {good, {}}, 1).ok());
 }
 
 TEST(WriterQueue, FinishesWhereItSays) {
   Rng rng(4);
   const std::vector<Transition> walk = Walk(10, 1, rng);
   WriterQueue queue(Rules(), 100);
-  EXPECT_TRUE(queue.Offer(1, std::span(walk).first(5)).ok());
+  EXPECT_TRUE(queue.Offer(1, {std::span(walk).first(5), {}}, 1).ok());
   EXPECT_FALSE(queue.Finish(6).ok());
   EXPECT_FALSE(queue.finished());
   EXPECT_TRUE(queue.Finish(5).ok());
-  EXPECT_TRUE(queue.Offer(1, std::span(walk).first(5)).ok());  // duplicates
-  EXPECT_EQ(queue.Offer(6, std::span(walk).subspan(5)).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(queue.Offer(1, {std::span(walk).first(5), {}}, 1).ok());  // duplicates
+  EXPECT_EQ(queue.Offer(6, {std::span(walk).subspan(5), {}}, 1).code(), absl::StatusCode::kFailedPrecondition);
 }
 
 // One walk dealt out in rounds to one, two, three or four writers, each sending at random moments in random batches,
@@ -137,30 +182,33 @@ TEST(MergeOrder, DependsOnNeitherBatchesNorTiming) {
       for (int i = 0; i < 1003; ++i) {
         stream.push_back({.episode = static_cast<uint64_t>(i),
                           .state = 1,
-                          .kind = StepKind::kTruncated,
-                          .leader_reward = static_cast<double>(i)});
+                          .leader_reward = static_cast<double>(i),
+                          .kind = StepKind::kTruncated});
       }
       std::vector<std::vector<Transition>> dealt(writers);
       for (size_t i = 0; i < stream.size(); ++i) dealt[i / kRound % writers].push_back(stream[i]);
       std::vector<WriterQueue> queues(writers, WriterQueue(Rules(), 40));
       MergeOrder order(kRound);
-      std::vector<double> merged;
+      std::vector<Transition> merged;
+      std::vector<double> features;
       const auto drain = [&] {
-        while (const auto next = order.Next(queues)) merged.push_back(next->transition.leader_reward);
+        while (order.Next(queues, 1 + rng.Below(50), merged, features).count > 0) {
+        }
       };
       while (merged.size() < stream.size()) {
         const size_t w = rng.Below(writers);
         WriterQueue& queue = queues[w];
         const uint64_t room = std::min<uint64_t>(queue.credit(), dealt[w].size()) - queue.accepted();
         const uint64_t length = rng.Below(room + 1);
-        ASSERT_TRUE(queue.Offer(queue.accepted() + 1, std::span(dealt[w]).subspan(queue.accepted(), length)).ok());
+        ASSERT_TRUE(
+            queue.Offer(queue.accepted() + 1, {std::span(dealt[w]).subspan(queue.accepted(), length), {}}, 1).ok());
         if (queue.accepted() == dealt[w].size() && !queue.finished()) {
           ASSERT_TRUE(queue.Finish(queue.accepted()).ok());
         }
         if (rng.Below(2) == 0) drain();
       }
-      for (size_t i = 0; i < stream.size(); ++i) ASSERT_EQ(merged[i], static_cast<double>(i));
-      EXPECT_EQ(order.merged(), stream.size());
+      for (size_t i = 0; i < stream.size(); ++i) ASSERT_EQ(merged[i].leader_reward, static_cast<double>(i));
+      EXPECT_EQ(order.rounds(), stream.size() / (kRound * writers));
     }
   }
 }

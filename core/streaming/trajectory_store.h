@@ -1,0 +1,70 @@
+// The latest trajectories of a session, step by step, for estimators and for preferences.
+//
+// Bounded by steps: beyond the capacity the trajectory that began first is forgotten whole, and what is still to come
+// of it with it. Trajectories are named writer/episode; where an episode's number is used again, the name is the later
+// one's.
+
+#ifndef BILEVEL_CORE_STREAMING_TRAJECTORY_STORE_H_
+#define BILEVEL_CORE_STREAMING_TRAJECTORY_STORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "core/streaming/transition.h"
+
+namespace bilevel {
+
+struct RecordedStep {
+  int64_t row;                      // s*A + a
+  double leader_reward;             // Transition::kNone: not sampled
+  double behavior_log_probability;  // Transition::kNone: the follower itself acted
+  uint32_t parameters_version;
+};
+
+struct RecordedTrajectory {
+  size_t writer = 0;
+  uint64_t episode = 0;
+  int32_t context = 0;
+  std::vector<RecordedStep> steps;
+  StepKind end = StepKind::kRunning;  // how its last step ended
+  int32_t last_state = 0;             // that the last step led to; unless terminated
+};
+
+class TrajectoryStore {
+ public:
+  // capacity: steps held, >= 0.
+  explicit TrajectoryStore(size_t capacity) : capacity_(capacity) {}
+
+  // The next step of its episode. Cost: O(1) amortised.
+  void Add(size_t writer, const Transition& transition, const RecordedStep& step);
+
+  // Null when it is not held.
+  const RecordedTrajectory* Find(size_t writer, uint64_t episode) const;
+
+  // In the order in which they began.
+  const std::deque<RecordedTrajectory>& held() const { return held_; }
+  size_t capacity() const { return capacity_; }
+  size_t steps() const { return steps_; }
+
+  // Bytes that it may come to hold.
+  static double MaxBytes(size_t capacity);
+
+ private:
+  using Name = std::pair<size_t, uint64_t>;
+
+  void ForgetOldest();
+
+  size_t capacity_;
+  size_t steps_ = 0;
+  uint64_t forgotten_ = 0;  // trajectory i of all is held_[i - forgotten_]
+  std::deque<RecordedTrajectory> held_;
+  absl::flat_hash_map<Name, uint64_t> numbers_;
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_STREAMING_TRAJECTORY_STORE_H_
