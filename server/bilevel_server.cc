@@ -75,7 +75,6 @@ void ConfigureBuilder(const ServerOptions& options, grpc::ServerBuilder& builder
   builder.SetMaxSendMessageSize(message_bytes);
   // A request may be sent at once: otherwise a client waits for a window update after the first 64 KiB.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, message_bytes);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytes);
   builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kReadBytes);
   // A second server on the same port is an error, not a silent share of the traffic.

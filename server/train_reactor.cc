@@ -9,6 +9,7 @@
 #include "server/convert/error.h"
 #include "server/convert/in_field.h"
 #include "server/convert/session.h"
+#include "server/convert/transition_batch.h"
 
 namespace bilevel::server {
 
@@ -29,12 +30,10 @@ void TrainReactor::OnReadDone(bool ok) {
       return;
     }
     Push();
-  } else if (const absl::Status taken = Take(request_); taken.ok()) {
-    Acknowledge();
-  } else if (taken.code() == absl::StatusCode::kAborted) {
+  } else if (const absl::Status taken = Take(request_); taken.code() == absl::StatusCode::kAborted) {
     End(ToGrpcStatus(taken));
     return;
-  } else {
+  } else if (!taken.ok()) {
     Reject(taken);
     return;
   }
@@ -64,11 +63,10 @@ absl::Status TrainReactor::Open(const v1::TrainRequest& request) {
   }));
   watch_ = session_->Watch([reach](bool policy) { reach([policy](TrainReactor& reactor) { reactor.Tell(policy); }); });
   ASSIGN_OR_RETURN(const WriterProgress progress, session_->Progress(lease_));
-  capacity_ = progress.capacity;
   v1::TrainResponse response;
   EncodeProgress(progress, response.mutable_opened());
   const std::lock_guard lock(mutex_);
-  told_credit_ = progress.credit;
+  told_ = progress;
   urgent_ = std::move(response);
   return absl::OkStatus();
 }
@@ -76,11 +74,16 @@ absl::Status TrainReactor::Open(const v1::TrainRequest& request) {
 absl::Status TrainReactor::Take(const v1::TrainRequest& request) {
   switch (request.message_case()) {
     case v1::TrainRequest::kBatch: {
-      RETURN_IF_ERROR(InField("batch", DecodeBatch(request.batch(), session_->num_features(), batch_)));
-      return InField("batch", BatchError(session_->Offer(lease_, request.batch().first_sequence(), batch_.span())));
+      ASSIGN_OR_RETURN(TransitionBlock batch, InField("batch", DecodeBatch(request.batch(), session_->num_features())));
+      const absl::StatusOr<bool> taken = session_->Offer(lease_, request.batch().first_sequence(), std::move(batch));
+      if (!taken.ok()) return InField("batch", BatchError(taken.status()));
+      if (!*taken) Acknowledge();
+      return absl::OkStatus();
     }
     case v1::TrainRequest::kFinish:
-      return InField("finish", session_->Finish(lease_, request.finish().last_sequence()));
+      RETURN_IF_ERROR(InField("finish", session_->Finish(lease_, request.finish().last_sequence())));
+      Acknowledge();
+      return absl::OkStatus();
     case v1::TrainRequest::kOpen:
       return FieldError("open", "is given twice; a stream has one writer");
     default:
@@ -104,14 +107,15 @@ void TrainReactor::Reject(const absl::Status& status) {
   Push();
 }
 
-// Credit is told when it has grown by a good part of the queue: a writer that waits for it has no more to wait for.
 void TrainReactor::Tell(bool policy) {
   {
     const absl::StatusOr<WriterProgress> progress = session_->Progress(lease_);
     const std::lock_guard lock(mutex_);
-    const bool credit = progress.ok() && progress->credit >= told_credit_ + std::max<uint64_t>(1, capacity_ / 4);
-    if (!policy && !credit) return;
-    progress_due_ = progress_due_ || credit;
+    // Credit is told when it has grown by a good part of the queue: who waits for it has no more to wait for then.
+    const bool news = progress.ok() && (progress->accepted > told_.accepted ||
+                                        progress->credit >= told_.credit + std::max<uint64_t>(1, told_.capacity / 4));
+    if (!policy && !news) return;
+    progress_due_ = progress_due_ || news;
     policy_due_ = policy_due_ || policy;
   }
   Push();
@@ -143,7 +147,7 @@ bool TrainReactor::NextMessage() {
   if (std::exchange(progress_due_, false)) {
     const absl::StatusOr<WriterProgress> progress = session_->Progress(lease_);
     if (progress.ok()) {
-      told_credit_ = progress->credit;
+      told_ = *progress;
       in_flight_.Clear();
       EncodeProgress(*progress, in_flight_.mutable_ack());
       return true;

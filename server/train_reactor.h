@@ -14,7 +14,6 @@
 #include <optional>
 
 #include "bilevel/v1/session_service.pb.h"
-#include "server/convert/transition_batch.h"
 #include "server/sessions/session_registry.h"
 
 namespace bilevel::server {
@@ -62,15 +61,14 @@ class TrainReactor final : public grpc::ServerBidiReactor<v1::TrainRequest, v1::
   std::shared_ptr<Session> session_;
   Session::Lease lease_;
   uint64_t watch_ = 0;
-  uint64_t capacity_ = 0;  // of the writer's queue
-  DecodedBatch batch_;     // the one under way
 
   std::mutex mutex_;
   v1::TrainResponse in_flight_;
   std::optional<v1::TrainResponse> urgent_;  // opened, or a rejection
   bool read_after_urgent_ = false;
   bool progress_due_ = false, policy_due_ = false;
-  uint64_t told_version_ = 0, told_credit_ = 0;
+  WriterProgress told_;
+  uint64_t told_version_ = 0;
   bool writing_ = false, finished_ = false;
   std::optional<grpc::Status> end_;
 };

@@ -63,7 +63,7 @@ absl::Status Actor::CheckState(const Observation& observation, int32_t context) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<Actor::Completed>> Actor::Complete(const Observation& observation) const {
+absl::StatusOr<std::optional<TransitionBlock>> Actor::Complete(const Observation& observation) const {
   if (observation.sequence == 0) {
     if (Ends(observation.kind)) return FieldError("step_kind", "ends an episode that only begins; must be 0");
     RETURN_IF_ERROR(CheckState(observation, observation.context));
@@ -86,16 +86,16 @@ absl::StatusOr<std::optional<Actor::Completed>> Actor::Complete(const Observatio
     return FieldError("sequence", absl::StrCat("is ", observation.sequence, "; episode ", observation.episode,
                                                " has no action yet that it could complete"));
   }
-  Completed completed{{.episode = observation.episode,
-                       .state = episode.state,
-                       .action = episode.drawn->action,
-                       .next_state = observation.kind == StepKind::kTerminated ? 0 : observation.state,
-                       .context = episode.context,
-                       .leader_reward = observation.leader_reward,
-                       .behavior_log_probability = episode.drawn->log_probability,
-                       .parameters_version = episode.drawn->parameters_version,
-                       .kind = observation.kind},
-                      episode.features};
+  TransitionBlock completed{{{.episode = observation.episode,
+                              .state = episode.state,
+                              .action = episode.drawn->action,
+                              .next_state = observation.kind == StepKind::kTerminated ? 0 : observation.state,
+                              .context = episode.context,
+                              .leader_reward = observation.leader_reward,
+                              .behavior_log_probability = episode.drawn->log_probability,
+                              .parameters_version = episode.drawn->parameters_version,
+                              .kind = observation.kind}},
+                            episode.features};
   if (observation.kind == StepKind::kTerminated) {
     completed.features.resize(2 * rules_->num_features, 0);
   } else {

@@ -42,10 +42,10 @@ struct Observation {
 struct ActedStep {
   uint64_t episode = 0;
   int32_t action = 0;
-  double log_probability = 0;   // exploration included
-  uint64_t policy_version = 0;  // 0: there was none yet, uniform
+  double log_probability = 0;       // exploration included
+  uint64_t policy_version = 0;      // 0: there was none yet, uniform
   uint32_t parameters_version = 0;  // of the policy's x
-  bool ended = false;           // no action: the episode is over
+  bool ended = false;               // no action: the episode is over
 };
 
 class Actor {
@@ -58,13 +58,9 @@ class Actor {
   // for a gap, INVALID_ARGUMENT (field errors) for what does not fit the episode.
   absl::StatusOr<bool> IsKnown(const Observation& observation, uint64_t accepted) const;
 
-  // Of a new one: the transition that it completes, with its features [2m]; nothing when an episode begins. INVALID_
-  // ARGUMENT (field errors), RESOURCE_EXHAUSTED for too many open episodes.
-  struct Completed {
-    Transition transition;
-    std::vector<double> features;
-  };
-  absl::StatusOr<std::optional<Completed>> Complete(const Observation& observation) const;
+  // Of a new one: the transition that it completes; nothing when an episode begins. INVALID_ARGUMENT (field errors),
+  // RESOURCE_EXHAUSTED for too many open episodes.
+  absl::StatusOr<std::optional<TransitionBlock>> Complete(const Observation& observation) const;
 
   // The observation is taken.
   void Take(const Observation& observation);

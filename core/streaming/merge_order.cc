@@ -1,18 +1,18 @@
 #include "core/streaming/merge_order.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace bilevel {
 
-MergeOrder::Run MergeOrder::Next(std::vector<WriterQueue>& writers, size_t most, std::vector<Transition>& steps,
-                                 std::vector<double>& features) {
+MergeOrder::Run MergeOrder::Next(std::vector<WriterQueue>& writers, size_t most) {
   const MergeOrder before = *this;
   for (size_t passed = 0; passed <= writers.size(); ++passed) {
     const size_t writer = turn_;
-    const size_t count = writers[writer].Pop(std::min(most, round_ - taken_), steps, features);
-    taken_ += count;
+    BlockSlice slice = writers[writer].Pop(std::min(most, round_ - taken_));
+    taken_ += slice.count;
     if (taken_ == round_) Pass(writers.size());
-    if (count > 0) return {writer, count};
+    if (slice.count > 0) return {writer, std::move(slice)};
     if (!writers[writer].finished()) return {};
     Pass(writers.size());
   }

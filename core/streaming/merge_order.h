@@ -16,14 +16,13 @@ class MergeOrder {
   // round >= 1.
   explicit MergeOrder(int round) : round_(static_cast<size_t>(round)) {}
 
-  // The next transitions, all of one writer and of one round.
+  // The next transitions, at most `most`, all of one writer and of one round; none when the writer whose turn it is has
+  // none, or when all have finished.
   struct Run {
     size_t writer = 0;
-    size_t count = 0;  // 0: the writer whose turn it is has none, or all have finished
+    BlockSlice slice;
   };
-  // Appends them, at most `most`, and their features.
-  Run Next(std::vector<WriterQueue>& writers, size_t most, std::vector<Transition>& steps,
-           std::vector<double>& features);
+  Run Next(std::vector<WriterQueue>& writers, size_t most);
 
   // Whose turn it is.
   size_t turn() const { return turn_; }

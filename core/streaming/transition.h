@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <limits>
-#include <span>
+#include <vector>
 
 namespace bilevel {
 
@@ -30,10 +30,10 @@ struct Transition {
   bool begins = false;  // whether it is the first of its episode; WriterQueue says so
 };
 
-// Transitions in order, and for each the m features of its state and then those of the next, [k, 2m]; none when m = 0.
-struct TransitionSpan {
-  std::span<const Transition> steps;
-  std::span<const double> features;
+// Transitions in order, and for each the m features of its state and then those of the next.
+struct TransitionBlock {
+  std::vector<Transition> steps;
+  std::vector<double> features;  // [k, 2m]
 };
 
 }  // namespace bilevel

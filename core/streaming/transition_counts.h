@@ -32,7 +32,7 @@ class TransitionCounts {
   uint64_t distinct() const { return distinct_; }
 
   // Bytes of the table now, and at most.
-  uint64_t bytes() const { return keys_.size() * kSlotBytes; }
+  uint64_t bytes() const { return slots_.size() * kSlotBytes; }
   static uint64_t MaxBytes(uint64_t max_distinct);
 
   // In increasing order of (row, column); column S: the episode ended; row S*A: episodes that began in state `column`.
@@ -44,7 +44,11 @@ class TransitionCounts {
   std::vector<Entry> Sorted() const;
 
  private:
-  static constexpr uint64_t kSlotBytes = 2 * sizeof(uint64_t);
+  struct Slot {
+    uint64_t key = 0;  // row * (S + 1) + column + 1; 0: empty
+    uint64_t count = 0;
+  };
+  static constexpr uint64_t kSlotBytes = sizeof(Slot);
 
   bool Add(uint64_t row, uint64_t column);
   size_t SlotOf(uint64_t key) const;
@@ -52,7 +56,7 @@ class TransitionCounts {
 
   uint64_t num_states_, num_rows_, max_distinct_;
   uint64_t total_ = 0, starts_ = 0, dropped_ = 0, distinct_ = 0;
-  std::vector<uint64_t> keys_, counts_;  // key: row * (S + 1) + column + 1; 0: empty
+  std::vector<Slot> slots_;  // a power of two
 };
 
 }  // namespace bilevel

@@ -1,7 +1,6 @@
 #include "core/streaming/writer_queue.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "core/base/field_error.h"
@@ -11,7 +10,8 @@
 namespace bilevel {
 namespace {
 
-constexpr size_t kFirstSlots = 256;
+// Small batches are put together up to so many transitions.
+constexpr size_t kSmallBlock = 256;
 
 bool IsBelow(int32_t value, int count) { return value >= 0 && value < count; }
 
@@ -19,17 +19,9 @@ absl::Status IndexError(const char* field, int32_t value, int count) {
   return FieldError(field, absl::StrCat("is ", value, "; must be in [0, ", count - 1, "]"));
 }
 
-// The runs of slots that transitions [from, from + count) occupy in a ring.
-template <typename Use>
-void ForEachRun(size_t slot, size_t count, size_t size, const Use& use) {
-  const size_t before_end = std::min(count, size - slot);
-  use(slot, size_t{0}, before_end);
-  if (before_end < count) use(size_t{0}, before_end, count - before_end);
-}
-
 }  // namespace
 
-absl::Status WriterQueue::Offer(uint64_t first, TransitionSpan batch, uint32_t newest_parameters) {
+absl::Status WriterQueue::Offer(uint64_t first, TransitionBlock batch, uint32_t newest_parameters) {
   if (first == 0) return FieldError("first_sequence", "is 0; the first transition has number 1");
   if (first > accepted_ + 1) {
     return absl::FailedPreconditionError(
@@ -37,16 +29,13 @@ absl::Status WriterQueue::Offer(uint64_t first, TransitionSpan batch, uint32_t n
   }
   const uint64_t known = accepted_ + 1 - first;
   if (batch.steps.size() <= known) return absl::OkStatus();
-  const size_t width = 2 * rules_->num_features;
-  const TransitionSpan fresh{batch.steps.subspan(known), batch.features.subspan(known * width)};
-  RETURN_IF_ERROR(CheckRoom(fresh.steps.size()));
+  RETURN_IF_ERROR(CheckRoom(batch.steps.size() - known));
   Undo undo;
-  begins_.resize(fresh.steps.size());
-  if (absl::Status status = Check(fresh.steps, known, newest_parameters, undo); !status.ok()) {
+  if (absl::Status status = Check(batch.steps, known, newest_parameters, undo); !status.ok()) {
     for (auto change = undo.rbegin(); change != undo.rend(); ++change) Put(change->first, change->second);
     return status;
   }
-  Push(fresh);
+  Push(std::move(batch), known);
   return absl::OkStatus();
 }
 
@@ -62,20 +51,19 @@ absl::Status WriterQueue::CheckRoom(size_t count) const {
 }
 
 // The episode of the last transition is at hand; the table is asked only where another one goes on.
-absl::Status WriterQueue::Check(std::span<const Transition> steps, size_t known, uint32_t newest_parameters,
-                                Undo& undo) {
+absl::Status WriterQueue::Check(std::vector<Transition>& steps, size_t known, uint32_t newest_parameters, Undo& undo) {
   std::optional<Standing> standing;
-  for (size_t i = 0; i < steps.size(); ++i) {
-    const Transition& step = steps[i];
-    if (i == 0 || step.episode != steps[i - 1].episode) {
-      if (i > 0) Put(steps[i - 1].episode, standing);
+  for (size_t i = known; i < steps.size(); ++i) {
+    Transition& step = steps[i];
+    if (i == known || step.episode != steps[i - 1].episode) {
+      if (i > known) Put(steps[i - 1].episode, standing);
       const auto open = episodes_.find(step.episode);
       standing = open == episodes_.end() ? std::nullopt : std::optional<Standing>(open->second);
       undo.emplace_back(step.episode, standing);
     }
-    begins_[i] = standing.has_value() ? 0 : 1;
+    step.begins = !standing.has_value();
     if (absl::Status status = CheckStep(step, standing, newest_parameters); !status.ok()) {
-      return WithField(absl::StrCat("[", known + i, "]"), status);
+      return WithField(absl::StrCat("[", i, "]"), status);
     }
     if (step.kind == StepKind::kRunning) {
       standing = Standing{step.next_state, step.context};
@@ -138,51 +126,28 @@ void WriterQueue::Put(uint64_t episode, const std::optional<Standing>& standing)
   }
 }
 
-void WriterQueue::Push(TransitionSpan fresh) {
-  const size_t count = fresh.steps.size(), width = 2 * rules_->num_features;
-  Reserve(static_cast<size_t>(accepted_ - merged_) + count);
-  ForEachRun(SlotOf(accepted_ + 1), count, steps_.size(), [&](size_t slot, size_t from, size_t length) {
-    for (size_t i = 0; i < length; ++i) {
-      steps_[slot + i] = fresh.steps[from + i];
-      steps_[slot + i].begins = begins_[from + i] != 0;
-    }
-    std::copy_n(fresh.features.begin() + static_cast<int64_t>(from * width), length * width,
-                features_.begin() + static_cast<int64_t>(slot * width));
-  });
+void WriterQueue::Push(TransitionBlock batch, size_t known) {
+  const size_t count = batch.steps.size() - known;
   accepted_ += count;
-}
-
-// Room for so many waiting transitions.
-void WriterQueue::Reserve(size_t waiting) {
-  if (waiting <= steps_.size()) return;
-  const uint64_t merged = merged_;
-  std::vector<Transition> steps;
-  std::vector<double> features;
-  const size_t count = Pop(capacity_, steps, features);
-  merged_ = merged;
-  const size_t size = std::max(kFirstSlots, std::bit_ceil(waiting)), width = 2 * rules_->num_features;
-  steps_.assign(size, Transition());
-  features_.assign(size * width, 0);
-  for (size_t i = 0; i < count; ++i) {
-    const size_t slot = SlotOf(merged_ + 1 + i);
-    steps_[slot] = steps[i];
-    std::copy_n(features.begin() + static_cast<int64_t>(i * width), width,
-                features_.begin() + static_cast<int64_t>(slot * width));
+  if (!waiting_.empty() && !waiting_.back().popped && waiting_.back().block->steps.size() + count <= kSmallBlock) {
+    TransitionBlock& last = *waiting_.back().block;
+    const auto width = static_cast<int64_t>(2 * rules_->num_features * known);
+    last.steps.insert(last.steps.end(), batch.steps.begin() + static_cast<int64_t>(known), batch.steps.end());
+    last.features.insert(last.features.end(), batch.features.begin() + width, batch.features.end());
+    return;
   }
+  waiting_.push_back({std::make_shared<TransitionBlock>(std::move(batch)), known, false});
 }
 
-size_t WriterQueue::Pop(size_t most, std::vector<Transition>& steps, std::vector<double>& features) {
-  const size_t count = std::min(most, static_cast<size_t>(accepted_ - merged_));
-  const size_t width = 2 * rules_->num_features;
-  if (count == 0) return 0;
-  ForEachRun(SlotOf(merged_ + 1), count, steps_.size(), [&](size_t slot, size_t, size_t length) {
-    const auto step = steps_.begin() + static_cast<int64_t>(slot);
-    steps.insert(steps.end(), step, step + static_cast<int64_t>(length));
-    const auto feature = features_.begin() + static_cast<int64_t>(slot * width);
-    features.insert(features.end(), feature, feature + static_cast<int64_t>(length * width));
-  });
-  merged_ += count;
-  return count;
+BlockSlice WriterQueue::Pop(size_t most) {
+  if (waiting_.empty() || most == 0) return {};
+  Waiting& first = waiting_.front();
+  const BlockSlice slice{first.block, first.begin, std::min(most, first.block->steps.size() - first.begin)};
+  merged_ += slice.count;
+  first.begin += slice.count;
+  first.popped = true;
+  if (first.begin == first.block->steps.size()) waiting_.pop_front();
+  return slice;
 }
 
 absl::Status WriterQueue::Finish(uint64_t last) {

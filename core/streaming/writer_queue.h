@@ -2,15 +2,15 @@
 //
 // Sequence numbers count single transitions; the first is 1. A batch is taken all or none. What lies at or below
 // accepted() was taken before and is skipped, so a writer may send again whatever it is unsure of; how the stream was
-// cut into batches leaves no trace.
+// cut into batches leaves no trace. Batches are handed on as they came, without a copy.
 
 #ifndef BILEVEL_CORE_STREAMING_WRITER_QUEUE_H_
 #define BILEVEL_CORE_STREAMING_WRITER_QUEUE_H_
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -32,9 +32,16 @@ struct TransitionRules {
   size_t num_features = 0;          // m
 };
 
+// Transitions [begin, begin + count) of a block.
+struct BlockSlice {
+  std::shared_ptr<const TransitionBlock> block;
+  size_t begin = 0;
+  size_t count = 0;
+};
+
 class WriterQueue {
  public:
-  // capacity: transitions that may wait, >= 1. Memory is taken as they come.
+  // capacity: transitions that may wait, >= 1.
   WriterQueue(std::shared_ptr<const TransitionRules> rules, size_t capacity)
       : rules_(std::move(rules)), capacity_(capacity) {}
 
@@ -42,14 +49,14 @@ class WriterQueue {
   // INVALID_ARGUMENT (a field error "[i].state" for the i-th of the batch) for a transition that breaks a rule;
   // FAILED_PRECONDITION for a gap after accepted(), or after Finish; RESOURCE_EXHAUSTED beyond credit(), or for too
   // many open episodes. Features must have the size that the rules ask for.
-  absl::Status Offer(uint64_t first, TransitionSpan batch, uint32_t newest_parameters);
+  absl::Status Offer(uint64_t first, TransitionBlock batch, uint32_t newest_parameters);
 
   // No more will come after accepted(). INVALID_ARGUMENT unless last == accepted().
   absl::Status Finish(uint64_t last);
   bool finished() const { return finished_; }
 
-  // Appends the next transitions in order, at most `most`, to `steps`, and their features; returns how many.
-  size_t Pop(size_t most, std::vector<Transition>& steps, std::vector<double>& features);
+  // The next transitions in order, at most `most`; none when none wait.
+  BlockSlice Pop(size_t most);
 
   uint64_t accepted() const { return accepted_; }
   uint64_t merged() const { return merged_; }
@@ -68,24 +75,25 @@ class WriterQueue {
   using Undo = std::vector<std::pair<uint64_t, std::optional<Standing>>>;
 
   absl::Status CheckRoom(size_t count) const;
-  // Follows the episodes through the transitions, and fills begins_.
-  absl::Status Check(std::span<const Transition> steps, size_t known, uint32_t newest_parameters, Undo& undo);
+  // Follows the episodes through the transitions from `known` on, and says which begin them.
+  absl::Status Check(std::vector<Transition>& steps, size_t known, uint32_t newest_parameters, Undo& undo);
   absl::Status CheckStep(const Transition& step, const std::optional<Standing>& standing,
                          uint32_t newest_parameters) const;
   void Put(uint64_t episode, const std::optional<Standing>& standing);
-  void Push(TransitionSpan fresh);
-  void Reserve(size_t waiting);
-  size_t SlotOf(uint64_t sequence) const { return static_cast<size_t>(sequence - 1) & (steps_.size() - 1); }
+  void Push(TransitionBlock batch, size_t known);
 
   std::shared_ptr<const TransitionRules> rules_;
   size_t capacity_;
   uint64_t accepted_ = 0, merged_ = 0;
   bool finished_ = false;
-  // A ring: transition k is in slot (k - 1) mod size, a power of two.
-  std::vector<Transition> steps_;
-  std::vector<double> features_;  // [size, 2m]
+  // Not yet popped; of the first, transitions [begin, ...). A block that was popped from is not touched any more.
+  struct Waiting {
+    std::shared_ptr<TransitionBlock> block;
+    size_t begin;
+    bool popped;
+  };
+  std::deque<Waiting> waiting_;
   Episodes episodes_;
-  std::vector<uint8_t> begins_;  // of the batch under way: whether a transition is its episode's first
 };
 
 }  // namespace bilevel

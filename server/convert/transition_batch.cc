@@ -102,7 +102,6 @@ absl::Status DecodeSteps(const v1::TransitionBatch& batch, std::vector<Transitio
       versions.Read("parameters_version", batch.has_parameters_version(), batch.parameters_version(), count, false));
   for (size_t i = 0; i < count; ++i) {
     Transition& step = steps[i];
-    step = Transition();
     if (episodes.present()) step.episode = episodes[i];
     step.state = Narrow(states[i]);
     step.action = Narrow(actions[i]);
@@ -147,7 +146,8 @@ absl::Status CheckFeatures(const char* field, bool present, const v1::Array& arr
 }
 
 // One half of [k, 2m].
-absl::Status DecodeFeatures(const char* field, const v1::Array& array, size_t width, bool next, DecodedBatch& decoded) {
+absl::Status DecodeFeatures(const char* field, const v1::Array& array, size_t width, bool next,
+                            TransitionBlock& decoded) {
   const size_t count = decoded.steps.size();
   Column<double> column;
   RETURN_IF_ERROR(column.Read(field, true, array, count * width, true));
@@ -164,20 +164,22 @@ absl::Status DecodeFeatures(const char* field, const v1::Array& array, size_t wi
 
 }  // namespace
 
-absl::Status DecodeBatch(const v1::TransitionBatch& batch, size_t num_features, DecodedBatch& decoded) {
+absl::StatusOr<TransitionBlock> DecodeBatch(const v1::TransitionBatch& batch, size_t num_features) {
   if (batch.count() < 1 || batch.count() > kMaxBatch) {
     return FieldError("count", absl::StrCat("is ", batch.count(), "; must be in [1, ", kMaxBatch, "]"));
   }
   const auto count = static_cast<size_t>(batch.count());
+  TransitionBlock decoded;
   decoded.steps.resize(count);
   RETURN_IF_ERROR(DecodeSteps(batch, decoded.steps));
   const size_t m = num_features;
   RETURN_IF_ERROR(CheckFeatures("features", batch.has_features(), batch.features(), count, m));
   RETURN_IF_ERROR(CheckFeatures("next_features", batch.has_next_features(), batch.next_features(), count, m));
   decoded.features.assign(count * 2 * m, 0);
-  if (m == 0) return absl::OkStatus();
+  if (m == 0) return decoded;
   RETURN_IF_ERROR(DecodeFeatures("features", batch.features(), m, false, decoded));
-  return DecodeFeatures("next_features", batch.next_features(), m, true, decoded);
+  RETURN_IF_ERROR(DecodeFeatures("next_features", batch.next_features(), m, true, decoded));
+  return decoded;
 }
 
 absl::Status BatchError(const absl::Status& status) {

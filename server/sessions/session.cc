@@ -1,6 +1,7 @@
 #include "server/sessions/session.h"
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <utility>
 
@@ -12,7 +13,11 @@ namespace bilevel::server {
 namespace {
 
 // Learned from at a time, while readers wait.
-constexpr uint64_t kBatch = 1024;
+constexpr size_t kBatch = 1024;
+// A learner that has just worked looks for more so often, before it must be woken: waking costs as much as hundreds of
+// transitions. Until then it is woken for full batches alone.
+constexpr std::chrono::milliseconds kDoze{1};
+constexpr int kDozes = 20;
 
 absl::Status Validate(const SessionOptions& options) {
   if (options.writers.empty()) return FieldError("writers", "is empty; name at least one");
@@ -84,17 +89,20 @@ absl::StatusOr<size_t> Session::FindWriter(const std::string& writer) const {
 }
 
 void Session::Wake() {
-  if (!std::exchange(idle_, false)) return;
-  changed_.notify_all();
+  idle_ = false;
+  offered_ = true;
+  const WriterQueue& next = writers_[order_.turn()];
+  const size_t full = std::min(kBatch, std::max<size_t>(1, (next.credit() - next.merged()) / 4));
+  if (asleep_ || !actors_.empty() || next.accepted() - next.merged() >= full) changed_.notify_all();
 }
 
-absl::Status Session::Offer(const Lease& lease, uint64_t first, TransitionSpan batch) {
+absl::StatusOr<bool> Session::Offer(const Lease& lease, uint64_t first, TransitionBlock batch) {
   const std::lock_guard lock(mutex_);
   if (!Holds(lease)) return Fenced();
   RETURN_IF_ERROR(failure_);
-  RETURN_IF_ERROR(writers_[lease.writer].Offer(first, batch, seen_.parameters_version));
+  RETURN_IF_ERROR(writers_[lease.writer].Offer(first, std::move(batch), seen_.parameters_version));
   Wake();
-  return absl::OkStatus();
+  return !slow_;
 }
 
 absl::Status Session::Finish(const Lease& lease, uint64_t last) {
@@ -117,12 +125,10 @@ absl::StatusOr<std::optional<ActedStep>> Session::Act(const Lease& lease, const 
   WriterQueue& queue = writers_[lease.writer];
   ASSIGN_OR_RETURN(const bool known, actor.IsKnown(observation, queue.accepted()));
   if (!known) {
-    ASSIGN_OR_RETURN(const std::optional<Actor::Completed> completed, actor.Complete(observation));
+    ASSIGN_OR_RETURN(std::optional<TransitionBlock> completed, actor.Complete(observation));
     if (completed.has_value()) {
       if (queue.accepted() == queue.credit() && !queue.finished()) return std::nullopt;
-      const absl::Status taken = queue.Offer(observation.sequence, {{&completed->transition, 1}, completed->features},
-                                             seen_.parameters_version);
-      if (!taken.ok()) return taken;
+      RETURN_IF_ERROR(queue.Offer(observation.sequence, *std::move(completed), seen_.parameters_version));
       Wake();
     }
     actor.Take(observation);
@@ -200,7 +206,7 @@ SessionStatus Session::Status() const {
 
 void Session::WaitUntilIdle() const {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return idle_ || stopping_; });
+  rested_.wait(lock, [this] { return idle_ || stopping_; });
 }
 
 void Session::Stop() {
@@ -217,34 +223,41 @@ void Session::End() {
       open.number = ++last_lease_;
     }
     changed_.notify_all();
+    rested_.notify_all();
   }
   cancelled_ = true;
   for (const auto& react : fenced) react();
   thread_.join();
 }
 
-void Session::Batch::Clear() {
-  steps.clear();
-  features.clear();
-  runs.clear();
-}
-
 bool Session::Take(Batch& batch) {
-  batch.Clear();
+  batch.clear();
+  size_t count = 0;
+  int dozes = 0;
   std::unique_lock lock(mutex_);
   while (true) {
     if (stopping_ || !failure_.ok()) return false;
-    while (batch.steps.size() < kBatch) {
-      const MergeOrder::Run run = order_.Next(writers_, kBatch - batch.steps.size(), batch.steps, batch.features);
-      if (run.count == 0) break;
-      batch.runs.push_back(run);
+    const bool tell = std::exchange(offered_, false);
+    while (count < kBatch) {
+      MergeOrder::Run run = order_.Next(writers_, kBatch - count);
+      if (run.slice.count == 0) break;
+      count += run.slice.count;
+      batch.push_back(std::move(run));
       // A round's actions are drawn from one policy: the next may begin when this one is learned from.
       if (!actors_.empty() && order_.rounds() != round_) break;
     }
-    if (!batch.steps.empty() || order_.rounds() != round_) return true;
+    if (count > 0 || tell || order_.rounds() != round_) return true;
     idle_ = true;
-    changed_.notify_all();
+    slow_ = false;
+    rested_.notify_all();
+    if (actors_.empty() && dozes < kDozes) {
+      ++dozes;
+      changed_.wait_for(lock, kDoze);
+      continue;
+    }
+    asleep_ = true;
     changed_.wait(lock, [this] { return !idle_ || stopping_; });
+    asleep_ = false;
   }
 }
 
@@ -257,27 +270,35 @@ void Session::Run() {
   }
   const std::lock_guard lock(mutex_);
   idle_ = true;
-  changed_.notify_all();
+  rested_.notify_all();
 }
 
 bool Session::Learn(const Batch& batch) {
   const std::lock_guard lock(learning_);
+  const auto begin = std::chrono::steady_clock::now();
   const size_t width = 2 * rules_->num_features;
   bool policy = false;
-  size_t next = 0;
-  for (const MergeOrder::Run& run : batch.runs) {
-    for (const size_t end = next + run.count; next < end; ++next) {
-      learner_.Learn(run.writer, batch.steps[next], std::span(batch.features).subspan(next * width, width));
+  for (const auto& [writer, slice] : batch) {
+    const TransitionBlock& block = *slice.block;
+    for (size_t i = slice.begin; i < slice.begin + slice.count; ++i) {
+      learner_.Learn(writer, block.steps[i], std::span(block.features).subspan(i * width, width));
       if (!learner_.due()) continue;
       if (!MakePolicy()) return policy;
       policy = true;
     }
   }
   Tell();
+  const bool slow = std::chrono::steady_clock::now() - begin > kDoze;
+  const std::lock_guard status(mutex_);
+  slow_ = slow;
   return policy;
 }
 
 bool Session::MakePolicy() {
+  {
+    const std::lock_guard lock(mutex_);
+    slow_ = true;
+  }
   absl::StatusOr<std::optional<PolicySnapshot>> made = learner_.Update(Interrupt(&cancelled_, std::nullopt));
   const std::lock_guard lock(mutex_);
   if (!made.ok()) failure_ = made.status();

@@ -86,8 +86,9 @@ class Session {
   // The stream is over; nothing is called back any more.
   void Close(const Lease& lease);
 
-  // As WriterQueue; ABORTED for a lease that was fenced.
-  absl::Status Offer(const Lease& lease, uint64_t first, TransitionSpan batch);
+  // As WriterQueue; ABORTED for a lease that was fenced. Whether Watch will tell soon of what was taken: within about a
+  // millisecond, unless the learner is at longer work.
+  absl::StatusOr<bool> Offer(const Lease& lease, uint64_t first, TransitionBlock batch);
   absl::Status Finish(const Lease& lease, uint64_t last);
   absl::StatusOr<WriterProgress> Progress(const Lease& lease) const;
 
@@ -101,8 +102,8 @@ class Session {
   // The newest policy; null before the first.
   std::shared_ptr<const PolicySnapshot> policy() const;
 
-  // `changed` is called, from the learner's thread, after credit grew or (policy) a policy was made; it must not block
-  // nor call back. The number ends it; when EndWatch has returned it is not running.
+  // `changed` is called, from the learner's thread, after transitions were accepted or learned from, or (policy) a
+  // policy was made; it must not block nor call back. The number ends it; when EndWatch has returned it is not running.
   uint64_t Watch(std::function<void(bool policy)> changed);
   void EndWatch(uint64_t watch);
 
@@ -138,17 +139,12 @@ class Session {
  private:
   Session(SessionLearner learner, const SessionOptions& options);
 
-  // Transitions that may be learned from now, in order; of one round where a policy is chosen for each.
-  struct Batch {
-    std::vector<Transition> steps;
-    std::vector<double> features;       // [k, 2m]
-    std::vector<MergeOrder::Run> runs;  // whose they are
-    void Clear();
-  };
+  // What may be learned from now, in order; of one round where a policy is chosen for each.
+  using Batch = std::vector<MergeOrder::Run>;
 
   void Run();
   void End();
-  // Waits for some, or for a round to begin without any; false when there will be none.
+  // Waits for some, or for something else to tell; false when there will be none.
   bool Take(Batch& batch);
   // Whether policies were made.
   bool Learn(const Batch& batch);
@@ -169,14 +165,18 @@ class Session {
 
   const SessionOptions options_;
 
-  mutable std::mutex mutex_;  // queues, order, leases, status
-  mutable std::condition_variable changed_;
+  mutable std::mutex mutex_;                // queues, order, leases, status
+  std::condition_variable changed_;         // for the learner
+  mutable std::condition_variable rested_;  // idle_, or stopping_
   std::vector<WriterQueue> writers_;
   MergeOrder order_;
   std::vector<Stream> streams_;
   uint64_t last_lease_ = 0;
   bool stopping_ = false;
-  bool idle_ = false;
+  bool idle_ = false;     // what can be learned from is learned from
+  bool asleep_ = false;   // the learner waits to be woken
+  bool offered_ = false;  // something came since it last looked
+  bool slow_ = false;     // it is at longer work, or was lately
   absl::Status failure_;
   std::shared_ptr<const PolicySnapshot> policy_;
   // Of SIMULATED followers: who acts, the round that may act now, and its policy.

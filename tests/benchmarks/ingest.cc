@@ -1,6 +1,6 @@
 // How fast a session takes transitions in, beside a server that parses the same messages and acknowledges them.
 //
-//   ingest [--batch N]
+//   ingest [--batch N] [--only LEARNER]
 //
 // One writer over loopback, raw columns (episode, state, action, next state, kind), N transitions a message (default
 // 256), S = 1000, A = 4, episodes of 100 steps. Rounds of the peer and of each learner take turns; the figure is the
@@ -220,8 +220,10 @@ double Median(std::vector<double> values) {
 int main(int argc, char** argv) {
   using namespace bilevel;
   int batch = 256;
+  std::string only;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--batch") == 0) batch = std::atoi(argv[i + 1]);
+    if (std::strcmp(argv[i], "--only") == 0) only = argv[i + 1];
   }
   Peer peer;
   grpc::ServerBuilder builder;
@@ -248,6 +250,7 @@ int main(int argc, char** argv) {
   std::printf("%-10s %12s %12s %8s\n", "learner", "peer", "session", "ratio");
   bool ok = true;
   for (const Learner& learner : learners) {
+    if (!only.empty() && only != learner.name) continue;
     const auto requests = MakeBatches(batch, learner.batches);
     std::vector<double> peers, sessions, ratios;
     for (int round = 0; round < kRounds; ++round) {

@@ -48,6 +48,8 @@ BilevelProblem MakeProblem() {
   return problem;
 }
 
+TransitionBlock Block(std::span<const Transition> steps) { return {{steps.begin(), steps.end()}, {}}; }
+
 SessionLearner MakeLearner(Route route, uint64_t interval) {
   return *SessionLearner::Create(MakeProblem(), true, Vector{{0.1, -0.05}},
                                  {.route = route, .update_interval = interval, .replay_draws = 1});
@@ -91,7 +93,7 @@ void Write(Session& session, size_t writer, const std::vector<Transition>& all, 
       }
       const uint64_t room = std::min<uint64_t>(progress->credit, all.size()) + 1 - next;
       const uint64_t length = std::min<uint64_t>(rng.Below(room + 1), 200);
-      ASSERT_TRUE(session.Offer(lease, next, {std::span(all).subspan(next - 1, length), {}}).ok());
+      ASSERT_TRUE(session.Offer(lease, next, Block(std::span(all).subspan(next - 1, length))).ok());
       next += length;
       if (length == 0) std::this_thread::yield();
     }
@@ -141,14 +143,14 @@ TEST(Session, ANewerStreamFencesTheOlder) {
   const Session::Lease young = *session->Open("w0", [&] { ++fenced; });
   EXPECT_EQ(fenced, 1);
   const auto batch = Deal(1, 10)[0];
-  EXPECT_EQ(session->Offer(old, 1, {batch, {}}).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(session->Offer(old, 1, Block(batch)).status().code(), absl::StatusCode::kAborted);
   EXPECT_EQ(session->Finish(old, 0).code(), absl::StatusCode::kAborted);
   EXPECT_EQ(session->Progress(old).status().code(), absl::StatusCode::kAborted);
-  EXPECT_TRUE(session->Offer(young, 1, {batch, {}}).ok());
+  EXPECT_TRUE(session->Offer(young, 1, Block(batch)).ok());
   EXPECT_EQ(session->Open("nobody", [] {}).status().code(), absl::StatusCode::kNotFound);
   session->Stop();
   EXPECT_EQ(fenced, 2);
-  EXPECT_EQ(session->Offer(young, 11, {batch, {}}).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(session->Offer(young, 11, Block(batch)).status().code(), absl::StatusCode::kAborted);
   EXPECT_EQ(session->Open("w0", [] {}).status().code(), absl::StatusCode::kUnavailable);
 }
 
@@ -156,7 +158,7 @@ TEST(Session, SaysForWhomItWaits) {
   const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(2));
   const auto dealt = Deal(2, 200);
   const Session::Lease second = *session->Open("w1", [] {});
-  EXPECT_TRUE(session->Offer(second, 1, {dealt[1], {}}).ok());
+  EXPECT_TRUE(session->Offer(second, 1, Block(dealt[1])).ok());
   session->WaitUntilIdle();
   EXPECT_EQ(session->Status().waiting_for, "w0");
   EXPECT_EQ(session->Status().merged, 0);
@@ -173,8 +175,8 @@ TEST(Session, CreditBoundsWhatWaits) {
   const auto dealt = Deal(1, 2000);
   const Session::Lease lease = *session->Open("w1", [] {});  // w0 never comes, so nothing is merged
   EXPECT_EQ(session->Progress(lease)->credit, 500);
-  EXPECT_TRUE(session->Offer(lease, 1, {std::span(dealt[0]).first(500), {}}).ok());
-  EXPECT_EQ(session->Offer(lease, 501, {std::span(dealt[0]).subspan(500, 1), {}}).code(),
+  EXPECT_TRUE(session->Offer(lease, 1, Block(std::span(dealt[0]).first(500))).ok());
+  EXPECT_EQ(session->Offer(lease, 501, Block(std::span(dealt[0]).subspan(500, 1))).status().code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(session->Progress(lease)->accepted, 500);
 }
@@ -184,13 +186,13 @@ TEST(Session, TellsThoseWhoWatch) {
   std::atomic<int> told = 0;
   const uint64_t watch = session->Watch([&](bool) { ++told; });
   const Session::Lease lease = *session->Open("w0", [] {});
-  EXPECT_TRUE(session->Offer(lease, 1, {Deal(1, 300)[0], {}}).ok());
+  EXPECT_TRUE(session->Offer(lease, 1, Block(Deal(1, 300)[0])).ok());
   session->WaitUntilIdle();
   EXPECT_GE(told, 1);
   EXPECT_EQ(session->policy()->version, 3);
   session->EndWatch(watch);
   const int before = told;
-  EXPECT_TRUE(session->Offer(lease, 301, {Deal(1, 300)[0], {}}).ok());
+  EXPECT_TRUE(session->Offer(lease, 301, Block(Deal(1, 300)[0])).ok());
   session->WaitUntilIdle();
   EXPECT_EQ(told, before);
 }
@@ -199,7 +201,7 @@ TEST(Session, StopsInTheMiddleOfItsWork) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     auto session = *Session::Start(MakeLearner(Route::kPlugIn, 10), Options(1));
     const Session::Lease lease = *session->Open("w0", [] {});
-    EXPECT_TRUE(session->Offer(lease, 1, {Deal(1, 1000)[0], {}}).ok());
+    EXPECT_TRUE(session->Offer(lease, 1, Block(Deal(1, 1000)[0])).ok());
     std::this_thread::sleep_for(std::chrono::microseconds(100 * seed));
     std::thread other([&] { session->Stop(); });
     session->Stop();
