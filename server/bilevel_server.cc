@@ -115,7 +115,10 @@ absl::StatusOr<std::unique_ptr<BilevelServer>> BilevelServer::Start(const Server
 
 BilevelServer::~BilevelServer() { Shutdown(std::chrono::milliseconds(0)); }
 
-void BilevelServer::AnnounceStop() { server_->GetHealthCheckService()->SetServingStatus(false); }
+void BilevelServer::AnnounceStop() {
+  server_->GetHealthCheckService()->SetServingStatus(false);
+  sessions_->DrainAll();
+}
 
 void BilevelServer::Shutdown(std::chrono::milliseconds grace) {
   if (server_ == nullptr) return;

@@ -4,10 +4,12 @@
 #include <utility>
 
 #include "core/base/status_macros.h"
+#include "server/act_reactor.h"
 #include "server/calls/session_calls.h"
 #include "server/convert/error.h"
 #include "server/convert/in_field.h"
 #include "server/convert/session.h"
+#include "server/policy_download.h"
 #include "server/train_reactor.h"
 #include "server/unary_reactor.h"
 
@@ -70,6 +72,37 @@ grpc::ServerUnaryReactor* SessionService::GetPolicy(grpc::CallbackServerContext*
   return Answer(context, server::GetPolicy(*request, dispatcher_.options().limits, registry_, response));
 }
 
+grpc::ServerWriteReactor<v1::PolicyChunk>* SessionService::DownloadPolicy(grpc::CallbackServerContext* context,
+                                                                          const v1::GetPolicyRequest* request) {
+  auto* reactor = new PolicyDownload(dispatcher_.OpenCall(DeadlineOf(*context)));
+  const absl::Status admitted = dispatcher_.SubmitAt(
+      Cost(), reactor->call(),
+      [this, reactor, request](const Run&) -> absl::Status {
+        ASSIGN_OR_RETURN(const double bytes, PolicyDownloadBytes(*request, registry_));
+        ASSIGN_OR_RETURN(MemoryBudget::Reservation reservation, dispatcher_.budget().Reserve(bytes));
+        reactor->Hold(std::move(reservation));
+        return SerializePolicy(*request, registry_, reactor->bytes());
+      },
+      [reactor](const absl::Status& status) { reactor->Start(status); });
+  if (!admitted.ok()) reactor->Start(admitted);
+  return reactor;
+}
+
+// Waits for the learner, which may be at a policy.
+grpc::ServerUnaryReactor* SessionService::SetParameters(grpc::CallbackServerContext* context,
+                                                        const v1::SetParametersRequest* request,
+                                                        v1::Session* response) {
+  return Start(dispatcher_, context, Cost(),
+               [this, request, response](const Run&) { return server::SetParameters(*request, registry_, response); });
+}
+
+grpc::ServerUnaryReactor* SessionService::AddPreferences(grpc::CallbackServerContext* context,
+                                                         const v1::AddPreferencesRequest* request,
+                                                         v1::AddPreferencesResponse* response) {
+  return Start(dispatcher_, context, Cost{.bytes = 8 * static_cast<double>(request->ByteSizeLong()), .seconds = 0},
+               [this, request, response](const Run&) { return server::AddPreferences(*request, registry_, response); });
+}
+
 grpc::ServerUnaryReactor* SessionService::EstimateHypergradient(grpc::CallbackServerContext* context,
                                                                 const v1::EstimateHypergradientRequest* request,
                                                                 v1::EstimateHypergradientResponse* response) {
@@ -82,6 +115,11 @@ grpc::ServerUnaryReactor* SessionService::EstimateHypergradient(grpc::CallbackSe
 grpc::ServerBidiReactor<v1::TrainRequest, v1::TrainResponse>* SessionService::Train(
     grpc::CallbackServerContext* /*context*/) {
   return new TrainReactor(registry_);
+}
+
+grpc::ServerBidiReactor<v1::ActRequest, v1::ActResponse>* SessionService::Act(
+    grpc::CallbackServerContext* /*context*/) {
+  return new ActReactor(registry_);
 }
 
 }  // namespace bilevel::server

@@ -24,10 +24,18 @@ class SessionService final : public v1::SessionService::CallbackService {
                                           v1::DeleteSessionResponse* response) override;
   grpc::ServerUnaryReactor* GetPolicy(grpc::CallbackServerContext* context, const v1::GetPolicyRequest* request,
                                       v1::GetPolicyResponse* response) override;
+  grpc::ServerWriteReactor<v1::PolicyChunk>* DownloadPolicy(grpc::CallbackServerContext* context,
+                                                            const v1::GetPolicyRequest* request) override;
+  grpc::ServerUnaryReactor* SetParameters(grpc::CallbackServerContext* context, const v1::SetParametersRequest* request,
+                                          v1::Session* response) override;
+  grpc::ServerUnaryReactor* AddPreferences(grpc::CallbackServerContext* context,
+                                           const v1::AddPreferencesRequest* request,
+                                           v1::AddPreferencesResponse* response) override;
   grpc::ServerUnaryReactor* EstimateHypergradient(grpc::CallbackServerContext* context,
                                                   const v1::EstimateHypergradientRequest* request,
                                                   v1::EstimateHypergradientResponse* response) override;
   grpc::ServerBidiReactor<v1::TrainRequest, v1::TrainResponse>* Train(grpc::CallbackServerContext* context) override;
+  grpc::ServerBidiReactor<v1::ActRequest, v1::ActResponse>* Act(grpc::CallbackServerContext* context) override;
 
  private:
   Dispatcher& dispatcher_;

@@ -1,5 +1,7 @@
 #include "server/calls/session_calls.h"
 
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "core/base/field_error.h"
@@ -9,6 +11,7 @@
 #include "server/convert/estimate.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
+#include "server/convert/preference.h"
 #include "server/convert/problem.h"
 #include "server/convert/session.h"
 #include "server/convert/solution.h"
@@ -27,6 +30,23 @@ absl::StatusOr<SessionRegistry::Named> Find(const std::string& name, const Sessi
 void Describe(const SessionRegistry::Named& named, v1::Session* response) {
   response->set_name(EncodeSessionName(named.id));
   EncodeSession(*named.session, response);
+}
+
+// The newest, if the request wants it.
+std::shared_ptr<const PublishedPolicy> PolicyOf(const Session& session, const v1::GetPolicyRequest& request) {
+  std::shared_ptr<const PublishedPolicy> policy = session.policy();
+  if (policy == nullptr || static_cast<double>(policy->version) <= request.if_newer_than()) return nullptr;
+  return policy;
+}
+
+absl::Status CheckSize(double bytes, double most, const char* limit, const char* remedy) {
+  if (bytes <= most) return absl::OkStatus();
+  return MakeRefusal(
+      absl::StatusCode::kResourceExhausted,
+      {.reason = reasons::kResponseTooLarge,
+       .subject = "message_bytes",
+       .description = absl::StrCat("the policy has about ", bytes, " bytes and ", limit, " ", most, "; ", remedy),
+       .retry_delay = std::nullopt});
 }
 
 }  // namespace
@@ -72,18 +92,59 @@ void ListSessions(const SessionRegistry& registry, v1::ListSessionsResponse* res
 absl::Status GetPolicy(const v1::GetPolicyRequest& request, const Limits& limits, const SessionRegistry& registry,
                        v1::GetPolicyResponse* response) {
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
-  const std::shared_ptr<const PolicySnapshot> policy = named.session->policy();
-  if (policy == nullptr || static_cast<double>(policy->version) <= request.if_newer_than()) return absl::OkStatus();
-  const double bytes = PolicyBytes(named.session->problem());
-  if (bytes > static_cast<double>(limits.message_bytes)) {
-    return MakeRefusal(absl::StatusCode::kResourceExhausted,
-                       {.reason = reasons::kResponseTooLarge,
-                        .subject = "message_bytes",
-                        .description = absl::StrCat("the policy has about ", bytes, " bytes and max_message_bytes is ",
-                                                    limits.message_bytes, "; raise it on both sides"),
-                        .retry_delay = std::nullopt});
-  }
+  const std::shared_ptr<const PublishedPolicy> policy = PolicyOf(*named.session, request);
+  if (policy == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckSize(PolicyBytes(named.session->problem()), static_cast<double>(limits.message_bytes),
+                            "max_message_bytes is", "call DownloadPolicy"));
   EncodePolicy(named.session->problem(), *policy, response);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> PolicyDownloadBytes(const v1::GetPolicyRequest& request, const SessionRegistry& registry) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  const double bytes = PolicyBytes(named.session->problem());
+  RETURN_IF_ERROR(
+      CheckSize(bytes, std::numeric_limits<int32_t>::max(), "a message can have", "ask for fewer contexts"));
+  return 2 * bytes;
+}
+
+absl::Status SerializePolicy(const v1::GetPolicyRequest& request, const SessionRegistry& registry, std::string* bytes) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  v1::GetPolicyResponse response;
+  if (const auto policy = PolicyOf(*named.session, request); policy != nullptr) {
+    EncodePolicy(named.session->problem(), *policy, &response);
+  }
+  if (!response.SerializeToString(bytes)) return absl::InternalError("the policy does not serialise");
+  return absl::OkStatus();
+}
+
+absl::Status SetParameters(const v1::SetParametersRequest& request, const SessionRegistry& registry,
+                           v1::Session* response) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  if (!request.has_parameters()) return FieldError("parameters", "is absent; required");
+  ASSIGN_OR_RETURN(Vector x, InField("parameters", DecodeParameters(&request.parameters(), named.session->problem())));
+  std::optional<uint64_t> after;
+  if (request.has_after_merged()) {
+    constexpr double kMost = 9007199254740992;  // 2^53
+    const double value = request.after_merged();
+    if (!(value >= 0) || value > kMost || value != std::floor(value)) {
+      return FieldError("after_merged", absl::StrCat("is ", ToText(value), "; must be a whole number in [0, 2^53]"));
+    }
+    after = static_cast<uint64_t>(value);
+  }
+  RETURN_IF_ERROR(named.session->SetParameters(after, std::move(x)));
+  Describe(named, response);
+  return absl::OkStatus();
+}
+
+absl::Status AddPreferences(const v1::AddPreferencesRequest& request, const SessionRegistry& registry,
+                            v1::AddPreferencesResponse* response) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  ASSIGN_OR_RETURN(const std::vector<PreferenceSource> preferences, DecodePreferences(request, *named.session));
+  RETURN_IF_ERROR(named.session->OfferPreferences(request.first_sequence(), preferences));
+  const SessionStatus status = named.session->Status();
+  response->set_accepted_sequence(static_cast<double>(status.preferences));
+  response->set_steps(static_cast<double>(status.preference_steps));
   return absl::OkStatus();
 }
 

@@ -3,6 +3,8 @@
 #ifndef BILEVEL_SERVER_CALLS_SESSION_CALLS_H_
 #define BILEVEL_SERVER_CALLS_SESSION_CALLS_H_
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "bilevel/v1/session_service.pb.h"
 #include "server/calls/run.h"
@@ -22,6 +24,17 @@ void ListSessions(const SessionRegistry& registry, v1::ListSessionsResponse* res
 
 absl::Status GetPolicy(const v1::GetPolicyRequest& request, const Limits& limits, const SessionRegistry& registry,
                        v1::GetPolicyResponse* response);
+
+// A GetPolicyResponse as DownloadPolicy sends it, and what it holds meanwhile. RESOURCE_EXHAUSTED beyond what a message
+// can be.
+absl::StatusOr<double> PolicyDownloadBytes(const v1::GetPolicyRequest& request, const SessionRegistry& registry);
+absl::Status SerializePolicy(const v1::GetPolicyRequest& request, const SessionRegistry& registry, std::string* bytes);
+
+absl::Status SetParameters(const v1::SetParametersRequest& request, const SessionRegistry& registry,
+                           v1::Session* response);
+
+absl::Status AddPreferences(const v1::AddPreferencesRequest& request, const SessionRegistry& registry,
+                            v1::AddPreferencesResponse* response);
 
 absl::StatusOr<Cost> EstimateSessionCost(const v1::EstimateHypergradientRequest& request,
                                          const SessionRegistry& registry);

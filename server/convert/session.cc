@@ -317,12 +317,6 @@ void EncodeSession(const Session& session, v1::Session* message) {
   }
 }
 
-void EncodeProgress(const WriterProgress& progress, v1::WriterProgress* message) {
-  message->set_accepted_sequence(progress.accepted);
-  message->set_durable_sequence(progress.durable);
-  message->set_credit_until(progress.credit);
-}
-
 void EncodePolicy(const BilevelProblem& problem, const PolicySnapshot& policy, v1::GetPolicyResponse* message) {
   message->set_version(static_cast<double>(policy.version));
   message->set_merged(static_cast<double>(policy.merged));

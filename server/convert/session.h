@@ -36,7 +36,6 @@ std::string EncodeSessionName(const std::string& id);
 
 // All but the name.
 void EncodeSession(const Session& session, v1::Session* message);
-void EncodeProgress(const WriterProgress& progress, v1::WriterProgress* message);
 void EncodePolicy(const BilevelProblem& problem, const PolicySnapshot& policy, v1::GetPolicyResponse* message);
 // What EncodePolicy would fill.
 double PolicyBytes(const BilevelProblem& problem);

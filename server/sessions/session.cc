@@ -8,6 +8,7 @@
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
+#include "server/sessions/policy_digest.h"
 
 namespace bilevel::server {
 namespace {
@@ -145,15 +146,24 @@ absl::StatusOr<WriterProgress> Session::Progress(const Lease& lease) const {
   return WriterProgress{queue.accepted(), queue.accepted(), queue.credit(), queue.credit() - queue.merged()};
 }
 
-std::shared_ptr<const PolicySnapshot> Session::policy() const {
+std::shared_ptr<const PublishedPolicy> Session::policy() const {
   const std::lock_guard lock(mutex_);
   return policy_;
 }
 
-uint64_t Session::Watch(std::function<void(bool policy)> changed) {
+uint64_t Session::Watch(std::function<void(const SessionNews&)> hear) {
   const std::lock_guard lock(watching_);
-  watches_[++last_watch_] = std::move(changed);
+  if (draining_) hear({.draining = true});
+  watches_[++last_watch_] = std::move(hear);
   return last_watch_;
+}
+
+void Session::Drain() {
+  {
+    const std::lock_guard lock(watching_);
+    draining_ = true;
+  }
+  Publish({.draining = true});
 }
 
 void Session::EndWatch(uint64_t watch) {
@@ -266,7 +276,7 @@ void Session::Run() {
   while (Take(batch)) {
     const bool policy = Learn(batch);
     BeginRound();
-    Publish(policy);
+    Publish({.policy = policy});
   }
   const std::lock_guard lock(mutex_);
   idle_ = true;
@@ -300,10 +310,15 @@ bool Session::MakePolicy() {
     slow_ = true;
   }
   absl::StatusOr<std::optional<PolicySnapshot>> made = learner_.Update(Interrupt(&cancelled_, std::nullopt));
+  std::shared_ptr<const PublishedPolicy> policy;
+  if (made.ok() && made->has_value()) {
+    std::string digest = DigestOf(**made);
+    policy = std::make_shared<const PublishedPolicy>(PublishedPolicy{**std::move(made), std::move(digest)});
+  }
   const std::lock_guard lock(mutex_);
   if (!made.ok()) failure_ = made.status();
-  if (!made.ok() || !made->has_value()) return false;  // broken, or stopping
-  policy_ = std::make_shared<const PolicySnapshot>(**std::move(made));
+  if (policy == nullptr) return false;  // broken, or stopping
+  policy_ = std::move(policy);
   return true;
 }
 
@@ -314,9 +329,9 @@ void Session::BeginRound() {
   round_policy_ = policy_;
 }
 
-void Session::Publish(bool policy) {
+void Session::Publish(const SessionNews& news) {
   const std::lock_guard lock(watching_);
-  for (const auto& [number, changed] : watches_) changed(policy);
+  for (const auto& [number, hear] : watches_) hear(news);
 }
 
 }  // namespace bilevel::server

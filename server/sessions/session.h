@@ -65,6 +65,16 @@ struct SessionStatus {
   absl::Status failure;     // why the learner stopped for good, if it did
 };
 
+struct PublishedPolicy : PolicySnapshot {
+  std::string digest;  // DigestOf
+};
+
+// What streams are told.
+struct SessionNews {
+  bool policy = false;    // one was made
+  bool draining = false;  // the server will stop
+};
+
 class Session {
  public:
   // Learning begins at once, in a thread of the session's own. INVALID_ARGUMENT (a field error) for bad options.
@@ -100,12 +110,16 @@ class Session {
                                                const Exploration& exploration);
 
   // The newest policy; null before the first.
-  std::shared_ptr<const PolicySnapshot> policy() const;
+  std::shared_ptr<const PublishedPolicy> policy() const;
 
-  // `changed` is called, from the learner's thread, after transitions were accepted or learned from, or (policy) a
-  // policy was made; it must not block nor call back. The number ends it; when EndWatch has returned it is not running.
-  uint64_t Watch(std::function<void(bool policy)> changed);
+  // `hear` is called, mostly from the learner's thread, after transitions were accepted or learned from, a policy was
+  // made, or the server began to stop; it must not block nor call Watch or EndWatch. The number ends it; when EndWatch
+  // has returned it is not running.
+  uint64_t Watch(std::function<void(const SessionNews&)> hear);
   void EndWatch(uint64_t watch);
+
+  // The server will stop: streams are told, those to come as well.
+  void Drain();
 
   // x from then on; after: transitions merged, default: as soon as can be. As SessionLearner::SetParameters.
   absl::Status SetParameters(std::optional<uint64_t> after, Vector x);
@@ -153,7 +167,7 @@ class Session {
   // Under learning_, or before there are others: what Status says.
   void Tell();
   void BeginRound();
-  void Publish(bool policy);
+  void Publish(const SessionNews& news);
   bool Holds(const Lease& lease) const { return streams_[lease.writer].number == lease.number; }
   // Under mutex_: the learner has something to do.
   void Wake();
@@ -178,11 +192,11 @@ class Session {
   bool offered_ = false;  // something came since it last looked
   bool slow_ = false;     // it is at longer work, or was lately
   absl::Status failure_;
-  std::shared_ptr<const PolicySnapshot> policy_;
+  std::shared_ptr<const PublishedPolicy> policy_;
   // Of SIMULATED followers: who acts, the round that may act now, and its policy.
   std::vector<Actor> actors_;
   uint64_t round_ = 0;
-  std::shared_ptr<const PolicySnapshot> round_policy_;
+  std::shared_ptr<const PublishedPolicy> round_policy_;
   SessionStatus seen_;  // what is told of the learner
 
   mutable std::mutex learning_;  // the learner; taken before mutex_
@@ -191,8 +205,9 @@ class Session {
   const std::shared_ptr<const TransitionRules> rules_;
   std::atomic<bool> cancelled_ = false;
 
-  std::mutex watching_;  // taken alone
-  std::map<uint64_t, std::function<void(bool)>> watches_;
+  std::mutex watching_;  // taken before mutex_, never within it
+  std::map<uint64_t, std::function<void(const SessionNews&)>> watches_;
+  bool draining_ = false;
   uint64_t last_watch_ = 0;
 
   std::once_flag stopped_;

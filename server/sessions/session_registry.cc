@@ -67,6 +67,10 @@ absl::Status SessionRegistry::Delete(const std::string& id) {
   return absl::OkStatus();
 }
 
+void SessionRegistry::DrainAll() {
+  for (const Named& named : List()) named.session->Drain();
+}
+
 void SessionRegistry::StopAll() {
   std::map<std::string, Entry> sessions;
   {

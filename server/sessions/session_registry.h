@@ -43,6 +43,9 @@ class SessionRegistry {
   // The session stops; its memory is free once nobody holds it any more.
   absl::Status Delete(const std::string& id);
 
+  // The server will stop: all streams are told.
+  void DrainAll();
+
   void StopAll();
 
  private:

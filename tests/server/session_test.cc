@@ -103,7 +103,7 @@ void Write(Session& session, size_t writer, const std::vector<Transition>& all, 
 
 TEST(Session, LearnsTheSameFromAnyThreadsBatchesAndBrokenStreams) {
   for (const Route route : {Route::kPlugIn, Route::kSoftQ}) {
-    std::shared_ptr<const PolicySnapshot> first;
+    std::shared_ptr<const PublishedPolicy> first;
     for (size_t writers = 1; writers <= 4; ++writers) {
       const auto dealt = Deal(writers, 6007);
       const auto session = *Session::Start(MakeLearner(route, 500), Options(writers));
@@ -184,7 +184,7 @@ TEST(Session, CreditBoundsWhatWaits) {
 TEST(Session, TellsThoseWhoWatch) {
   const auto session = *Session::Start(MakeLearner(Route::kPlugIn, 100), Options(1));
   std::atomic<int> told = 0;
-  const uint64_t watch = session->Watch([&](bool) { ++told; });
+  const uint64_t watch = session->Watch([&](const SessionNews&) { ++told; });
   const Session::Lease lease = *session->Open("w0", [] {});
   EXPECT_TRUE(session->Offer(lease, 1, Block(Deal(1, 300)[0])).ok());
   session->WaitUntilIdle();
