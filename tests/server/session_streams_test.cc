@@ -1,0 +1,305 @@
+// Train and Act over loopback: exactly once, whatever breaks; features; a follower that acts.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "server/convert/array.h"
+#include "tests/server/session_fixture.h"
+
+namespace bilevel::server {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+using SessionStreamsTest = SessionFixture;
+
+// 50 cuts in each case, dealt out among the writers.
+TEST_F(SessionStreamsTest, LearnTheSamePolicyFromAnyBatchesOfAnyWritersOverBrokenStreams) {
+  const std::vector<Step> steps = Explore(10'000);
+  for (const bool soft_q : {false, true}) {
+    std::string first;
+    for (int writers = 1; writers <= 4; ++writers) {
+      for (const uint64_t batch : {0, 1, 7, 256, 8192}) {
+        v1::CreateSessionRequest request = Request(writers);
+        if (soft_q) request.mutable_soft_q();
+        const std::string name = MustCreate(request);
+        const auto dealt = Deal(steps, static_cast<size_t>(writers));
+        std::vector<std::thread> threads;
+        for (size_t w = 0; w < dealt.size(); ++w) {
+          const int cuts = 50 / writers + (static_cast<int>(w) < 50 % writers ? 1 : 0);
+          threads.emplace_back([&, w, cuts] { Write(name, absl::StrCat("w", w), dealt[w], 7 + w, cuts, batch); });
+        }
+        for (std::thread& thread : threads) thread.join();
+        WaitUntilMerged(name, 10'000);
+        const v1::GetPolicyResponse policy = Policy(name);
+        EXPECT_EQ(policy.version(), 10);
+        if (first.empty()) first = policy.SerializeAsString();
+        EXPECT_EQ(policy.SerializeAsString(), first);
+        EXPECT_EQ(Policy(name, 10).version(), 0);
+        EXPECT_EQ(Policy(name, 9).version(), 10);
+        Delete(name);
+      }
+    }
+  }
+}
+
+// Every state has one feature of its own: learning is the table's.
+TEST_F(SessionStreamsTest, OneHotFeaturesEqualTheTable) {
+  const std::vector<Step> steps = Explore(3000);
+  const auto learn = [&](bool features) {
+    v1::CreateSessionRequest request = Request();
+    request.mutable_soft_q()->set_learn_gradient(true);
+    if (features) request.mutable_soft_q()->set_num_features(kStates);
+    const std::string name = MustCreate(request);
+    grpc::ClientContext context;
+    auto stream = Open(context, name, "w0");
+    for (uint64_t first = 1; first <= steps.size(); first += 100) {
+      v1::TrainRequest batch = Batch(steps, first, 100);
+      if (features) {
+        std::vector<double> here(100 * kStates), next(100 * kStates);
+        for (size_t i = 0; i < 100; ++i) {
+          const Step& step = steps[first - 1 + i];
+          here[i * kStates + static_cast<size_t>(step.state)] = 1;
+          if (step.kind != 1) next[i * kStates + static_cast<size_t>(step.next)] = 1;
+        }
+        SetReals(here, batch.mutable_batch()->mutable_features());
+        SetReals(next, batch.mutable_batch()->mutable_next_features());
+      }
+      EXPECT_TRUE(stream->Write(batch));
+    }
+    stream->WritesDone();
+    v1::TrainResponse response;
+    while (stream->Read(&response)) EXPECT_FALSE(response.has_rejected()) << response.rejected().status().message();
+    EXPECT_TRUE(stream->Finish().ok());
+    WaitUntilMerged(name, 3000);
+    return *DecodeReals(Policy(name).contexts(0).policy(), {kStates, kActions});
+  };
+  EXPECT_LT((learn(true) - learn(false)).lpNorm<Eigen::Infinity>(), 1e-12);
+}
+
+TEST_F(SessionStreamsTest, RejectOptionalColumnsByEntry) {
+  v1::CreateSessionRequest request = Request();
+  request.mutable_soft_q()->set_num_features(2);
+  const std::string name = MustCreate(request);
+  const std::vector<Step> steps = Explore(10);
+  grpc::ClientContext context;
+  auto stream = Open(context, name, "w0");
+  const auto rejected = [&](auto change) {
+    v1::TrainRequest batch = Batch(steps, 1, 10);
+    SetReals(std::vector<double>(20, 0.5), batch.mutable_batch()->mutable_features());
+    SetReals(std::vector<double>(20, 0.5), batch.mutable_batch()->mutable_next_features());
+    change(*batch.mutable_batch());
+    EXPECT_TRUE(stream->Write(batch));
+    v1::TrainResponse response;
+    while (stream->Read(&response) && !response.has_rejected()) {
+    }
+    return response.rejected().status().message();
+  };
+  using B = v1::TransitionBatch;
+  const auto filled = [](double value) {
+    std::vector<double> column(10, -0.5);
+    column[4] = value;
+    return column;
+  };
+  EXPECT_THAT(rejected([](B& b) { b.clear_features(); }), HasSubstr("batch.features: is absent; required"));
+  EXPECT_THAT(rejected([](B& b) { b.mutable_features()->mutable_values()->add_list(1); }),
+              HasSubstr("batch.features: has 21 entries; must have count * num_features = 10 * 2"));
+  EXPECT_THAT(rejected([](B& b) { b.mutable_next_features()->mutable_values()->set_list(0, NAN); }),
+              HasSubstr("batch.next_features[0]: is nan; must be finite"));
+  EXPECT_THAT(rejected([&](B& b) { SetReals(filled(NAN), b.mutable_leader_reward()); }),
+              HasSubstr("batch.leader_reward[4]: is nan; must be finite"));
+  EXPECT_THAT(rejected([&](B& b) {
+                SetReals({1, 2}, b.mutable_leader_reward());
+              }),
+              HasSubstr("batch.leader_reward: has 2 entries; must have count = 10"));
+  EXPECT_THAT(rejected([&](B& b) { SetReals(filled(0.5), b.mutable_behavior_log_probability()); }),
+              HasSubstr("batch.behavior_log_probability[4]: is 0.5; must be finite and <= 0"));
+  EXPECT_THAT(rejected([&](B& b) { SetReals(filled(NAN), b.mutable_behavior_log_probability()); }),
+              HasSubstr("batch.behavior_log_probability[4]: is nan"));
+  EXPECT_THAT(rejected([](B& b) {
+                for (int i = 0; i < 10; ++i)
+                  b.mutable_parameters_version()->mutable_indices()->add_list(i == 2 ? 5 : 1);
+              }),
+              HasSubstr("batch.parameters_version[2]: is 5; the newest version of x is 1"));
+  EXPECT_THAT(rejected([](B& b) {
+                for (int i = 0; i < 10; ++i) b.mutable_parameters_version()->mutable_indices()->add_list(0);
+              }),
+              HasSubstr("batch.parameters_version[0]: is 0"));
+  EXPECT_EQ(Get(name).accepted(), 0);
+}
+
+// An environment that plays the world, over streams that are cut at random moments, asking again whatever it is unsure
+// of.
+class Environment {
+ public:
+  Environment(uint64_t seed, uint64_t episodes)
+      : world_(*DecodeProblem(World(true), Purpose::kGradient, Limits())),
+        simulator_(*world_.contexts[0].mdp),
+        seed_(seed),
+        episodes_(episodes) {}
+
+  // One stream; true when all episodes are over. budget: observations until it is cut.
+  bool Play(grpc::ClientReaderWriter<v1::ActRequest, v1::ActResponse>& stream, int budget) {
+    v1::ActResponse response;
+    while (episode_ < episodes_) {
+      if (budget-- == 0) return false;
+      v1::ActRequest request;
+      v1::Observation& observation = *request.mutable_observation();
+      observation.set_sequence(sequence_);
+      observation.set_episode_id(episode_);
+      observation.set_state(static_cast<uint32_t>(state_));
+      observation.set_step_kind(static_cast<uint32_t>(kind_));
+      if (!stream.Write(request) || !stream.Read(&response)) return false;
+      EXPECT_TRUE(response.has_action()) << response.rejected().status().message();
+      if (budget % 7 == 0) continue;  // as if the answer had been lost
+      actions.push_back({response.action().action(), response.action().log_probability()});
+      if (kind_ == 0) {
+        // The world's own chance, the same however often a stream broke.
+        Rng rng(seed_, ++drawn_);
+        const int next = simulator_.DrawNext(state_ * kActions + static_cast<int>(response.action().action()), rng);
+        kind_ = next == Simulator::kEnded ? 1 : rng.Below(20) == 0 ? 2 : 0;
+        state_ = next == Simulator::kEnded ? 0 : next;
+        sequence_ = ++steps_;
+      } else {
+        EXPECT_TRUE(response.action().ended());
+        ++episode_;
+        state_ = 0;
+        kind_ = 0;
+        sequence_ = 0;
+      }
+    }
+    return true;
+  }
+
+  std::vector<std::pair<uint32_t, double>> actions;
+  uint64_t steps() const { return steps_; }
+
+ private:
+  BilevelProblem world_;
+  Simulator simulator_;
+  uint64_t seed_, episodes_, episode_ = 0, steps_ = 0, sequence_ = 0, drawn_ = 0;
+  int state_ = 0, kind_ = 0;
+};
+
+TEST_F(SessionStreamsTest, ASimulatedFollowerActsTheSameHoweverStreamsBreak) {
+  std::vector<std::pair<uint32_t, double>> first;
+  std::string policy;
+  for (const int cuts : {0, 50}) {
+    v1::CreateSessionRequest request = Request(2);
+    request.set_follower(v1::FOLLOWER_SIMULATED);
+    request.set_update_interval(128);
+    request.set_seed(3);
+    const std::string name = MustCreate(request);
+    std::vector<Environment> players{{5, 150}, {6, 150}};
+    std::vector<std::thread> threads;
+    for (size_t w = 0; w < 2; ++w) {
+      threads.emplace_back([&, w] {
+        Rng rng(w + 1);
+        for (int cut = 0;; ++cut) {
+          grpc::ClientContext context;
+          auto stream = stub_->Act(&context);
+          v1::ActRequest open;
+          open.mutable_open()->set_session(name);
+          open.mutable_open()->set_writer_id(absl::StrCat("w", w));
+          open.mutable_open()->mutable_exploration()->set_kind(v1::Exploration::KIND_UNIFORM);
+          v1::ActResponse response;
+          ASSERT_TRUE(stream->Write(open) && stream->Read(&response)) << stream->Finish().error_message();
+          if (players[w].Play(*stream, cut < cuts / 2 ? static_cast<int>(rng.Below(100)) : -1)) {
+            v1::ActRequest finish;
+            finish.mutable_finish()->set_last_sequence(players[w].steps());
+            ASSERT_TRUE(stream->Write(finish) && stream->Read(&response));
+            EXPECT_FALSE(response.has_rejected()) << response.rejected().status().message();
+            stream->WritesDone();
+            EXPECT_TRUE(stream->Finish().ok());
+            return;
+          }
+          context.TryCancel();
+          stream->Finish();
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    WaitUntilMerged(name, static_cast<double>(players[0].steps() + players[1].steps()));
+    const std::string found = Policy(name).SerializeAsString();
+    if (cuts == 0) {
+      first = players[0].actions;
+      policy = found;
+      EXPECT_GT(first.size(), 1000);
+      EXPECT_GT(Get(name).trajectories(), 100);
+    }
+    EXPECT_EQ(players[0].actions, first);
+    EXPECT_EQ(found, policy);
+  }
+}
+
+TEST_F(SessionStreamsTest, ActRefusesInTheStream) {
+  v1::CreateSessionRequest request = Request();
+  const std::string solved = MustCreate(request);
+  request.set_follower(v1::FOLLOWER_SIMULATED);
+  const std::string name = MustCreate(request);
+  v1::ActRequest open;
+  open.mutable_open()->set_session(solved);
+  open.mutable_open()->set_writer_id("w0");
+  v1::ActResponse response;
+  const auto ends = [&] {
+    grpc::ClientContext context;
+    auto stream = stub_->Act(&context);
+    stream->Write(open);
+    EXPECT_FALSE(stream->Read(&response));
+    return stream->Finish();
+  };
+  EXPECT_EQ(ends().error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  open.mutable_open()->set_session(name);
+  open.mutable_open()->mutable_exploration()->set_share(0.5);
+  EXPECT_THAT(ends().error_message(), HasSubstr("open.exploration.share: is given without a kind"));
+  open.mutable_open()->mutable_exploration()->set_kind(v1::Exploration::KIND_LEAST_TRIED);
+  open.mutable_open()->mutable_exploration()->set_share(1.5);
+  EXPECT_THAT(ends().error_message(), HasSubstr("open.exploration.share: is 1.5; must be in [0, 1]"));
+  open.mutable_open()->mutable_exploration()->set_share(1);
+
+  grpc::ClientContext context;
+  auto stream = stub_->Act(&context);
+  ASSERT_TRUE(stream->Write(open) && stream->Read(&response));
+  const auto rejected = [&](auto change) {
+    v1::ActRequest sent;
+    change(*sent.mutable_observation());
+    EXPECT_TRUE(stream->Write(sent) && stream->Read(&response));
+    EXPECT_TRUE(response.has_rejected());
+    return response.rejected().status().message();
+  };
+  using O = v1::Observation;
+  EXPECT_THAT(rejected([](O& o) { o.set_state(9); }), HasSubstr("observation.state: is 9"));
+  EXPECT_THAT(rejected([](O& o) { o.set_sequence(4); }), HasSubstr("a gap; send 1 first"));
+  EXPECT_THAT(rejected([](O& o) { o.set_sequence(1); }),
+              HasSubstr("observation.episode_id: is 0, which has not begun"));
+  EXPECT_THAT(rejected([](O& o) { o.set_step_kind(5); }), HasSubstr("observation.step_kind: is 5"));
+  EXPECT_THAT(rejected([](O& o) { o.set_leader_reward(NAN); }), HasSubstr("observation.leader_reward: is nan"));
+  EXPECT_THAT(rejected([](O& o) { o.add_features(1); }), HasSubstr("observation.features: has 1 entries"));
+  v1::ActRequest start;
+  start.mutable_observation()->set_state(1);
+  ASSERT_TRUE(stream->Write(start) && stream->Read(&response));
+  EXPECT_TRUE(response.has_action());
+  EXPECT_NEAR(response.action().log_probability(), 0, 1e-12);  // least tried, always
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(SessionStreamsTest, AreToldWhenTheServerWillStop) {
+  const std::string name = MustCreate(Request());
+  grpc::ClientContext one, two;
+  auto before = Open(one, name, "w0");
+  loopback_.server().AnnounceStop();
+  v1::TrainResponse response;
+  ASSERT_TRUE(before->Read(&response));
+  EXPECT_TRUE(response.has_draining());
+  EXPECT_EQ(response.draining().retry_delay().seconds(), 1);
+  auto after = Open(two, name, "w0");
+  ASSERT_TRUE(after->Read(&response));
+  EXPECT_TRUE(response.has_draining());
+}
+
+}  // namespace
+}  // namespace bilevel::server
