@@ -25,6 +25,8 @@ struct ValueGradient {
 // features: ParametricReward::GradientFeatures(). Cost: d linear solves; memory: (S*A + S) d numbers. Interrupted: what
 // is missing is 0.
 ValueGradient SolveValueGradient(const PolicyInput& input, double gamma, const SparseRows& features);
+// The same for any vector reward F [S*A, d].
+ValueGradient SolveValueGradient(const PolicyInput& input, double gamma, const RowMatrix& features);
 
 }  // namespace bilevel
 

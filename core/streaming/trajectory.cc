@@ -16,6 +16,7 @@ Trajectory Roll(const Simulator& simulator, const Vector& pi, int num_actions, i
     }
     if (horizon.kind == Horizon::Kind::kGeometric && rng.Uniform() >= discount) break;
   }
+  trajectory.final_state = state;
   return trajectory;
 }
 

@@ -14,6 +14,7 @@ struct Trajectory {
   std::vector<int64_t> rows;           // s*A + a of each step
   std::vector<double> leader_rewards;  // a sample for each step; empty: the leader's reward is known
   bool terminated = false;             // the environment ended it, not the horizon
+  int final_state = -1;                // reached after the last step; -1: terminated, or not known
   double log_weight = 0;               // log of pi's probability of its actions over that of whoever acted
 };
 

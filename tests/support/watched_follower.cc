@@ -12,9 +12,13 @@ WatchedFollower::WatchedFollower(BilevelProblem problem, const Vector& x)
       simulator_(world_.mdp()),
       point_(*HypergradientEvaluator(problem_, {}).Evaluate(x, {})) {
   world_.system().SetPolicy(pi());
-  const PolicyInput policy{world_.mdp(), pi(), world_.system(), 1e-13, interrupt_};
-  gradient_ = SolveValueGradient(policy, context().discount, context().reward.GradientFeatures());
-  leader_ = EvaluatePolicy(policy, context().discount, leader().reward.Evaluate(x_, theta_), nullptr);
+  gradient_ = SolveValueGradient(Policy(), context().discount, context().reward.GradientFeatures());
+  expected_ = Expect(gradient_.advantage);
+}
+
+ExpectedGradient WatchedFollower::Expect(const RowMatrix& score) {
+  return SolveExpectedGradient(Policy(), leader_discount(), leader().reward.Evaluate(x_, theta_),
+                               leader().reward.GradientFeatures(), score);
 }
 
 TrajectoryModel WatchedFollower::Model(const Vector& leader_value, const RowMatrix& score) const {
@@ -24,10 +28,23 @@ TrajectoryModel WatchedFollower::Model(const Vector& leader_value, const RowMatr
           .temperature = context().temperature,
           .score = score,
           .leader_reward = leader().reward,
-          .leader_discount = context().discount,
+          .leader_discount = leader_discount(),
           .leader_value = leader_value,
-          .leader_advantage = leader_.advantage,
+          .leader_advantage = expected_.leader.advantage,
           .num_actions = mdp().num_actions()};
+}
+
+TrajectoryModel WatchedFollower::ModelWithBias() const {
+  TrajectoryModel model = Model(leader_value());
+  model.expected = &expected_;
+  return model;
+}
+
+TrajectoryModel WatchedFollower::ModelWithControl() const {
+  TrajectoryModel model = ModelWithBias();
+  model.control_variate = true;
+  model.initial_distribution = mdp().initial_distribution();
+  return model;
 }
 
 RowMatrix WatchedFollower::OneStepScore() const {
@@ -49,7 +66,7 @@ RowMatrix WatchedFollower::OneStepScore() const {
 
 Trajectory WatchedFollower::DrawOne(const Horizon& horizon, Rng& rng) const {
   const int start = simulator_.DrawStart(rng);
-  return Roll(simulator_, pi(), mdp().num_actions(), start, horizon, context().discount, rng);
+  return Roll(simulator_, pi(), mdp().num_actions(), start, horizon, leader_discount(), rng);
 }
 
 std::vector<Trajectory> WatchedFollower::Draw(int count, const Horizon& horizon, Rng& rng) const {

@@ -11,8 +11,7 @@
 
 namespace bilevel::testing {
 
-// Of a problem with one context, which has one term, the leader's return under the context's discount from the
-// environment's initial distribution.
+// Of a problem with one context, which has one term, the leader's return from the environment's initial distribution.
 class WatchedFollower {
  public:
   WatchedFollower(BilevelProblem problem, const Vector& x);
@@ -23,7 +22,11 @@ class WatchedFollower {
   const HypergradientPoint& point() const { return point_; }
   const Vector& pi() const { return point_.contexts[0].solution.backup.pi; }
   const ValueGradient& gradient() const { return gradient_; }
-  const Vector& leader_value() const { return leader_.value; }
+  const Vector& leader_value() const { return expected_.leader.value; }
+  // Of the exact score.
+  const ExpectedGradient& expected() const { return expected_; }
+  ExpectedGradient Expect(const RowMatrix& score);
+  double leader_discount() const { return leader().discount.value_or(context().discount); }
 
   // grad r - E_pi grad r, the score cut to one step [S*A, d].
   RowMatrix OneStepScore() const;
@@ -31,6 +34,9 @@ class WatchedFollower {
   // leader_value: the baseline, or empty.
   TrajectoryModel Model(const Vector& leader_value) const { return Model(leader_value, gradient_.advantage); }
   TrajectoryModel Model(const Vector& leader_value, const RowMatrix& score) const;
+  // With V_u as baseline, what is expected for a bias, and as control variate.
+  TrajectoryModel ModelWithBias() const;
+  TrajectoryModel ModelWithControl() const;
 
   std::vector<Trajectory> Draw(int count, const Horizon& horizon, Rng& rng) const;
   // As many as it takes for this many transitions, two at least.
@@ -39,6 +45,7 @@ class WatchedFollower {
  private:
   const Context& context() const { return problem_.contexts[0]; }
   const LeaderReturn& leader() const { return std::get<LeaderReturn>(context().objective[0].measure); }
+  PolicyInput Policy() { return {world_.mdp(), pi(), world_.system(), 1e-13, interrupt_}; }
   Trajectory DrawOne(const Horizon& horizon, Rng& rng) const;
 
   BilevelProblem problem_;
@@ -48,7 +55,7 @@ class WatchedFollower {
   HypergradientPoint point_;
   Interrupt interrupt_;
   ValueGradient gradient_;
-  PolicyValue leader_;
+  ExpectedGradient expected_;
 };
 
 }  // namespace bilevel::testing

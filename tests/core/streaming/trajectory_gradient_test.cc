@@ -6,45 +6,13 @@
 #include <cmath>
 
 #include "gtest/gtest.h"
-#include "tests/support/random_problem.h"
+#include "tests/core/streaming/draw_return.h"
 #include "tests/support/watched_follower.h"
 
 namespace bilevel::testing {
 namespace {
 
 using Kind = Horizon::Kind;
-
-// Leader's return on a random MDP with S = 20, A = 4, n = 5: both rewards are N(0, 1) + features theta, theta by a
-// softmax group of 3 and 2 as they are.
-ProblemNumbers DrawReturn(uint64_t seed, double discount, bool quadratic = false) {
-  Rng rng(seed);
-  constexpr int kStates = 20, kActions = 4;
-  constexpr Eigen::Index kParameters = 5, kRows = Eigen::Index{kStates} * kActions;
-  const auto reward = [&] {
-    ParametricRewardSpec spec;
-    spec.base = DrawNormal(rng, kRows);
-    const Vector features = DrawNormal(rng, kRows * kParameters, 0.5);
-    spec.features = features.reshaped(kRows, kParameters).sparseView();
-    if (quadratic) {
-      spec.coefficient = DrawNormal(rng, kRows, 0.2);
-      spec.matrix = DrawNormal(rng, kParameters * kParameters, 0.5).reshaped(kParameters, kParameters);
-    }
-    return spec;
-  };
-  ContextNumbers context;
-  context.mdp = DrawMdp(rng, kStates, kActions, true, true);
-  context.discount = discount;
-  context.temperature = 0.7;
-  context.reward = reward();
-  context.return_weight = 1;
-  context.leader_reward = reward();
-  ProblemNumbers numbers;
-  numbers.num_parameters = static_cast<int>(kParameters);
-  numbers.groups = {{3, MapKind::kSoftmax, 2}, {2, MapKind::kIdentity, 1}};
-  numbers.sense = Sense::kMaximize;
-  numbers.contexts.push_back(std::move(context));
-  return numbers;
-}
 
 struct Arm {
   const char* name;
@@ -86,30 +54,20 @@ TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
     for (const Arm& arm : kArms) {
       SCOPED_TRACE(arm.name);
       const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
-      Vector sum = Vector::Zero(5), squares = sum;
-      int covered = 0, objective_covered = 0;
+      Tally tally(exact.point().gradient), objective(Vector::Constant(1, exact.point().objective));
       for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
         Rng rng(seed, 7);
         const auto trajectories = exact.Draw(kTrajectories, {}, rng);
         const SampledGradient found = EstimateFromTrajectories(model, trajectories, Kind::kGeometric, arm.estimator);
-        const Vector error = found.mean() - exact.point().gradient;
-        sum += error;
-        squares += error.cwiseAbs2();
-        covered += static_cast<int>((error.array().abs() <= 1.96 * found.standard_error.array()).count());
-        objective_covered +=
-            std::abs(found.objective - exact.point().objective) <= 1.96 * found.objective_standard_error ? 1 : 0;
+        tally.Add(found.mean(), found.standard_error);
+        objective.Add(Vector::Constant(1, found.objective), Vector::Constant(1, found.objective_standard_error));
         EXPECT_EQ(found.effective_sample_size, kTrajectories);
       }
       // Bonferroni over 5 components, 4 estimators, 2 problems: |z| <= 3.9 at 0.4 %.
-      const Vector deviation = (squares / kSeeds - (sum / kSeeds).cwiseAbs2()).cwiseSqrt();
-      for (Eigen::Index j = 0; j < 5; ++j) {
-        EXPECT_LE(std::abs(sum[j]) / kSeeds, 3.9 * deviation[j] / std::sqrt(kSeeds));
-      }
-      EXPECT_GE(covered, 0.93 * 5 * kSeeds);
-      EXPECT_LE(covered, 0.97 * 5 * kSeeds);
-      EXPECT_GE(objective_covered, 0.90 * kSeeds);
+      tally.ExpectHonest(3.9);
+      EXPECT_GE(objective.coverage(), 0.90);
       RecordProperty(arm.name,
-                     std::to_string(covered / (5.0 * kSeeds)) + ", spread " + std::to_string(deviation.norm()));
+                     std::to_string(tally.coverage()) + ", spread " + std::to_string(tally.deviation().norm()));
     }
   }
 }
