@@ -48,20 +48,12 @@ TrajectoryModel WatchedFollower::ModelWithControl() const {
 }
 
 RowMatrix WatchedFollower::OneStepScore() const {
-  RowMatrix score = context().reward.GradientFeatures();
-  const int A = mdp().num_actions();
-  for (int s = 0; s < mdp().num_states(); ++s) {
-    const Eigen::Index first = Eigen::Index{s} * A;
-    const Eigen::RowVectorXd mean = pi().segment(first, A).transpose() * score.middleRows(first, A);
-    for (int a = 0; a < A; ++a) {
-      if (mdp().available(first + a)) {
-        score.row(first + a) -= mean;
-      } else {
-        score.row(first + a).setZero();
-      }
-    }
-  }
-  return score;
+  return bilevel::OneStepScore(mdp(), pi(), context().reward.GradientFeatures());
+}
+
+Vector WatchedFollower::BiasOf(const RowMatrix& score) {
+  const Occupancy occupancy = EvaluateOccupancy(Policy(), leader_discount(), mdp().initial_distribution(), nullptr);
+  return ScoreBias(Model(leader_value()), score, occupancy.visits);
 }
 
 Trajectory WatchedFollower::DrawOne(const Horizon& horizon, Rng& rng) const {

@@ -7,7 +7,7 @@
 
 #include "core/hypergradient/hypergradient.h"
 #include "core/problem/world.h"
-#include "core/streaming/trajectory_gradient.h"
+#include "core/streaming/one_step_score.h"
 
 namespace bilevel::testing {
 
@@ -30,6 +30,8 @@ class WatchedFollower {
 
   // grad r - E_pi grad r, the score cut to one step [S*A, d].
   RowMatrix OneStepScore() const;
+  // Exact, of estimates with another score [n].
+  Vector BiasOf(const RowMatrix& score);
 
   // leader_value: the baseline, or empty.
   TrajectoryModel Model(const Vector& leader_value) const { return Model(leader_value, gradient_.advantage); }

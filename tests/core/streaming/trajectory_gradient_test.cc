@@ -199,27 +199,5 @@ TEST(TrajectoryGradient, TailsOfTheSameTrajectoryAreBiased) {
   EXPECT_GT(((mean - honest / kTrajectories).cwiseAbs().cwiseQuotient(error)).maxCoeff(), 10);
 }
 
-// grad r - E_pi grad r in place of grad Q - grad V: where rewards depend on the state alone it is zero.
-TEST(TrajectoryGradient, OneStepScoresVanishWhereRewardsDependOnTheStateAlone) {
-  ProblemNumbers numbers = DrawReturn(24, 0.9);
-  Eigen::MatrixXd features = numbers.contexts[0].reward.features;
-  for (Eigen::Index row = 0; row < features.rows(); ++row) features.row(row) = features.row(row / 4 * 4);
-  numbers.contexts[0].reward.features = features.sparseView();
-  Rng start(25);
-  const WatchedFollower exact(Build(numbers), DrawNormal(start, 5));
-  const RowMatrix one_step = exact.OneStepScore();
-  EXPECT_LT(one_step.cwiseAbs().maxCoeff(), 1e-14);
-  EXPECT_GT(exact.gradient().advantage.cwiseAbs().maxCoeff(), 0.1);
-  Rng rng(26);
-  const auto trajectories = exact.Draw(2000, {}, rng);
-  const auto truncated = EstimateFromTrajectories(exact.Model(exact.leader_value(), one_step), trajectories,
-                                                  Kind::kGeometric, TrajectoryEstimator::kCritic);
-  const auto faithful = EstimateFromTrajectories(exact.Model(exact.leader_value()), trajectories, Kind::kGeometric,
-                                                 TrajectoryEstimator::kCritic);
-  EXPECT_LT(truncated.exploration.norm(), 1e-13);
-  EXPECT_GT(faithful.exploration.norm(), 0.1);
-  EXPECT_EQ(truncated.exploitation, faithful.exploitation);
-}
-
 }  // namespace
 }  // namespace bilevel::testing
