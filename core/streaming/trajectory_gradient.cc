@@ -52,7 +52,8 @@ class Estimator {
     return sum;
   }
 
-  Sums Add(const Trajectory& trajectory) const {
+  // sampled: may be null.
+  Sums Add(const Trajectory& trajectory, const SampledScore* sampled) const {
     const Parts zero(leader_features_.cols(), model_.score.cols());
     Sums sums{.loss = Return(trajectory),
               .gradient = zero,
@@ -67,13 +68,13 @@ class Estimator {
         sums.gradient.leader[entry.col()] += discount * entry.value();
       }
       if (model_.control_variate) ControlChoice(row, discount, sums);
-      sums.score += model_.score.row(row).transpose();
+      AddScore(row, t, sampled, 1, sums.score);
       if (model_.control_variate && geometric_) ControlCoin(trajectory, t, sums);
     }
     if (model_.expected != nullptr && !geometric_ && trajectory.final_state >= 0) {
       AddValue(trajectory.final_state, discount, sums.score, sums.missing, sums.gradient_missing);
     }
-    if (!needs_others()) AddScores(trajectory, sums);
+    if (!needs_others()) AddScores(trajectory, sampled, sums);
     sums.loss -= sums.control;
     sums.gradient.Subtract(sums.gradient_control);
     return sums;
@@ -140,8 +141,16 @@ class Estimator {
     AddValue(next, (goes_on ? 1 : 0) - model_.leader_discount, sums.score, sums.control, sums.gradient_control);
   }
 
+  void AddScore(int64_t row, size_t t, const SampledScore* sampled, double weight, Vector& sum) const {
+    if (sampled == nullptr) {
+      sum += weight * model_.score.row(row).transpose();
+    } else if (sampled->step == t) {
+      sum += weight * sampled->score;
+    }
+  }
+
   // Backwards, so that the reward to go is at hand.
-  void AddScores(const Trajectory& trajectory, Sums& sums) const {
+  void AddScores(const Trajectory& trajectory, const SampledScore* sampled, Sums& sums) const {
     double to_go = 0;  // from this step on, discounted to it
     for (size_t t = trajectory.rows.size(); t-- > 0;) {
       const int64_t row = trajectory.rows[t];
@@ -152,8 +161,8 @@ class Estimator {
         to_go = Reward(trajectory, t) + step_discount_ * to_go;
         worth = to_go - (baseline_.size() == 0 ? 0 : baseline_[StateOf(row)]);
       }
-      sums.gradient.follower +=
-          std::pow(step_discount_, static_cast<double>(t)) * worth * model_.score.row(row).transpose();
+      const double discount = std::pow(step_discount_, static_cast<double>(t));
+      AddScore(row, t, sampled, discount * worth, sums.gradient.follower);
     }
   }
 
@@ -196,7 +205,8 @@ class Mean {
 }  // namespace
 
 SampledGradient EstimateFromTrajectories(const TrajectoryModel& model, std::span<const Trajectory> trajectories,
-                                         Horizon::Kind kind, TrajectoryEstimator estimator) {
+                                         Horizon::Kind kind, TrajectoryEstimator estimator,
+                                         std::span<const SampledScore> scores) {
   const Estimator estimate(model, kind, estimator);
   const Eigen::Index n = model.x.size();
   double highest = -HUGE_VAL;
@@ -210,8 +220,9 @@ SampledGradient EstimateFromTrajectories(const TrajectoryModel& model, std::span
   const double others = returns.effective() / std::max(returns.effective() - 1, 1e-300);
   SampledGradient result;
   Mean loss(1), exploitation(n), exploration(n), total(n), missing_loss(1), missing(n), corrected(n);
-  for (const Trajectory& trajectory : trajectories) {
-    Sums sums = estimate.Add(trajectory);
+  for (size_t i = 0; i < trajectories.size(); ++i) {
+    const Trajectory& trajectory = trajectories[i];
+    Sums sums = estimate.Add(trajectory, scores.empty() ? nullptr : &scores[i]);
     if (estimate.needs_others()) sums.gradient.follower = others * (sums.loss - returns.mean()[0]) * sums.score;
     const double w = weight(trajectory);
     const Vector direct = estimate.Exploitation(sums.gradient), implicit = estimate.Exploration(sums.gradient);

@@ -83,9 +83,19 @@ struct SampledGradient {
   Vector corrected() const { return mean() - bias; }
 };
 
-// trajectories: two at least, of the horizon of `kind`. Cost: O(transitions (d + d_u) + trajectories n).
+// What stands for the scores of all steps of one trajectory: its number of steps times a draw of mean grad Q - grad V
+// at one of them, drawn uniformly (continuations.h).
+struct SampledScore {
+  size_t step;
+  Vector score;  // [d]
+};
+
+// trajectories: two at least, of the horizon of `kind`, which its bound on steps does not cut where it is geometric.
+// scores: one for each trajectory in place of model.score, of which columns alone are used; empty: model.score. Cost:
+// O(transitions (d + d_u) + trajectories n).
 SampledGradient EstimateFromTrajectories(const TrajectoryModel& model, std::span<const Trajectory> trajectories,
-                                         Horizon::Kind kind, TrajectoryEstimator estimator);
+                                         Horizon::Kind kind, TrajectoryEstimator estimator,
+                                         std::span<const SampledScore> scores = {});
 
 }  // namespace bilevel
 

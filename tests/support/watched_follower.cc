@@ -10,9 +10,10 @@ WatchedFollower::WatchedFollower(BilevelProblem problem, const Vector& x)
       theta_(problem_.map.Apply(x)),
       world_(problem_, 0, PolicySystem::Kind::kDirect),
       simulator_(world_.mdp()),
+      features_(context().reward.GradientFeatures()),
       point_(*HypergradientEvaluator(problem_, {}).Evaluate(x, {})) {
   world_.system().SetPolicy(pi());
-  gradient_ = SolveValueGradient(Policy(), context().discount, context().reward.GradientFeatures());
+  gradient_ = SolveValueGradient(Policy(), context().discount, features_);
   expected_ = Expect(gradient_.advantage);
 }
 
@@ -47,9 +48,7 @@ TrajectoryModel WatchedFollower::ModelWithControl() const {
   return model;
 }
 
-RowMatrix WatchedFollower::OneStepScore() const {
-  return bilevel::OneStepScore(mdp(), pi(), context().reward.GradientFeatures());
-}
+RowMatrix WatchedFollower::OneStepScore() const { return bilevel::OneStepScore(mdp(), pi(), features_); }
 
 Vector WatchedFollower::BiasOf(const RowMatrix& score) {
   const Occupancy occupancy = EvaluateOccupancy(Policy(), leader_discount(), mdp().initial_distribution(), nullptr);

@@ -7,6 +7,7 @@
 
 #include "core/hypergradient/hypergradient.h"
 #include "core/problem/world.h"
+#include "core/streaming/continuations.h"
 #include "core/streaming/one_step_score.h"
 
 namespace bilevel::testing {
@@ -40,6 +41,9 @@ class WatchedFollower {
   TrajectoryModel ModelWithBias() const;
   TrajectoryModel ModelWithControl() const;
 
+  const Simulator& simulator() const { return simulator_; }
+  Continuations continuations() const { return {simulator_, pi(), mdp().num_actions(), context().discount, features_}; }
+
   std::vector<Trajectory> Draw(int count, const Horizon& horizon, Rng& rng) const;
   // As many as it takes for this many transitions, two at least.
   std::vector<Trajectory> DrawTransitions(int64_t transitions, Rng& rng) const;
@@ -54,6 +58,7 @@ class WatchedFollower {
   Vector x_, theta_;
   World world_;
   Simulator simulator_;
+  SparseRows features_;  // grad r
   HypergradientPoint point_;
   Interrupt interrupt_;
   ValueGradient gradient_;
