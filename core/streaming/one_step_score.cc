@@ -1,9 +1,11 @@
 #include "core/streaming/one_step_score.h"
 
+#include <utility>
+
 namespace bilevel {
 
-RowMatrix OneStepScore(const TabularMdp& mdp, const Vector& pi, const SparseRows& features) {
-  RowMatrix score = features;
+RowMatrix CenteredScore(const TabularMdp& mdp, const Vector& pi, RowMatrix q) {
+  RowMatrix score = std::move(q);
   const int A = mdp.num_actions();
   for (int s = 0; s < mdp.num_states(); ++s) {
     const Eigen::Index first = Eigen::Index{s} * A;
@@ -17,6 +19,10 @@ RowMatrix OneStepScore(const TabularMdp& mdp, const Vector& pi, const SparseRows
     }
   }
   return score;
+}
+
+RowMatrix OneStepScore(const TabularMdp& mdp, const Vector& pi, const SparseRows& features) {
+  return CenteredScore(mdp, pi, features);
 }
 
 Vector ScoreBias(const TrajectoryModel& model, const RowMatrix& score, const Vector& visits) {

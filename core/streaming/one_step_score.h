@@ -1,9 +1,10 @@
-// grad Q - grad V cut to one step, as in the authors' code, and what a wrong score costs.
+// Scores in place of the exact grad Q - grad V, and the bias that they cost: learned ones, and the one cut to one step
+// as in the authors' code,
 //
 //   score(s,a) = grad r(s,a) - sum_b pi(b|s) grad r(s,b)
 //
-// in place of grad Q - grad V: nothing to learn, and biased. Zero wherever the follower's reward depends on the state
-// alone; at long horizons its direction can be nearly orthogonal to the true one. A referee, never a default.
+// with nothing to learn, and biased for ever. Zero wherever the follower's reward depends on the state alone; at long
+// horizons its direction can be nearly orthogonal to the true one. A referee, never a default.
 //
 // Yang, Gao, Yuan (2025), arXiv:2405.19697, code; the bias is ours.
 
@@ -13,6 +14,10 @@
 #include "core/streaming/trajectory_gradient.h"
 
 namespace bilevel {
+
+// q(s,a) - sum_b pi(b|s) q(s,b) [S*A, d], 0 where unavailable. q: grad Q as SoftQLearner::gradient() has it, or any
+// other [S*A, d]. pi: of whoever acts, so that scores have mean 0, which baselines and returns rely on.
+RowMatrix CenteredScore(const TabularMdp& mdp, const Vector& pi, RowMatrix q);
 
 // features: ParametricReward::GradientFeatures(). The score [S*A, d], 0 where unavailable.
 RowMatrix OneStepScore(const TabularMdp& mdp, const Vector& pi, const SparseRows& features);

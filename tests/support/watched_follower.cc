@@ -18,8 +18,7 @@ WatchedFollower::WatchedFollower(BilevelProblem problem, const Vector& x)
 }
 
 ExpectedGradient WatchedFollower::Expect(const RowMatrix& score) {
-  return SolveExpectedGradient(Policy(), leader_discount(), leader().reward.Evaluate(x_, theta_),
-                               leader().reward.GradientFeatures(), score);
+  return SolveExpectedGradient(Policy(), leader_discount(), LeaderReward(), leader().reward.GradientFeatures(), score);
 }
 
 TrajectoryModel WatchedFollower::Model(const Vector& leader_value, const RowMatrix& score) const {

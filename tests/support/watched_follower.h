@@ -23,6 +23,9 @@ class WatchedFollower {
   const HypergradientPoint& point() const { return point_; }
   const Vector& pi() const { return point_.contexts[0].solution.backup.pi; }
   const ValueGradient& gradient() const { return gradient_; }
+  // At x [S*A].
+  Vector Reward() const { return context().reward.Evaluate(x_, theta_); }
+  Vector LeaderReward() const { return leader().reward.Evaluate(x_, theta_); }
   const Vector& leader_value() const { return expected_.leader.value; }
   // Of the exact score.
   const ExpectedGradient& expected() const { return expected_; }
