@@ -11,8 +11,8 @@
 
 #include "client/problems/four_rooms.h"
 #include "gtest/gtest.h"
-#include "tests/core/streaming/draw_return.h"
 #include "tests/problems/decoded.h"
+#include "tests/support/tally.h"
 #include "tests/support/watched_follower.h"
 
 namespace bilevel::testing {

@@ -2,6 +2,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/core/streaming/draw_return.h"
+#include "tests/support/tally.h"
 #include "tests/support/watched_follower.h"
 
 namespace bilevel::testing {

@@ -8,6 +8,7 @@
 #include "core/streaming/trajectory_gradient.h"
 #include "gtest/gtest.h"
 #include "tests/core/streaming/draw_return.h"
+#include "tests/support/tally.h"
 #include "tests/support/watched_follower.h"
 
 namespace bilevel::testing {

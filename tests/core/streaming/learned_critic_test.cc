@@ -7,6 +7,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/core/streaming/draw_return.h"
+#include "tests/support/tally.h"
 
 namespace bilevel::testing {
 namespace {

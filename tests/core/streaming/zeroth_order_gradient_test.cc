@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/core/streaming/draw_return.h"
+#include "tests/support/tally.h"
 
 namespace bilevel::testing {
 namespace {
