@@ -20,10 +20,11 @@
 //
 // with Q_u, V_u the model's; where a geometric horizon ends the trajectory by a coin, with each coin by (1{goes on} -
 // gamma_u) (Gamma + V_u Z_{t+1})(s_{t+1}); and with the start, where rho is known, by Gamma(s_0) - sum rho Gamma. All
-// have mean 0 when choices are pi's and coins are fair, whatever the model: subtracting them leaves the mean and, of a
-// good model, the spread that the world's own transitions make. With importance weights of whole trajectories they are
-// weighted like everything else and keep mean 0; when choices are not pi's and weights do not say so, they do not. A
-// model estimated from the same trajectories costs a bias of O(1 / trajectories). For kReturn and kRewardToGo the
+// have mean 0 when choices are pi's, coins are fair and the model is asked about pi, right or wrong: subtracting them
+// leaves the mean and, of a good model, the spread that the world's own transitions make. With importance weights of
+// whole trajectories they are weighted like everything else and keep mean 0; when choices are not pi's and weights do
+// not say so, they do not. A model estimated from the same trajectories costs a bias of O(1 / trajectories); where it
+// is their frequencies, kCritic under a geometric horizon becomes its plug-in gradient. For kReturn and kRewardToGo the
 // model's V_u is the baseline then, and the two are the same: what is past, too, is no choice's doing.
 //
 // **Cut trajectories.** A fixed horizon that ends in s_H, not in a termination, misses gamma_u^H (Gamma + V_u Z_H)(s_H)
@@ -64,7 +65,9 @@ struct TrajectoryModel {
 enum class TrajectoryEstimator { kReturn, kRewardToGo, kCritic };
 
 // Means over trajectories with weights exp(log_weight), normalised by their sum. Standard errors hold for independent
-// trajectories, to first order in 1/sqrt(effective_sample_size).
+// trajectories, to first order in 1/sqrt(effective_sample_size), and for critics as they are: what chance made of
+// learned or estimated ones is not in them. For kCritic with a model of the same trajectories that is most of the
+// error; plug_in.h has error bars for it.
 struct SampledGradient {
   double objective = 0;  // the leader's return, penalties left out
   double objective_standard_error = 0;

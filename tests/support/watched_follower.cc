@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "core/streaming/estimated_model.h"
+
 namespace bilevel::testing {
 
 WatchedFollower::WatchedFollower(BilevelProblem problem, const Vector& x)
@@ -19,6 +21,36 @@ WatchedFollower::WatchedFollower(BilevelProblem problem, const Vector& x)
 
 ExpectedGradient WatchedFollower::Expect(const RowMatrix& score) {
   return SolveExpectedGradient(Policy(), leader_discount(), LeaderReward(), leader().reward.GradientFeatures(), score);
+}
+
+TabularMdp WatchedFollower::ModelOf(const std::vector<Trajectory>& trajectories) const {
+  const auto state_of = [&](int64_t row) { return static_cast<int>(row / mdp().num_actions()); };
+  TransitionCounts counts(mdp().num_states(), mdp().num_rows(), 1'000'000);
+  for (const Trajectory& trajectory : trajectories) {
+    for (size_t t = 0; t + 1 < trajectory.rows.size(); ++t) {
+      counts.AddStep(trajectory.rows[t], state_of(trajectory.rows[t + 1]));
+    }
+    if (trajectory.terminated) {
+      counts.AddTermination(trajectory.rows.back());
+    } else {
+      counts.AddStep(trajectory.rows.back(), trajectory.final_state);
+    }
+  }
+  ModelFrame frame{mdp().num_states(), mdp().num_actions(), {}, mdp().initial_distribution()};
+  for (Eigen::Index row = 0; row < mdp().num_rows(); ++row) {
+    frame.available_actions.push_back(mdp().available(row) ? 1 : 0);
+  }
+  return EstimateModel(frame, counts.Sorted(), ModelPrior())->mdp;
+}
+
+ModelCritic WatchedFollower::AskModel(const TabularMdp& model) const {
+  PolicySystem system(model, PolicySystem::Kind::kDirect);
+  system.SetPolicy(pi());
+  const PolicyInput policy{model, pi(), system, 1e-13, interrupt_};
+  ModelCritic critic{SolveValueGradient(policy, context().discount, features_).advantage, {}};
+  critic.expected = SolveExpectedGradient(policy, leader_discount(), LeaderReward(), leader().reward.GradientFeatures(),
+                                          critic.score);
+  return critic;
 }
 
 TrajectoryModel WatchedFollower::Model(const Vector& leader_value, const RowMatrix& score) const {

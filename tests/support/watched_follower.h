@@ -12,6 +12,12 @@
 
 namespace bilevel::testing {
 
+// What a model says of the follower's policy.
+struct ModelCritic {
+  RowMatrix score;  // grad Q - grad V [S*A, d]
+  ExpectedGradient expected;
+};
+
 // Of a problem with one context, which has one term, the leader's return from the environment's initial distribution.
 class WatchedFollower {
  public:
@@ -34,6 +40,10 @@ class WatchedFollower {
 
   // grad r - E_pi grad r, the score cut to one step [S*A, d].
   RowMatrix OneStepScore() const;
+  // The observed frequencies, initial distribution as it is; rows that were never seen stay where they are.
+  TabularMdp ModelOf(const std::vector<Trajectory>& trajectories) const;
+  ModelCritic AskModel(const TabularMdp& model) const;
+
   // Exact, of estimates with another score [n].
   Vector BiasOf(const RowMatrix& score);
 

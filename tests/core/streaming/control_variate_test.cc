@@ -155,6 +155,36 @@ TEST(ControlVariate, OfAWrongModelLeavesTheMean) {
   }
 }
 
+// Of a model that is the frequencies of the sample itself, what the control variate leaves of the critic's estimate
+// sums to nothing but the model's own gradient. The mean is right to first order, but error bars take critics as exact:
+// the less an estimator samples by itself, the more is missing from them.
+TEST(ControlVariate, OfTheSampleItselfGivesThePlugInGradientAndErrorBarsThatAreTooShort) {
+  const WatchedFollower exact = Watch(46, 0.9, 0.8);
+  const auto tally_of = [&](TrajectoryEstimator estimator) {
+    Tally tally(exact.point().gradient);
+    for (uint64_t seed = 1; seed <= kManySeeds; ++seed) {
+      Rng rng(seed, 47);
+      const auto trajectories = exact.Draw(2000, {}, rng);
+      const ModelCritic critic = exact.AskModel(exact.ModelOf(trajectories));
+      TrajectoryModel model = exact.Model(critic.expected.leader.value, critic.score);
+      model.leader_advantage = critic.expected.leader.advantage;
+      model.expected = &critic.expected;
+      model.control_variate = true;
+      model.initial_distribution = exact.mdp().initial_distribution();
+      const auto found = EstimateFromTrajectories(model, trajectories, Kind::kGeometric, estimator);
+      tally.Add(found.mean(), found.standard_error);
+      if (estimator == TrajectoryEstimator::kCritic) {
+        const Vector plug_in = AtTheStart(model, critic.expected, model.initial_distribution);
+        EXPECT_LT((found.mean() - plug_in).norm(), 1e-10 * plug_in.norm());
+      }
+    }
+    EXPECT_LE(tally.worst_z(), 3.5);  // Bonferroni over 5 components, 2 arms: 0.5 %
+    return tally.coverage();
+  };
+  EXPECT_GT(tally_of(TrajectoryEstimator::kRewardToGo), 0.9);
+  EXPECT_LT(tally_of(TrajectoryEstimator::kCritic), 0.85);
+}
+
 // Another policy acted; weights of whole trajectories hold for the control variate as well.
 TEST(ControlVariate, KeepsItsMeanUnderImportanceWeights) {
   const WatchedFollower exact = Watch(40, 0.6, 0.6);
