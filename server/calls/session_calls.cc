@@ -151,13 +151,21 @@ absl::Status AddPreferences(const v1::AddPreferencesRequest& request, const Sess
 absl::StatusOr<Cost> EstimateSessionCost(const v1::EstimateHypergradientRequest& request,
                                          const SessionRegistry& registry) {
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  ASSIGN_OR_RETURN(const EstimatorOptions options, InField("options", DecodeEstimator(request.options())));
+  const Session& session = *named.session;
   // Counts, two models, the evaluation; the sessions' own reservation is the scale of all of them.
-  const double evaluations =
-      1 + (request.options().has_redraws() ? request.options().redraws() : PlugInOptions().redraws);
-  Cost cost{.bytes = (1 << 20) + 3 * named.session->reserved_bytes(), .seconds = 0};
-  for (const Context& context : named.session->problem().contexts) {
+  Cost cost{.bytes = (1 << 20) + 3 * session.reserved_bytes(), .seconds = 0};
+  const bool zeroth = options.kind == EstimatorOptions::Kind::kZerothOrder;
+  for (const Context& context : session.problem().contexts) {
     const double S = context.mdp->num_states();
-    cost.seconds += evaluations * (S <= kDirectStates ? 1e-9 * S * S * S : 1e-6 * S);
+    double solves = 1 + (zeroth ? 4 : 1) * options.draws;
+    if (UsesTrajectories(options.kind)) {
+      // Scores, and what the model expects of them.
+      const auto d = static_cast<double>(session.problem().num_parameters);
+      cost.bytes += 8 * 6 * static_cast<double>(context.mdp->num_rows()) * d;
+      solves = 1 + 0.1 * d;
+    }
+    cost.seconds += solves * (S <= kDirectStates ? 1e-9 * S * S * S : 1e-6 * S);
   }
   return cost;
 }
@@ -167,31 +175,23 @@ absl::Status EstimateSessionHypergradient(const v1::EstimateHypergradientRequest
                                           v1::EstimateHypergradientResponse* response) {
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
   const Session& session = *named.session;
-  ASSIGN_OR_RETURN(PlugInOptions options, InField("options", DecodePlugIn(request.options())));
+  ASSIGN_OR_RETURN(EstimatorOptions options, InField("options", DecodeEstimator(request.options())));
   ASSIGN_OR_RETURN(options.lower_level, InField("lower_level", DecodeLowerLevel(request.lower_level())));
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
-  options.prior = session.learner_options().prior;
-  Vector x = session.Status().parameters;
+  std::optional<Vector> own;
   if (request.has_parameters()) {
-    ASSIGN_OR_RETURN(x, InField("parameters", DecodeParameters(&request.parameters(), session.problem())));
+    ASSIGN_OR_RETURN(own, InField("parameters", DecodeParameters(&request.parameters(), session.problem())));
   }
-  if (const absl::Status checked = CheckObjective(session.problem()); !checked.ok()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the session's problem has no objective: ", std::string(checked.message())));
-  }
-  const auto [counts, merged] =
-      session.WithLearner([](const SessionLearner& learner) { return std::pair(learner.Counts(), learner.merged()); });
+  const SessionData data =
+      session.WithLearner([&](const SessionLearner& learner) { return learner.Data(UsesTrajectories(options.kind)); });
   const Interrupt interrupt = run.MakeInterrupt(time_limit);
-  ASSIGN_OR_RETURN(const PlugInGradient found,
-                   InField("lower_level", EstimatePlugIn(session.problem(), counts, x, options, interrupt)));
-  v1::HypergradientEstimate& estimate = *response->mutable_estimate();
-  EncodePlugIn(found, options.seed, &estimate);
-  EncodeHypergradient(session.problem(), found.point, {.policy = false}, response->mutable_on_model());
-  estimate.set_transitions(static_cast<double>(merged));
-  estimate.add_assumptions("the follower is soft-optimal for the session's reward and temperature");
-  estimate.add_assumptions("transitions depend on state and action alone, and not on x");
-  if (found.unseen_rows > 0) estimate.add_assumptions("(s,a) that were never seen are as the prior says");
-  run.AddServerStop(response->mutable_on_model()->mutable_termination());
+  ASSIGN_OR_RETURN(const GradientEstimate estimate,
+                   EstimateGradient(session.problem(), data, own.value_or(data.parameters), options, interrupt));
+  EncodeEstimate(estimate, response->mutable_estimate());
+  if (estimate.on_model.has_value()) {
+    EncodeHypergradient(session.problem(), *estimate.on_model, {.policy = false}, response->mutable_on_model());
+    run.AddServerStop(response->mutable_on_model()->mutable_termination());
+  }
   run.FillRunInfo(response->mutable_run_info());
   return absl::OkStatus();
 }

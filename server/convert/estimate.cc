@@ -6,32 +6,97 @@
 #include "server/convert/array.h"
 
 namespace bilevel::server {
+namespace {
 
-absl::StatusOr<PlugInOptions> DecodePlugIn(const v1::EstimatorOptions& message) {
-  constexpr int kMaxRedraws = 10'000;
-  PlugInOptions options;
-  if (message.has_redraws()) options.redraws = message.redraws();
-  if (options.redraws < 0 || options.redraws == 1 || options.redraws > kMaxRedraws) {
-    return FieldError("redraws", absl::StrCat("is ", options.redraws, "; must be 0 or in [2, ", kMaxRedraws, "]"));
+using Kind = EstimatorOptions::Kind;
+
+absl::StatusOr<Kind> DecodeKind(v1::Estimator estimator) {
+  switch (estimator) {
+    case v1::ESTIMATOR_UNSPECIFIED:
+    case v1::ESTIMATOR_PLUG_IN:
+      return Kind::kPlugIn;
+    case v1::ESTIMATOR_RETURN:
+      return Kind::kReturn;
+    case v1::ESTIMATOR_REWARD_TO_GO:
+      return Kind::kRewardToGo;
+    case v1::ESTIMATOR_CRITIC:
+      return Kind::kCritic;
+    case v1::ESTIMATOR_ONE_STEP:
+      return Kind::kOneStep;
+    case v1::ESTIMATOR_ZEROTH_ORDER:
+      return Kind::kZerothOrder;
+    default:
+      return FieldError("estimator", absl::StrCat("is ", static_cast<int>(estimator),
+                                                  "; must be ESTIMATOR_PLUG_IN, _RETURN, _REWARD_TO_GO, _CRITIC, "
+                                                  "_ONE_STEP or _ZEROTH_ORDER"));
   }
+}
+
+v1::Estimator EncodeKind(Kind kind) {
+  switch (kind) {
+    case Kind::kPlugIn:
+      return v1::ESTIMATOR_PLUG_IN;
+    case Kind::kReturn:
+      return v1::ESTIMATOR_RETURN;
+    case Kind::kRewardToGo:
+      return v1::ESTIMATOR_REWARD_TO_GO;
+    case Kind::kCritic:
+      return v1::ESTIMATOR_CRITIC;
+    case Kind::kOneStep:
+      return v1::ESTIMATOR_ONE_STEP;
+    case Kind::kZerothOrder:
+      return v1::ESTIMATOR_ZEROTH_ORDER;
+  }
+  return v1::ESTIMATOR_UNSPECIFIED;
+}
+
+void EncodeIfAny(const Vector& reals, v1::Array* (v1::HypergradientEstimate::*field)(),
+                 v1::HypergradientEstimate* message) {
+  if (reals.size() != 0) EncodeReals(reals, {reals.size()}, (message->*field)());
+}
+
+}  // namespace
+
+absl::StatusOr<EstimatorOptions> DecodeEstimator(const v1::EstimatorOptions& message) {
+  EstimatorOptions options;
+  ASSIGN_OR_RETURN(options.kind, DecodeKind(message.estimator()));
+  if (!v1::Critic_IsValid(message.critic())) {
+    return FieldError("critic",
+                      absl::StrCat("is ", static_cast<int>(message.critic()), "; must be CRITIC_MODEL or _LEARNED"));
+  }
+  if (message.critic() == v1::CRITIC_LEARNED) options.critic = EstimatorOptions::Critic::kLearned;
+  if (!v1::Baseline_IsValid(message.baseline())) {
+    return FieldError("baseline", absl::StrCat("is ", static_cast<int>(message.baseline()),
+                                               "; must be BASELINE_DEFAULT, _NONE or _MODEL"));
+  }
+  if (message.baseline() == v1::BASELINE_NONE) options.baseline = EstimatorOptions::Baseline::kNone;
+  if (message.baseline() == v1::BASELINE_MODEL) options.baseline = EstimatorOptions::Baseline::kModel;
+  if (message.has_redraws()) options.draws = message.redraws();
+  if (message.has_radius()) options.radius = message.radius();
   options.seed = message.seed();
+  RETURN_IF_ERROR(options.Validate());
   return options;
 }
 
-void EncodePlugIn(const PlugInGradient& found, uint64_t seed, v1::HypergradientEstimate* message) {
-  const int64_t n = found.point.gradient.size();
-  message->set_estimator(v1::ESTIMATOR_PLUG_IN);
-  EncodeReals(found.point.gradient, {n}, message->mutable_gradient());
-  message->set_objective(found.point.objective);
-  if (found.standard_error.size() != 0) {
-    EncodeReals(found.standard_error, {n}, message->mutable_standard_error());
-    EncodeReals(found.bias, {n}, message->mutable_bias());
-    message->set_objective_standard_error(found.objective_standard_error);
-    message->set_objective_bias(found.objective_bias);
-  }
-  message->set_effective_sample_size(found.redraws);
-  message->set_unseen_rows(static_cast<double>(found.unseen_rows));
-  message->set_seed(seed);
+void EncodeEstimate(const GradientEstimate& estimate, v1::HypergradientEstimate* message) {
+  using Message = v1::HypergradientEstimate;
+  message->set_estimator(EncodeKind(estimate.kind));
+  EncodeReals(estimate.gradient, {estimate.gradient.size()}, message->mutable_gradient());
+  EncodeIfAny(estimate.exploitation, &Message::mutable_exploitation, message);
+  EncodeIfAny(estimate.exploration, &Message::mutable_exploration, message);
+  EncodeIfAny(estimate.standard_error, &Message::mutable_standard_error, message);
+  EncodeIfAny(estimate.bias, &Message::mutable_bias, message);
+  message->set_objective(estimate.objective);
+  message->set_objective_standard_error(estimate.objective_standard_error);
+  message->set_objective_bias(estimate.objective_bias);
+  message->set_effective_sample_size(estimate.effective_sample_size);
+  message->set_trajectories(static_cast<double>(estimate.trajectories));
+  message->set_transitions(static_cast<double>(estimate.transitions));
+  message->set_trajectories_left_out(static_cast<double>(estimate.left_out));
+  message->set_unseen_rows(static_cast<double>(estimate.unseen_rows));
+  message->set_parameters_version(estimate.parameters_version);
+  for (const std::string& assumption : estimate.assumptions) message->add_assumptions(assumption);
+  message->set_seed(estimate.seed);
 }
 
 }  // namespace bilevel::server

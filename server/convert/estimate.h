@@ -5,13 +5,15 @@
 
 #include "absl/status/statusor.h"
 #include "bilevel/v1/estimate.pb.h"
-#include "core/streaming/plug_in.h"
+#include "core/streaming/session_estimate.h"
 
 namespace bilevel::server {
 
-absl::StatusOr<PlugInOptions> DecodePlugIn(const v1::EstimatorOptions& options);
+// All but the lower level.
+absl::StatusOr<EstimatorOptions> DecodeEstimator(const v1::EstimatorOptions& message);
 
-void EncodePlugIn(const PlugInGradient& found, uint64_t seed, v1::HypergradientEstimate* message);
+// All but on_model.
+void EncodeEstimate(const GradientEstimate& estimate, v1::HypergradientEstimate* message);
 
 }  // namespace bilevel::server
 

@@ -10,6 +10,7 @@
 #include "core/base/text.h"
 #include "core/mdp/lower_level.h"
 #include "server/convert/array.h"
+#include "server/convert/estimate.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
@@ -201,6 +202,11 @@ absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionReque
       break;
     }
   }
+  if (request.has_estimate_with_policy()) {
+    ASSIGN_OR_RETURN(options.estimate,
+                     InField("estimate_with_policy", DecodeEstimator(request.estimate_with_policy())));
+    RETURN_IF_ERROR(InField("problem", CheckObjective(problem)));
+  }
   absl::Status valid = options.Validate();
   if (!valid.ok()) return options.route == Route::kSoftQ ? WithField("soft_q", valid) : valid;
   RETURN_IF_ERROR(CheckFollower(request.follower(), options.route));
@@ -283,6 +289,11 @@ double SessionBytes(const SessionPlan& plan) {
       bytes += 32 * static_cast<double>(context.mdp->num_rows()) * static_cast<double>(plan.session.writers.size());
     }
     if (S <= kDirectStates) bytes += kFactorisation * S * S;
+    // The estimate that comes with a policy: a second model, or scores of every parameter.
+    if (plan.learner.estimate.has_value()) {
+      const auto n = static_cast<double>(plan.problem.num_parameters);
+      bytes += 8 * static_cast<double>(context.mdp->num_rows()) * (16 + 6 * n);
+    }
   }
   return bytes;
 }

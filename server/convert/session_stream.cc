@@ -8,6 +8,7 @@
 #include "core/base/text.h"
 #include "server/convert/array.h"
 #include "server/convert/error.h"
+#include "server/convert/estimate.h"
 
 namespace bilevel::server {
 namespace {
@@ -103,6 +104,7 @@ void EncodePolicyUpdate(const PublishedPolicy& policy, v1::PolicyUpdate* message
   message->set_digest(policy.digest);
   if (policy.parameters.size() <= kMaxEntries) {
     EncodeReals(policy.parameters, {policy.parameters.size()}, message->mutable_parameters());
+    if (policy.estimate.has_value()) EncodeEstimate(*policy.estimate, message->mutable_estimate());
   }
 }
 

@@ -132,7 +132,7 @@ TEST(SessionLearner, CountsGiveThePlugInGradient) {
     learner.Learn(0, step);
     EXPECT_FALSE(learner.due());
   }
-  const auto found = EstimatePlugIn(learner.problem(), learner.Counts(), x, {.redraws = 20}, {});
+  const auto found = EstimatePlugIn(learner.problem(), learner.Data(false).contexts, x, {.redraws = 20}, {});
   ASSERT_TRUE(found.ok()) << found.status();
   const Vector exact = HypergradientEvaluator(problem, {}).Evaluate(x, {})->gradient;
   EXPECT_LT((found->point.gradient - exact).norm(), 5 * found->standard_error.norm() + 1e-9);

@@ -1,0 +1,216 @@
+#include "core/streaming/context_learner.h"
+
+#include <cmath>
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "core/mdp/policy_evaluation.h"
+#include "core/streaming/one_step_score.h"
+
+namespace bilevel {
+
+using Route = SessionLearnerOptions::Route;
+
+namespace {
+
+ModelFrame FrameOf(const TabularMdp& mdp, bool initial_known) {
+  ModelFrame frame{mdp.num_states(), mdp.num_actions(), {}, {}};
+  if (initial_known) frame.initial_distribution = mdp.initial_distribution();
+  if (!mdp.all_available()) {
+    for (Eigen::Index row = 0; row < mdp.num_rows(); ++row) {
+      frame.available_actions.push_back(mdp.available(row) ? 1 : 0);
+    }
+  }
+  return frame;
+}
+
+RegularizedMdp FollowerOf(const ContextSetting& setting, const EstimatedModel& model) {
+  return {&model.mdp, setting.reward, {}, setting.context.discount, setting.context.temperature};
+}
+
+double BellmanResidual(const RegularizedMdp& follower, const Vector& value) {
+  return (SoftValueBackup(follower, value) - value).lpNorm<Eigen::Infinity>();
+}
+
+}  // namespace
+
+ContextLearner::ContextLearner(const ContextSetting& setting, bool initial_known, const SessionLearnerOptions& options)
+    : options_(&options),
+      frame_(FrameOf(*setting.context.mdp, initial_known)),
+      counts_(frame_.num_states, setting.context.mdp->num_rows(), options.max_distinct),
+      replay_(options.replay_capacity) {
+  const Eigen::Index rows = setting.context.mdp->num_rows();
+  if (options.route == Route::kObserved) visits_ = Vector::Zero(rows);
+  if (options.route != Route::kSoftQ) return;
+  const auto m = static_cast<int>(options.num_features);
+  if (m > 0) features_ = RowMatrix::Zero(frame_.num_states, m);
+  SparseRows gradient_features(rows, 0);
+  if (options.learn_gradient) gradient_features = setting.context.reward.GradientFeatures();
+  soft_q_.emplace(m > 0 ? m : frame_.num_states, frame_.num_actions, setting.context.discount,
+                  setting.context.temperature, setting.reward, std::move(gradient_features), options.soft_q);
+}
+
+void ContextLearner::Learn(const Transition& transition, std::span<const double> features, bool newest, Rng& rng) {
+  const int64_t row = RowOf(transition.state, transition.action);
+  const bool ended = transition.kind == StepKind::kTerminated;
+  if (transition.begins) counts_.AddStart(transition.state);
+  if (ended) {
+    counts_.AddTermination(row);
+  } else {
+    counts_.AddStep(row, transition.next_state);
+  }
+  if (visits_.size() != 0 && newest) visits_[row] += 1;
+  if (!soft_q_.has_value()) return;
+  if (const Eigen::Index m = features_.cols(); m > 0) {
+    features_.row(transition.state) = Eigen::Map<const Eigen::RowVectorXd>(features.data(), m);
+    if (!ended) features_.row(transition.next_state) = Eigen::Map<const Eigen::RowVectorXd>(features.data() + m, m);
+  }
+  const Remembered step{transition.state, transition.action, ended ? -1 : transition.next_state};
+  LearnSoftQ(step);
+  replay_.Add(step);
+  for (int i = 0; i < options_->replay_draws; ++i) LearnSoftQ(replay_.Draw(rng));
+}
+
+void ContextLearner::Move(const ContextSetting& setting) {
+  if (soft_q_.has_value()) soft_q_->SetReward(setting.reward);
+  visits_.setZero();
+}
+
+std::span<const uint8_t> ContextLearner::AvailableIn(int state) const {
+  if (frame_.available_actions.empty()) return {};
+  const auto actions = static_cast<size_t>(frame_.num_actions);
+  return std::span(frame_.available_actions).subspan(static_cast<size_t>(state) * actions, actions);
+}
+
+Features ContextLearner::FeaturesOf(int state, std::vector<Feature>& buffer) const {
+  buffer.clear();
+  if (features_.cols() == 0) buffer.push_back({static_cast<uint32_t>(state), 1});
+  for (Eigen::Index j = 0; j < features_.cols(); ++j) {
+    if (features_(state, j) != 0) buffer.push_back({static_cast<uint32_t>(j), features_(state, j)});
+  }
+  return buffer;
+}
+
+void ContextLearner::LearnSoftQ(const Remembered& step) {
+  const bool ended = step.next < 0;
+  const int next = ended ? 0 : step.next;
+  soft_q_->Learn({FeaturesOf(step.state, here_), step.action, RowOf(step.state, step.action), FeaturesOf(next, there_),
+                  AvailableIn(next), ended});
+}
+
+absl::StatusOr<std::optional<ContextPolicy>> ContextLearner::MakePolicy(const ContextSetting& setting,
+                                                                        const Interrupt& interrupt) {
+  ASSIGN_OR_RETURN(const EstimatedModel model, EstimateModel(frame_, counts_.Sorted(), options_->prior));
+  switch (options_->route) {
+    case Route::kSoftQ:
+      return ReadSoftQ(setting, model);
+    case Route::kObserved:
+      return ReadObserved(setting, model, interrupt);
+    default:
+      return SolveModel(setting, model, interrupt);
+  }
+}
+
+absl::StatusOr<std::optional<ContextPolicy>> ContextLearner::SolveModel(const ContextSetting& setting,
+                                                                        const EstimatedModel& model,
+                                                                        const Interrupt& interrupt) {
+  PolicySystem system(model.mdp, SystemKind(options_->lower_level, frame_.num_states));
+  ASSIGN_OR_RETURN(LowerLevelSolution solution,
+                   SolveLowerLevel(FollowerOf(setting, model), options_->lower_level, value_, interrupt, system));
+  if (interrupt.Check().has_value()) return std::optional<ContextPolicy>();
+  value_ = solution.value;
+  return std::optional<ContextPolicy>({std::move(solution.backup.pi), std::move(solution.backup.log_pi),
+                                       std::move(solution.value), solution.residual, model.unseen_rows});
+}
+
+std::optional<ContextPolicy> ContextLearner::ReadObserved(const ContextSetting& setting, const EstimatedModel& model,
+                                                          const Interrupt& interrupt) const {
+  ObservedPolicy seen = EstimateObservedPolicy(frame_, visits_, options_->observed_strength);
+  PolicySystem system(model.mdp, SystemKind(options_->lower_level, frame_.num_states));
+  system.SetPolicy(seen.pi);
+  const RegularizedMdp follower = FollowerOf(setting, model);
+  Vector with_entropy = follower.reward;
+  for (Eigen::Index row = 0; row < with_entropy.size(); ++row) {
+    if (seen.pi[row] > 0) with_entropy[row] -= follower.temperature * seen.log_pi[row];
+  }
+  const PolicyInput input{model.mdp, seen.pi, system, 1e-12, interrupt};
+  PolicyValue value = EvaluatePolicy(input, follower.discount, with_entropy, nullptr);
+  if (interrupt.Check().has_value()) return std::nullopt;
+  const double residual = BellmanResidual(follower, value.value);
+  return ContextPolicy{std::move(seen.pi), std::move(seen.log_pi), std::move(value.value), residual, model.unseen_rows};
+}
+
+ContextPolicy ContextLearner::ReadSoftQ(const ContextSetting& setting, const EstimatedModel& model) const {
+  const int S = frame_.num_states, A = frame_.num_actions;
+  const double tau = setting.context.temperature;
+  ContextPolicy policy{Vector::Zero(Eigen::Index{S} * A), Vector::Zero(Eigen::Index{S} * A), Vector(S), 0,
+                       model.unseen_rows};
+  std::vector<Feature> here;
+  for (int s = 0; s < S; ++s) {
+    const Vector q = soft_q_->ActionValues(FeaturesOf(s, here), AvailableIn(s));
+    const double highest = q.maxCoeff();
+    policy.value[s] = highest + tau * std::log(((q.array() - highest) / tau).exp().sum());
+    for (int a = 0; a < A; ++a) {
+      if (std::isinf(q[a])) continue;
+      const Eigen::Index row = RowOf(s, a);
+      policy.log_pi[row] = (q[a] - policy.value[s]) / tau;
+      policy.pi[row] = std::exp(policy.log_pi[row]);
+    }
+  }
+  policy.residual = BellmanResidual(FollowerOf(setting, model), policy.value);
+  return policy;
+}
+
+std::optional<Vector> ContextLearner::ModelFreePolicy() const {
+  if (options_->route == Route::kObserved) {
+    return EstimateObservedPolicy(frame_, visits_, options_->observed_strength).pi;
+  }
+  if (!soft_q_.has_value()) return std::nullopt;
+  Vector pi(Eigen::Index{frame_.num_states} * frame_.num_actions);
+  std::vector<Feature> here;
+  for (int s = 0; s < frame_.num_states; ++s) {
+    pi.segment(RowOf(s, 0), frame_.num_actions) = soft_q_->Policy(FeaturesOf(s, here), AvailableIn(s));
+  }
+  return pi;
+}
+
+std::optional<RowMatrix> ContextLearner::LearnedScore() const {
+  if (!soft_q_.has_value() || !options_->learn_gradient) return std::nullopt;
+  const LinearCritic& gradient = soft_q_->gradient();
+  const int A = frame_.num_actions;
+  RowMatrix score = RowMatrix::Zero(Eigen::Index{frame_.num_states} * A, gradient.dimension());
+  std::vector<Feature> here;
+  for (int s = 0; s < frame_.num_states; ++s) {
+    const Features phi = FeaturesOf(s, here);
+    const Vector pi = soft_q_->Policy(phi, AvailableIn(s));
+    Vector mean = Vector::Zero(gradient.dimension());
+    for (int a = 0; a < A; ++a) {
+      if (pi[a] == 0) continue;
+      const Vector value = gradient.Value(phi, a);
+      score.row(RowOf(s, a)) = value.transpose();
+      mean += pi[a] * value;
+    }
+    for (int a = 0; a < A; ++a) {
+      if (pi[a] > 0) score.row(RowOf(s, a)) -= mean.transpose();
+    }
+  }
+  return score;
+}
+
+double ContextLearner::MaxBytes(const Context& context, const SessionLearnerOptions& options) {
+  constexpr double kNumber = sizeof(double);
+  const double rows = static_cast<double>(context.mdp->num_rows());
+  const double possible = (rows + 1) * (context.mdp->num_states() + 1.0);
+  const double kept = std::min(static_cast<double>(options.max_distinct), possible);
+  double bytes = static_cast<double>(TransitionCounts::MaxBytes(static_cast<uint64_t>(kept)));
+  // While a policy is made: sorted counts, the model, its systems, the policy.
+  bytes += kept * 64 + rows * 12 * kNumber;
+  if (options.route != Route::kSoftQ) return bytes;
+  const double d = options.learn_gradient ? static_cast<double>(context.reward.GradientFeatures().cols()) : 0;
+  const auto m = static_cast<double>(options.num_features);
+  const double weights = m > 0 ? m * context.mdp->num_actions() : rows;
+  return bytes + weights * (d + 4) * kNumber + m * context.mdp->num_states() * kNumber +
+         static_cast<double>(options.replay_capacity) * sizeof(Remembered);
+}
+
+}  // namespace bilevel

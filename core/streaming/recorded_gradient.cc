@@ -1,0 +1,305 @@
+#include "core/streaming/recorded_gradient.h"
+
+#include <cmath>
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "core/base/text.h"
+#include "core/streaming/one_step_score.h"
+#include "core/streaming/trajectory_gradient.h"
+
+namespace bilevel {
+namespace {
+
+using Kind = EstimatorOptions::Kind;
+
+TrajectoryEstimator EstimatorOf(Kind kind) {
+  switch (kind) {
+    case Kind::kRewardToGo:
+      return TrajectoryEstimator::kRewardToGo;
+    case Kind::kCritic:
+      return TrajectoryEstimator::kCritic;
+    default:
+      return TrajectoryEstimator::kReturn;
+  }
+}
+
+absl::Status CheckNeeds(const BilevelProblem& problem, const SessionData& data, const Vector& x,
+                        const EstimatorOptions& options) {
+  if (x != data.parameters) {
+    return absl::FailedPreconditionError(
+        "parameters are not the session's: trajectories were made there; ESTIMATOR_PLUG_IN answers at any x");
+  }
+  if (problem.aggregation != Aggregation::kWeightedSum) {
+    return absl::FailedPreconditionError("estimators from trajectories need AGGREGATION_WEIGHTED_SUM");
+  }
+  for (size_t c = 0; c < problem.contexts.size(); ++c) {
+    const Context& context = problem.contexts[c];
+    if (context.weight == 0) continue;
+    if (context.objective.size() != 1 || !std::holds_alternative<LeaderReturn>(context.objective[0].measure)) {
+      return absl::FailedPreconditionError(absl::StrCat("contexts[", c,
+                                                        "].objective is not one leader_return, which is what "
+                                                        "estimators from trajectories estimate"));
+    }
+    if (options.critic == EstimatorOptions::Critic::kLearned && data.scores[c].size() == 0) {
+      return absl::FailedPreconditionError("CRITIC_LEARNED needs a session with soft_q.learn_gradient");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The leader's rewards that came with the steps: all, none, or (nothing) a mixture.
+std::optional<std::vector<double>> SampledRewards(const RecordedTrajectory& recorded) {
+  std::vector<double> rewards;
+  for (const RecordedStep& step : recorded.steps) {
+    if (!std::isnan(step.leader_reward)) rewards.push_back(step.leader_reward);
+  }
+  if (!rewards.empty() && rewards.size() != recorded.steps.size()) return std::nullopt;
+  return rewards;
+}
+
+// One context's.
+class Records {
+ public:
+  Records(const SessionData& data, size_t context, const Vector& log_pi) {
+    for (const RecordedTrajectory& recorded : data.trajectories) {
+      if (static_cast<size_t>(recorded.context) != context) continue;
+      if (!Add(recorded, data, log_pi)) ++left_out_;
+    }
+  }
+
+  // Two at least.
+  absl::Status Check(size_t context) const {
+    if (trajectories_.size() >= 2) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "context ", context, " has ", trajectories_.size(), " trajectories that can be used and ", left_out_,
+        " that cannot (open, of another x, or such as the policy never makes); two are the least"));
+  }
+
+  const std::vector<Trajectory>& trajectories() const { return trajectories_; }
+  int64_t left_out() const { return left_out_; }
+  bool off_policy() const { return off_policy_; }
+  bool own() const { return own_; }  // some steps without a log-probability
+
+  // The mean of the samples of each row, or `otherwise`.
+  Vector MeanRewards(Vector otherwise) const {
+    Vector sum = Vector::Zero(otherwise.size()), count = sum;
+    for (const Trajectory& trajectory : trajectories_) {
+      for (size_t t = 0; t < trajectory.leader_rewards.size(); ++t) {
+        sum[trajectory.rows[t]] += trajectory.leader_rewards[t];
+        count[trajectory.rows[t]] += 1;
+      }
+    }
+    for (Eigen::Index row = 0; row < sum.size(); ++row) {
+      if (count[row] > 0) otherwise[row] = sum[row] / count[row];
+    }
+    return otherwise;
+  }
+
+ private:
+  bool Add(const RecordedTrajectory& recorded, const SessionData& data, const Vector& log_pi) {
+    if (recorded.end == StepKind::kRunning) return false;
+    std::optional<std::vector<double>> rewards = SampledRewards(recorded);
+    if (!rewards.has_value()) return false;
+    Trajectory trajectory;
+    trajectory.leader_rewards = *std::move(rewards);
+    trajectory.terminated = recorded.end == StepKind::kTerminated;
+    trajectory.final_state = trajectory.terminated ? -1 : recorded.last_state;
+    bool own = false, other = false;
+    for (const RecordedStep& step : recorded.steps) {
+      if (step.parameters_version != data.parameters_version) return false;
+      trajectory.rows.push_back(step.row);
+      if (data.observed || std::isnan(step.behavior_log_probability)) {
+        own = true;
+      } else {
+        other = true;
+        trajectory.log_weight += log_pi[step.row] - step.behavior_log_probability;
+      }
+    }
+    if (std::isinf(trajectory.log_weight)) return false;
+    own_ = own_ || own;
+    off_policy_ = off_policy_ || other;
+    trajectories_.push_back(std::move(trajectory));
+    return true;
+  }
+
+  std::vector<Trajectory> trajectories_;
+  int64_t left_out_ = 0;
+  bool off_policy_ = false, own_ = false;
+};
+
+// Of one context: who the follower is on the estimated model, and what that model thinks of it.
+struct Setting {
+  const BilevelProblem& problem;
+  const SessionData& data;
+  const Vector& x;
+  const EstimatorOptions& options;
+  const Interrupt& interrupt;
+  size_t c;
+
+  const Context& context() const { return problem.contexts[c]; }
+  const LeaderReturn& term() const { return std::get<LeaderReturn>(context().objective[0].measure); }
+  double leader_discount() const { return term().discount.value_or(context().discount); }
+  bool learned() const { return options.critic == EstimatorOptions::Critic::kLearned; }
+};
+
+struct FollowerPolicy {
+  Vector pi, log_pi;  // [S*A]
+};
+
+// The model's solution, or the policy that is learned or seen.
+absl::StatusOr<FollowerPolicy> FindPolicy(const Setting& at, const TabularMdp& model, PolicySystem& system) {
+  const Vector& model_free = at.data.policies[at.c];
+  if (model_free.size() != 0 && (at.data.observed || at.learned()))
+    return FollowerPolicy{model_free, model_free.array().log()};
+  const Vector reward = at.context().reward.Evaluate(at.x, at.problem.map.Apply(at.x));
+  const RegularizedMdp follower{&model, reward, {}, at.context().discount, at.context().temperature};
+  LowerLevelOptions lower_level = at.options.lower_level;
+  lower_level.refuse_unreachable = false;
+  ASSIGN_OR_RETURN(LowerLevelSolution solution, SolveLowerLevel(follower, lower_level, {}, at.interrupt, system));
+  return FollowerPolicy{std::move(solution.backup.pi), std::move(solution.backup.log_pi)};
+}
+
+struct Critics {
+  RowMatrix exact;            // grad Q - grad V on the model
+  RowMatrix other;            // what the estimator uses in its place; empty: nothing else
+  ExpectedGradient expected;  // of the score that is used
+  Vector initial;             // rho_u
+  bool start_known = false;   // rho_u is given, not estimated
+  Vector bias;                // of `other` [n]
+
+  const RowMatrix& score() const { return other.size() == 0 ? exact : other; }
+};
+
+TrajectoryModel ModelOf(const Setting& at, const Critics& critics, const RowMatrix& score, int num_actions) {
+  const bool control = at.options.baseline == EstimatorOptions::Baseline::kModel;
+  const bool baseline = at.options.baseline != EstimatorOptions::Baseline::kNone;
+  return {.map = at.problem.map,
+          .x = at.x,
+          .reward = at.context().reward,
+          .temperature = at.context().temperature,
+          .score = score,
+          .leader_reward = at.term().reward,
+          .leader_discount = at.leader_discount(),
+          .leader_value = baseline ? critics.expected.leader.value : Vector(),
+          .leader_advantage = critics.expected.leader.advantage,
+          .num_actions = num_actions,
+          .expected = &critics.expected,
+          .control_variate = control,
+          .initial_distribution = control && critics.start_known ? critics.initial : Vector()};
+}
+
+Critics AskCritics(const Setting& at, const PolicyInput& policy, const Records& records) {
+  Critics critics;
+  const SparseRows features = at.context().reward.GradientFeatures();
+  critics.exact = SolveValueGradient(policy, at.context().discount, features).advantage;
+  if (at.options.kind == Kind::kOneStep) {
+    critics.other = OneStepScore(policy.mdp, policy.pi, features);
+  } else if (at.learned()) {
+    critics.other = at.data.scores[at.c];
+  }
+  const LeaderReturn& term = at.term();
+  const Vector cost = records.MeanRewards(term.reward.Evaluate(at.x, at.problem.map.Apply(at.x)));
+  critics.expected =
+      SolveExpectedGradient(policy, at.leader_discount(), cost, term.reward.GradientFeatures(), critics.score());
+  critics.initial = term.initial.size() == 0 ? policy.mdp.initial_distribution() : term.initial;
+  critics.start_known = term.initial.size() != 0 || at.data.contexts[at.c].frame.initial_distribution.size() != 0;
+  critics.bias = Vector::Zero(at.x.size());
+  if (critics.other.size() != 0) {
+    const Occupancy occupancy = EvaluateOccupancy(policy, at.leader_discount(), critics.initial, nullptr);
+    critics.bias =
+        ScoreBias(ModelOf(at, critics, critics.exact, policy.mdp.num_actions()), critics.other, occupancy.visits);
+  }
+  return critics;
+}
+
+// Adds one context's share.
+class Sum {
+ public:
+  explicit Sum(Eigen::Index n) : variance_(Vector::Zero(n)) {
+    estimate_.exploitation = estimate_.exploration = estimate_.bias = Vector::Zero(n);
+  }
+
+  void Add(double weight, const SampledGradient& found, const Vector& critic_bias) {
+    estimate_.exploitation += weight * found.exploitation;
+    estimate_.exploration += weight * found.exploration;
+    estimate_.bias += weight * (found.bias + critic_bias);
+    estimate_.objective += weight * found.objective;
+    estimate_.objective_bias += weight * found.objective_bias;
+    variance_ += (weight * found.standard_error).cwiseAbs2();
+    objective_variance_ += std::pow(weight * found.objective_standard_error, 2);
+    estimate_.effective_sample_size += found.effective_sample_size;
+    estimate_.trajectories += found.trajectories;
+    estimate_.transitions += static_cast<uint64_t>(found.transitions);
+  }
+
+  GradientEstimate Finish(const BilevelProblem& problem, const Vector& x) {
+    const Vector penalties = problem.AssembleGradient(ParameterGradient(x.size()), x);
+    estimate_.gradient = estimate_.exploitation + estimate_.exploration + penalties;
+    estimate_.standard_error = variance_.cwiseSqrt();
+    estimate_.objective += problem.PenaltyValue(x);
+    estimate_.objective_standard_error = std::sqrt(objective_variance_);
+    return std::move(estimate_);
+  }
+
+  GradientEstimate& estimate() { return estimate_; }
+
+ private:
+  GradientEstimate estimate_;
+  Vector variance_;
+  double objective_variance_ = 0;
+};
+
+absl::Status Stopped(const Interrupt& interrupt) {
+  return interrupt.Check() == StopReason::kCancelled
+             ? absl::CancelledError("the call was cancelled")
+             : absl::DeadlineExceededError("the time limit passed before there was an answer");
+}
+
+}  // namespace
+
+absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& problem, const SessionData& data,
+                                                     const Vector& x, const EstimatorOptions& options,
+                                                     const Interrupt& interrupt) {
+  RETURN_IF_ERROR(CheckNeeds(problem, data, x, options));
+  Sum sum(x.size());
+  bool off_policy = false, own = false, sampled = false;
+  for (size_t c = 0; c < problem.contexts.size(); ++c) {
+    const Setting at{problem, data, x, options, interrupt, c};
+    if (at.context().weight == 0) continue;
+    ASSIGN_OR_RETURN(const EstimatedModel model,
+                     EstimateModel(data.contexts[c].frame, data.contexts[c].entries, data.prior));
+    PolicySystem system(model.mdp, SystemKind(options.lower_level, model.mdp.num_states()));
+    ASSIGN_OR_RETURN(const FollowerPolicy follower, FindPolicy(at, model.mdp, system));
+    const Records records(data, c, follower.log_pi);
+    RETURN_IF_ERROR(records.Check(c));
+    system.SetPolicy(follower.pi);
+    const Critics critics = AskCritics(at, {model.mdp, follower.pi, system, 1e-10, interrupt}, records);
+    // Systems that were not solved leave zeros behind, which are no answer.
+    if (interrupt.Check().has_value()) return Stopped(interrupt);
+    const SampledGradient found =
+        EstimateFromTrajectories(ModelOf(at, critics, critics.score(), model.mdp.num_actions()), records.trajectories(),
+                                 Horizon::Kind::kSteps, EstimatorOf(options.kind));
+    sum.Add(at.context().weight * at.context().objective[0].weight, found, critics.bias);
+    sum.estimate().unseen_rows += model.unseen_rows;
+    sum.estimate().left_out += records.left_out();
+    off_policy = off_policy || records.off_policy();
+    own = own || records.own();
+    sampled = sampled || !records.trajectories()[0].leader_rewards.empty();
+  }
+  GradientEstimate estimate = sum.Finish(problem, x);
+  std::vector<std::string>& assumptions = estimate.assumptions;
+  assumptions.emplace_back("trajectories are independent, and begin as the objective's initial distribution says");
+  assumptions.emplace_back("standard errors take critics as they are: the estimated model's own error is not in them");
+  if (own && !data.observed) {
+    assumptions.emplace_back("steps without behavior_log_probability were the follower's own");
+  }
+  if (off_policy) assumptions.emplace_back("behavior log-probabilities are those of whoever acted");
+  if (sampled) assumptions.emplace_back("the leader's values are those of the mean rewards that were sampled");
+  if (options.kind == Kind::kOneStep) {
+    assumptions.emplace_back("BIASED: grad Q - grad V is cut to one step; `bias` is what that costs on the model");
+  }
+  return estimate;
+}
+
+}  // namespace bilevel

@@ -1,0 +1,24 @@
+// The estimators of trajectory_gradient.h on the trajectories that a session recorded.
+//
+// Used are those that are complete and were made at x. Where whoever acted is known by log-probabilities, a trajectory
+// weighs prod pi(a|s) / b(a|s), pi being the follower's policy: the estimated model's solution, the learned one where
+// the critic is learned, or the observed one, which weighs 1. Critics are exact on the estimated model or learned; c is
+// the mean of the leader's sampled rewards where there are any. What critics are off is told as bias, as far as the
+// estimated model knows it.
+
+#ifndef BILEVEL_CORE_STREAMING_RECORDED_GRADIENT_H_
+#define BILEVEL_CORE_STREAMING_RECORDED_GRADIENT_H_
+
+#include "core/streaming/session_estimate.h"
+
+namespace bilevel {
+
+// options.kind: one that UsesTrajectories; else as EstimateGradient, whose common assumptions are left to it. Cost: one
+// solve and 1 + 2 (d + d_u) linear solves for each context, and its trajectories.
+absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& problem, const SessionData& data,
+                                                     const Vector& x, const EstimatorOptions& options,
+                                                     const Interrupt& interrupt);
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_STREAMING_RECORDED_GRADIENT_H_
