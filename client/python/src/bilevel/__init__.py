@@ -6,9 +6,11 @@
         print(point.objective, point.gradient, point.certificate.error_bound)
 
 Problems are data classes over NumPy arrays (Problem, Context, Mdp, Reward, ...) or JSON (Problem.from_json).
-bilevel.torch and bilevel.jax hold a soft-optimal policy as a differentiable layer. bilevel.v1 has the raw messages.
+Sessions (client.create_session) learn from streamed transitions. bilevel.torch and bilevel.jax hold a soft-optimal
+policy as a differentiable layer. bilevel.v1 has the raw messages.
 """
 
+from bilevel.actor import Actor, Drawn, Episode, run_episode
 from bilevel.client import (
     Client,
     Cotangent,
@@ -24,15 +26,21 @@ from bilevel.client import (
     TruncatedNewton,
 )
 from bilevel.errors import (
+    Aborted,
+    AlreadyExists,
     BilevelError,
     Cancelled,
     DeadlineExceeded,
+    FailedPrecondition,
     FieldViolation,
     InvalidRequest,
     NotConverged,
+    NotFound,
+    Rejected,
     ResourceExhausted,
     Unavailable,
 )
+from bilevel.estimate import Estimator, HypergradientEstimate
 from bilevel.mdp import Csr, Grid, Mdp
 from bilevel.problem import (
     L1,
@@ -50,6 +58,21 @@ from bilevel.problem import (
 )
 from bilevel.reward import QuadraticForm, Reward
 from bilevel.server import Server
+from bilevel.session import (
+    CountLearner,
+    FragmentRange,
+    FragmentSteps,
+    LearnedPolicy,
+    ModelPrior,
+    ObservedLearner,
+    PlugInLearner,
+    Preference,
+    Session,
+    SessionPolicy,
+    SessionStatus,
+    SoftQLearner,
+    StepSchedule,
+)
 from bilevel.solution import (
     Advice,
     Certificate,
@@ -78,5 +101,6 @@ from bilevel.terms import (
     ObjectiveTerm,
     Separable,
 )
+from bilevel.writer import PolicyUpdate, Writer
 
 __all__ = [name for name, value in globals().items() if getattr(value, "__module__", "").startswith("bilevel.")]

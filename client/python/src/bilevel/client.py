@@ -13,20 +13,31 @@ import os
 import re
 import sys
 from json import dumps
-from typing import Any, Iterator, Literal, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Iterator, Literal, Optional, Sequence, Tuple, Union
 
 import grpc
 import numpy.typing as npt
 
-from bilevel import solution, v1
+from bilevel import session, solution, v1
 from bilevel.arrays import to_array
 from bilevel.errors import BilevelError, Cancelled, InvalidRequest, from_rpc_error
+from bilevel.estimate import Estimator, EstimatorName
 from bilevel.problem import Problem
+from bilevel.session import FollowerName, Learner, LearnerName, ModelPrior, Session, SessionStatus
 from bilevel.solution import OptimizeResult, Progress, QuasiNewtonState, WarmStart
 
 # What a reply may need beyond the time limit of its request: queueing and transfer.
 _TIME_LIMIT_SLACK = 10.0
 _RETRY_BUFFER_BYTES = 4 << 20
+# Of SessionService; writers and actors open their streams again by themselves.
+_SAFE_TO_RETRY = (
+    "GetSession",
+    "ListSessions",
+    "GetPolicy",
+    "DownloadPolicy",
+    "EstimateHypergradient",
+    "AddPreferences",
+)
 
 AnyProblem = Union[Problem, Any]  # or a v1.Problem
 
@@ -233,6 +244,9 @@ class Client:
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
             ("grpc.max_receive_message_length", -1),
+            # Streams that are opened again shall find a server that is back.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
         ]
         if _is_loopback(target):
             options.append(("grpc.enable_http_proxy", 0))
@@ -244,7 +258,9 @@ class Client:
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             }
-            config = {"methodConfig": [{"name": [{"service": "bilevel.v1.SolverService"}], "retryPolicy": policy}]}
+            calls = [{"service": "bilevel.v1.SolverService"}]
+            calls += [{"service": "bilevel.v1.SessionService", "method": name} for name in _SAFE_TO_RETRY]
+            config = {"methodConfig": [{"name": calls, "retryPolicy": policy}]}
             options.append(("grpc.service_config", dumps(config)))  # type: ignore[arg-type]
         if tls_roots is None:
             self._channel = grpc.insecure_channel(target, options)
@@ -252,13 +268,18 @@ class Client:
             credentials = grpc.ssl_channel_credentials(tls_roots or None)
             self._channel = grpc.secure_channel(target, credentials, options)
         self._calls = {
-            name: (self._channel.unary_stream if method.server_streaming else self._channel.unary_unary)(
+            name: self._kind_of(method)(
                 method.path,
                 request_serializer=_serialize,
                 response_deserializer=method.response.FromString,
             )
             for name, method in v1.METHODS.items()
         }
+
+    def _kind_of(self, method: v1.Method) -> Any:
+        if method.client_streaming:
+            return self._channel.stream_stream if method.server_streaming else self._channel.stream_unary
+        return self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
 
     def close(self) -> None:
         """Ends the connection; calls in progress are cancelled."""
@@ -273,7 +294,7 @@ class Client:
     def call(
         self, name: str, request: Any, timeout: Optional[float] = None, problem: Optional[AnyProblem] = None
     ) -> Any:
-        """Any unary call of SolverService with messages of bilevel.v1, for what the other methods do not say.
+        """Any unary call with messages of bilevel.v1, for what the other methods do not say.
 
         With `problem`, that is the request's problem.
         """
@@ -282,6 +303,20 @@ class Client:
             return self._calls[name](request if problem is None else _wire(problem, request), timeout=deadline)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
+
+    def stream(self, name: str, request: Any, timeout: Optional[float] = None) -> Iterator[Any]:
+        """Any call that answers with a stream."""
+        call = self._calls[name](request, timeout=self._deadline(request, timeout, self._timeout))
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
+
+    def open_stream(self, name: str) -> Callable[[Iterator[Any]], Any]:
+        """What starts a bidirectional call, given its requests; it has no deadline."""
+        return self._calls[name]  # type: ignore[no-any-return]
 
     @staticmethod
     def _deadline(request: Any, timeout: Optional[float], default: float) -> float:
@@ -526,6 +561,62 @@ class Client:
         return Optimization(
             self._calls["Optimize"](_wire(problem, request), timeout=deadline), _Bar(request) if progress_bar else None
         )
+
+    def create_session(
+        self,
+        problem: AnyProblem,
+        parameters: Optional[npt.ArrayLike] = None,
+        *,
+        session_id: str = "",
+        writers: Sequence[str] = (),
+        learner: Union[Learner, LearnerName, None] = None,
+        follower: FollowerName = "solved",
+        update_interval: Optional[int] = None,
+        prior: Optional[ModelPrior] = None,
+        estimate_with_policy: Union[Estimator, EstimatorName, None] = None,
+        merge_round: Optional[int] = None,
+        queue: Optional[int] = None,
+        max_open_episodes: Optional[int] = None,
+        max_distinct: Optional[int] = None,
+        trajectory_capacity: Optional[int] = None,
+        preference_capacity: Optional[int] = None,
+        seed: int = 0,
+        timeout: Optional[float] = None,
+    ) -> Session:
+        """Starts a session that learns from streamed transitions, at x = `parameters`, [n], by default zeros.
+
+        Transitions and termination probabilities of the problem's environments are left out, for the session learns them:
+        Mdp(num_states=S, num_actions=A) has none. CreateSessionRequest in session_service.proto documents the rest; None
+        means the server's default.
+        """
+        request = session.create_request(
+            problem,
+            parameters,
+            learner,
+            follower,
+            prior,
+            estimate_with_policy,
+            session_id=session_id,
+            writers=writers,
+            update_interval=update_interval,
+            merge_round=merge_round,
+            queue=queue,
+            max_open_episodes=max_open_episodes,
+            max_distinct=max_distinct,
+            trajectory_capacity=trajectory_capacity,
+            preference_capacity=preference_capacity,
+            seed=seed,
+        )
+        return Session(self, self.call("CreateSession", request, timeout).name)
+
+    def session(self, name: str) -> Session:
+        """The session of this name, "town" or "sessions/town"; whether there is one shows when it is used."""
+        return Session(self, name)
+
+    def sessions(self, *, timeout: Optional[float] = None) -> Tuple[SessionStatus, ...]:
+        """How far each session of the server has come, by name."""
+        response = self.call("ListSessions", v1.ListSessionsRequest(), timeout)
+        return tuple(map(SessionStatus.from_proto, response.sessions))
 
 
 class _Outcome:

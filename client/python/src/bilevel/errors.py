@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, Mapping, NamedTuple, Optional
 
 import grpc
 
@@ -73,6 +73,34 @@ class Cancelled(BilevelError):
     """CANCELLED: the caller cancelled."""
 
 
+class NotFound(BilevelError, LookupError):
+    """NOT_FOUND: no session (or writer of it) of this name."""
+
+
+class AlreadyExists(BilevelError):
+    """ALREADY_EXISTS: the name is in use."""
+
+
+class FailedPrecondition(BilevelError):
+    """FAILED_PRECONDITION: the session is not in a state for this, or has not what it needs."""
+
+
+class Aborted(BilevelError):
+    """ABORTED: another stream took this writer's place, or the session was deleted. Final."""
+
+
+class Rejected(BilevelError, ValueError):
+    """The server refuses a transition, or a step of an Actor; what came before it is accepted, nothing after it is.
+
+    `field` and `violations` name the column and the rule.
+    """
+
+    # Number of the transition; of an Actor's episode that begins, 0.
+    sequence: int = 0
+    # What was sent, by column.
+    transition: Mapping[str, Any] = {}
+
+
 class NotConverged(RuntimeError):
     """A layer's solve stopped before its tolerance was met (a deadline, say), so its numbers would mislead."""
 
@@ -83,25 +111,49 @@ _CLASSES: dict[grpc.StatusCode, type[BilevelError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    grpc.StatusCode.ABORTED: Aborted,
 }
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class _Details:
+    """What the details of a google.rpc.Status say."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.violations: list[FieldViolation] = []
+        self.retry_delay: Optional[float] = None
+
+    def read(self, status: Any) -> None:
+        for detail in status.details:
+            if detail.type_url == _TYPE_URL + "ErrorInfo":
+                self.reason = v1.rpc_ErrorInfo.FromString(detail.value).reason
+            elif detail.type_url == _TYPE_URL + "BadRequest":
+                bad = v1.rpc_BadRequest.FromString(detail.value)
+                self.violations += [FieldViolation(v.field, v.description) for v in bad.field_violations]
+            elif detail.type_url == _TYPE_URL + "RetryInfo":
+                delay = v1.rpc_RetryInfo.FromString(detail.value).retry_delay
+                self.retry_delay = delay.seconds + 1e-9 * delay.nanos
+
+    def error(self, code: grpc.StatusCode, message: str, kind: Optional[type[BilevelError]] = None) -> BilevelError:
+        kind = kind or _CLASSES.get(code, BilevelError)
+        return kind(message, code, self.reason, tuple(self.violations), self.retry_delay)
 
 
 def from_rpc_error(error: Any) -> BilevelError:
     """The exception for a grpc.RpcError that is a call."""
-    reason = ""
-    violations: list[FieldViolation] = []
-    retry_delay = None
+    details = _Details()
     for key, value in error.trailing_metadata() or ():
-        if key != _DETAILS:
-            continue
-        for detail in v1.rpc_Status.FromString(value).details:
-            if detail.type_url == _TYPE_URL + "ErrorInfo":
-                reason = v1.rpc_ErrorInfo.FromString(detail.value).reason
-            elif detail.type_url == _TYPE_URL + "BadRequest":
-                bad = v1.rpc_BadRequest.FromString(detail.value)
-                violations += [FieldViolation(v.field, v.description) for v in bad.field_violations]
-            elif detail.type_url == _TYPE_URL + "RetryInfo":
-                delay = v1.rpc_RetryInfo.FromString(detail.value).retry_delay
-                retry_delay = delay.seconds + 1e-9 * delay.nanos
-    kind = _CLASSES.get(error.code(), BilevelError)
-    return kind(error.details() or "", error.code(), reason, tuple(violations), retry_delay)
+        if key == _DETAILS:
+            details.read(v1.rpc_Status.FromString(value))
+    return details.error(error.code(), error.details() or "")
+
+
+def from_status(status: Any, kind: Optional[type[BilevelError]] = None) -> BilevelError:
+    """The exception for a google.rpc.Status inside a message; `kind` instead of the code's class."""
+    details = _Details()
+    details.read(status)
+    return details.error(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, kind)

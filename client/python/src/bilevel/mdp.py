@@ -88,10 +88,13 @@ Table = Mapping[int, Mapping[int, Mapping[int, float]]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mdp:
-    """S states, A actions and where they lead. Row sums + termination probability = 1 within 1e-9."""
+    """S states, A actions and where they lead. Row sums + termination probability = 1 within 1e-9.
 
-    # [S, A, S], or sparse with rows s * A + a: [S * A, S]; then num_actions is needed.
-    transitions: Any
+    A session learns where they lead: `Mdp(num_states=S, num_actions=A)` is an environment whose transitions nobody knows.
+    """
+
+    # [S, A, S], or sparse with rows s * A + a: [S * A, S]; then num_actions is needed. None: not known.
+    transitions: Any = None
     # [S, A]: probability that the episode ends after this step. Default: zeros.
     termination_probability: Optional[npt.ArrayLike] = None
     # [S, A], true where the action exists. Default: everywhere.
@@ -103,8 +106,17 @@ class Mdp:
     # [S, A]: the reward that the environment came with, if any; for Reward(base=mdp.reward), not used by itself.
     reward: Optional[FloatArray] = None
     grid: Optional[Grid] = None
+    # S; read off transitions.
+    num_states: int = 0
 
     def __post_init__(self) -> None:
+        if self.transitions is None:
+            if self.num_states < 1 or self.num_actions < 1:
+                raise ValueError(
+                    f"num_states is {self.num_states} and num_actions {self.num_actions}; without transitions both must "
+                    "be given"
+                )
+            return
         if is_sparse(self.transitions):
             rows = _csr(self.transitions)
             object.__setattr__(self, "transitions", rows)
@@ -113,27 +125,20 @@ class Mdp:
                     f"num_actions is {self.num_actions}; sparse transitions with {rows.shape[0]} rows need the number "
                     "of actions, which divides them"
                 )
+            object.__setattr__(self, "num_states", rows.shape[0] // self.num_actions)
             return
         dense = np.asarray(self.transitions)
         if dense.ndim != 3 or dense.shape[0] != dense.shape[2]:
             raise ValueError(f"transitions have shape {dense.shape}; must be [S, A, S]")
         object.__setattr__(self, "transitions", dense)
         object.__setattr__(self, "num_actions", dense.shape[1])
-
-    @property
-    def num_states(self) -> int:
-        """S."""
-        if isinstance(self.transitions, Csr):
-            return self.transitions.shape[0] // self.num_actions
-        return int(self.transitions.shape[0])
+        object.__setattr__(self, "num_states", dense.shape[0])
 
     @functools.cached_property
     def _message(self) -> Any:
-        message = v1.Environment(
-            num_states=self.num_states,
-            num_actions=self.num_actions,
-            transitions=matrix_to_proto(self.transitions),
-        )
+        message = v1.Environment(num_states=self.num_states, num_actions=self.num_actions)
+        if self.transitions is not None:
+            message.transitions.CopyFrom(matrix_to_proto(self.transitions))
         if self.termination_probability is not None:
             message.termination_probability.CopyFrom(to_array(self.termination_probability))
         if self.available_actions is not None:
@@ -161,8 +166,10 @@ class Mdp:
     def from_proto(message: Any) -> "Mdp":
         """Reads a bilevel.v1.Environment."""
         S, A = message.num_states, message.num_actions
-        transitions = matrix_from_proto(message.transitions)
-        if not isinstance(transitions, Csr):
+        transitions = None
+        if message.HasField("transitions") or S < 1 or A < 1:
+            transitions = matrix_from_proto(message.transitions)
+        if transitions is not None and not isinstance(transitions, Csr):
             transitions = transitions.reshape(S, A, S)
 
         def optional(name: str, *shape: int) -> Optional[npt.NDArray[Any]]:
@@ -175,6 +182,7 @@ class Mdp:
             available_actions=None if mask is None else mask.astype(bool),
             initial_distribution=optional("initial_distribution", S),
             num_actions=A,
+            num_states=S,
             grid=Grid.from_proto(message.grid) if message.HasField("grid") else None,
         )
 

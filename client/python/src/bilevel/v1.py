@@ -45,12 +45,13 @@ def _in_order(files: Any) -> Iterator[Any]:
 
 
 class Method(NamedTuple):
-    """One call of SolverService."""
+    """One call of a service."""
 
     path: str
     request: Any
     response: Any
     server_streaming: bool
+    client_streaming: bool
 
 
 def _load() -> dict[str, Any]:
@@ -75,6 +76,7 @@ def _load() -> dict[str, Any]:
                     request=_message_class(pool, pool.FindMessageTypeByName(method.input_type.lstrip("."))),
                     response=_message_class(pool, pool.FindMessageTypeByName(method.output_type.lstrip("."))),
                     server_streaming=method.server_streaming,
+                    client_streaming=method.client_streaming,
                 )
     return names
 
