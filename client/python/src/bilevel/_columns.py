@@ -29,6 +29,8 @@ _ZEROS = ("episode", "kind", "context")
 _OPTIONAL = (*_REALS, *_OPTIONAL_INTEGERS, *_FEATURES)
 NAMES = (*_INTEGERS, *_OPTIONAL)
 
+_MOST = {dtype: int(np.iinfo(dtype).max) for dtype in ("<u8", "<u4", "|u1")}
+
 Columns = Mapping[str, npt.NDArray[Any]]
 
 
@@ -38,7 +40,7 @@ def whole(name: str, value: Any, dtype: str) -> int:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} is {value!r}; must be a whole number") from None
-    most = int(np.iinfo(dtype).max)
+    most = _MOST[dtype]
     if not 0 <= number <= most:
         raise ValueError(f"{name} is {number}; must be in [0, {most}]")
     return number
@@ -58,7 +60,7 @@ def _check_integers(name: str, values: npt.NDArray[Any], dtype: str) -> None:
         raise TypeError(f"{name} has dtype {values.dtype}; must be whole numbers")
     if values.size == 0 or values.dtype.kind == "b":
         return
-    most = int(np.iinfo(dtype).max)
+    most = _MOST[dtype]
     smallest = int(values.min()) if values.dtype.kind == "i" else 0
     largest = int(values.max()) if values.dtype.itemsize >= np.dtype(dtype).itemsize else 0
     if smallest < 0 or largest > most:
@@ -117,9 +119,13 @@ Row = Tuple[Any, ...]
 
 def row_layout(row: Row) -> Tuple[Any, ...]:
     """Which optional columns it has, and how wide."""
-    return tuple(
-        None if value is None else (len(value) if name in _FEATURES else 0)
-        for name, value in zip(_OPTIONAL, row[len(_INTEGERS) :])
+    reward, probability, version, features, next_features = row[len(_INTEGERS) :]
+    return (
+        reward is None,
+        probability is None,
+        version is None,
+        None if features is None else len(features),
+        None if next_features is None else len(next_features),
     )
 
 
@@ -134,13 +140,13 @@ class Chunk(NamedTuple):
     """Transitions with numbers in a row and the same columns."""
 
     first: int
-    count: int
+    size: int
     born: float  # when the first of them came
     columns: Columns
 
     @property
     def last(self) -> int:
-        return self.first + self.count - 1
+        return self.first + self.size - 1
 
     def layout(self) -> Tuple[Any, ...]:
         return tuple(self.columns[name].shape[1:] if name in self.columns else None for name in _OPTIONAL)

@@ -72,6 +72,7 @@ class Link:
         self._finishing = False
         self._finished = False
         self._progress = 0  # grows with what the server takes
+        self._attempt = 0  # connections in a row that brought nothing
         self._thread = threading.Thread(target=self._run, name=f"bilevel {name}", daemon=True)
 
     # What the two differ in; under the lock.
@@ -101,7 +102,6 @@ class Link:
     # The thread.
 
     def _run(self) -> None:
-        attempt = 0
         while True:
             connection = Connection()
             began, progress = time.monotonic(), self._progress
@@ -116,14 +116,14 @@ class Link:
                     self._changed.notify_all()
                     return
                 if self._progress > progress or time.monotonic() - began > _GOOD:
-                    attempt = 0
-                delay = min(_MAX_DELAY, _FIRST_DELAY * 2**attempt) * random.uniform(0.5, 1.0)
+                    self._attempt = 0
+                delay = min(_MAX_DELAY, _FIRST_DELAY * 2**self._attempt) * random.uniform(0.5, 1.0)
                 told = connection.retry_delay if error is None or error.retry_delay is None else error.retry_delay
                 if told is not None:
                     delay = told * random.uniform(1.0, 1.2)
                 elif error is None and connection.opened:
                     delay = 0.0 if self._progress > progress else delay
-                attempt = min(attempt + 1, 20)
+                self._attempt = min(self._attempt + 1, 20)
                 self._changed.wait_for(lambda: self._closing, delay)
                 if self._closing:
                     return
@@ -201,7 +201,7 @@ class Link:
         if self._closing:
             raise Cancelled(f"this {type(self).__name__} is closed", grpc.StatusCode.CANCELLED)
 
-    def _await(self, done: Callable[[], bool], timeout: Optional[float], what: str) -> None:
+    def _await(self, done: Callable[[], bool], timeout: Optional[float], what: Callable[[], str]) -> None:
         """Waits; under the lock. Raises what _check does, and DeadlineExceeded."""
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         while not done():
@@ -209,7 +209,7 @@ class Link:
             left = deadline - time.monotonic()
             if left <= 0:
                 trouble = f" (the connection: {self._trouble})" if self._trouble is not None else ""
-                raise DeadlineExceeded(f"{what}{trouble}", grpc.StatusCode.DEADLINE_EXCEEDED)
+                raise DeadlineExceeded(f"{what()}{trouble}", grpc.StatusCode.DEADLINE_EXCEEDED)
             self._changed.wait(left)
 
     def _open(self) -> None:
@@ -217,7 +217,7 @@ class Link:
         self._thread.start()
         try:
             with self._changed:
-                self._await(lambda: self._opened, None, "the server did not answer")
+                self._await(lambda: self._opened, None, lambda: "the server did not answer")
         except DeadlineExceeded as error:
             self.close()
             raise (self._trouble or error) from None
@@ -234,7 +234,7 @@ class Link:
             self._finishing = True
             self._changed.notify_all()
             try:
-                self._await(lambda: self._finished, timeout, "the server did not take the end")
+                self._await(lambda: self._finished, timeout, lambda: "the server did not take the end")
             except BaseException:
                 self._finishing = False
                 raise

@@ -131,7 +131,7 @@ class Actor(Link):
             self._await(
                 lambda: self._answer is not None or self._rejection is not None,
                 timeout,
-                "the server did not answer the observation",
+                lambda: "the server did not answer the observation",
             )
             self._pending = None
             if self._rejection is not None:
@@ -228,16 +228,17 @@ def run_episode(
     """
     state = int(environment.reset(**reset)[0])
     action: Optional[int] = actor.start(episode, state, context)
-    states, actions, rewards, kind = [state], [], [], "running"
+    result = Episode([state], [], [], "running")
+    kind: Literal["running", "terminated", "truncated"] = "running"
     while action is not None:
         observation, reward, terminated, truncated, _ = environment.step(action)
         following = int(observation)
-        cut = max_steps is not None and len(actions) + 1 >= max_steps
+        cut = max_steps is not None and len(result.actions) + 1 >= max_steps
         kind = "terminated" if terminated else "truncated" if truncated or cut else "running"
         sample = None if leader_reward is None else leader_reward(state, action, following, float(reward))
-        actions.append(action)
-        rewards.append(float(reward))
-        states.append(following)
+        result.actions.append(action)
+        result.rewards.append(float(reward))
+        result.states.append(following)
         state = following
-        action = actor.step(episode, state, kind, sample)  # type: ignore[arg-type]
-    return Episode(states, actions, rewards, kind)
+        action = actor.step(episode, state, kind, sample)
+    return result._replace(kind=kind)

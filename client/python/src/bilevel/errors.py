@@ -139,8 +139,8 @@ class _Details:
                 self.retry_delay = delay.seconds + 1e-9 * delay.nanos
 
     def error(self, code: grpc.StatusCode, message: str, kind: Optional[type[BilevelError]] = None) -> BilevelError:
-        kind = kind or _CLASSES.get(code, BilevelError)
-        return kind(message, code, self.reason, tuple(self.violations), self.retry_delay)
+        found = _CLASSES.get(code, BilevelError) if kind is None else kind
+        return found(message, code, self.reason, tuple(self.violations), self.retry_delay)
 
 
 def from_rpc_error(error: Any) -> BilevelError:

@@ -222,7 +222,8 @@ class SessionPolicy:
         )
 
 
-class FragmentRange(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class FragmentRange:
     """Steps of a trajectory that the session has seen, the first being 0."""
 
     episode: int
@@ -231,14 +232,16 @@ class FragmentRange(NamedTuple):
     writer_id: str = "default"
 
     def to_proto(self) -> Any:
-        return v1.Fragment(
-            range=v1.Fragment.Range(
-                writer_id=self.writer_id, episode_id=self.episode, first_step=self.first_step, count=self.count
-            )
-        )
+        message = v1.Fragment()
+        message.range.writer_id = self.writer_id
+        message.range.episode_id = self.episode
+        message.range.first_step = self.first_step
+        message.range.count = self.count
+        return message
 
 
-class FragmentSteps(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class FragmentSteps:
     """Steps that the session may never have seen: states and actions, [k] each."""
 
     state: npt.ArrayLike
@@ -246,17 +249,18 @@ class FragmentSteps(NamedTuple):
     context: int = 0
 
     def to_proto(self) -> Any:
-        return v1.Fragment(
-            steps=v1.Fragment.Steps(
-                state=to_array(self.state, "u4"), action=to_array(self.action, "u4"), context=self.context
-            )
-        )
+        message = v1.Fragment()
+        message.steps.state.CopyFrom(to_array(self.state, "u4"))
+        message.steps.action.CopyFrom(to_array(self.action, "u4"))
+        message.steps.context = self.context
+        return message
 
 
 Fragment = Union[FragmentRange, FragmentSteps]
 
 
-class Preference(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Preference:
     """What somebody thinks of two fragments: 1 where the first is preferred, 0 the second, 0.5 neither."""
 
     first: Fragment

@@ -117,6 +117,7 @@ class Writer(Link):
         self._accepted = 0
         self._durable = 0
         self._credit = 0
+        self._progress_before = 0  # when this connection was opened
         self._hurry = False
         self._limit = _NO_LIMIT  # the last before one that was rejected
         self._rejection: Optional[Rejected] = None
@@ -253,7 +254,9 @@ class Writer(Link):
             goal = self._last
             self._hurry = True
             self._changed.notify_all()
-            self._await(lambda: self._durable >= goal, timeout, f"{self._accepted} of {goal} transitions are accepted")
+            self._await(
+                lambda: self._durable >= goal, timeout, lambda: f"{self._accepted} of {goal} transitions are accepted"
+            )
 
     def take_back(self) -> List[_columns.Columns]:
         """After Rejected: takes what the server has not accepted out of the buffer, from the rejected transition on.
@@ -322,7 +325,7 @@ class Writer(Link):
             self._await(
                 lambda: self._buffer_size - (self._last - self._kept) >= least,
                 timeout,
-                f"the buffer of {self._buffer_size} transitions is full; {self._accepted} are accepted, credit is up to "
+                lambda: f"the buffer of {self._buffer_size} transitions is full; {self._accepted} are accepted, credit is up to "
                 f"{self._credit}",
             )
             room = self._buffer_size - (self._last - self._kept)
@@ -342,7 +345,11 @@ class Writer(Link):
         return v1.TrainRequest(open=self._open_writer)
 
     def _until(self) -> int:
-        return min(self._credit, self._limit, self._last)
+        until = min(self._credit, self._limit, self._last)
+        if self._attempt > 0 and self._progress == self._progress_before:
+            # Connections break before a batch is through; a smaller one may pass.
+            until = min(until, self._accepted + max(1, self._batch_size >> (self._attempt - 1)))
+        return until
 
     def _due(self) -> float:
         """When the oldest transition that was not sent has waited long enough; 0: there are enough."""
@@ -367,9 +374,10 @@ class Writer(Link):
             self._seal()
         at = bisect.bisect_right(self._firsts, self._next_sequence) - 1
         layout = self._chunks[at].layout()
-        until = min(until, self._next_sequence + _MAX_BATCH - 1)
-        until = min(until, self._next_sequence + max(1, _MAX_BATCH_BYTES // self._chunks[at].row_bytes()) - 1)
-        first, parts = self._next_sequence, []
+        most = min(_MAX_BATCH, max(1, _MAX_BATCH_BYTES // self._chunks[at].row_bytes()))
+        until = min(until, self._next_sequence + most - 1)
+        first = self._next_sequence
+        parts: List[Chunk] = []
         while at < len(self._chunks) and self._next_sequence <= until:
             chunk = self._chunks[at]
             if parts and chunk.layout() != layout:
@@ -424,8 +432,8 @@ class Writer(Link):
                 grpc.StatusCode.ABORTED,
             )
         self._next_sequence = accepted + 1
-        self._accepted = accepted  # it may have fallen back
         self._learn(progress)
+        self._progress_before = self._progress
 
     def _learn(self, progress: Any) -> None:
         if progress.accepted_sequence > self._accepted:
