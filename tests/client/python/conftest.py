@@ -2,9 +2,12 @@
 
 import os
 import subprocess
+import threading
+import time
 
 import numpy as np
 import pytest
+from fake_session import Fake
 
 import bilevel
 
@@ -35,3 +38,31 @@ def cli():
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240519)
+
+
+@pytest.fixture
+def fake():
+    """A server of one session whose failures are made to order."""
+    with Fake() as running:
+        yield running
+
+
+@pytest.fixture
+def session(fake):
+    """Its session."""
+    with bilevel.Client(fake.address) as connected:
+        yield connected.session("fake")
+
+
+@pytest.fixture
+def no_thread_is_left():
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 5
+    while True:
+        left = [thread for thread in threading.enumerate() if thread not in before]
+        left = [thread for thread in left if thread.name.startswith("bilevel")]
+        if not left:
+            return
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.01)

@@ -6,37 +6,13 @@ import time
 import grpc
 import numpy as np
 import pytest
-from fake_session import CuttingProxy, Fake
+from fake_session import CuttingProxy
 from worlds import walk, world
 
 import bilevel
 
 
-@pytest.fixture(autouse=True)
-def no_thread_is_left():
-    before = set(threading.enumerate())
-    yield
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        left = [
-            thread for thread in threading.enumerate() if thread not in before and thread.name.startswith("bilevel")
-        ]
-        if not left:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"left behind: {left}")
-
-
-@pytest.fixture
-def fake():
-    with Fake() as running:
-        yield running
-
-
-@pytest.fixture
-def session(fake):
-    with bilevel.Client(fake.address) as client:
-        yield client.session("fake")
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 def numbers(count, begin=0):

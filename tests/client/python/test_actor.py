@@ -1,0 +1,140 @@
+"""Actors: observations in, the same action for the same observation, whatever happens to connections."""
+
+import time
+
+import grpc
+import pytest
+from worlds import World, world
+
+import bilevel
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
+
+def test_an_environment_loop_over_broken_streams(fake, session):
+    fake.cut = 0.15
+    seen = []
+    with session.actor() as actor:
+        for episode in range(5):
+            seen.append(actor.start(episode, 10))
+            for step in range(1, 10):
+                seen.append(actor.step(episode, 10 + step))
+            assert actor.step(episode, 0, "terminated" if episode % 2 else "truncated") is None
+            assert actor.drawn == (0, 3)
+        assert actor.accepted == 50
+        fake.cut = 0
+        actor.finish()
+    assert fake.opened > 3 and fake.finished
+    assert [row["state"] for row in fake.rows] == [*range(11, 20), 0] * 5
+    assert [row["step_kind"] for row in fake.rows[:20]] == [0] * 9 + [2] + [0] * 9 + [1]
+    # Each is the action that the server drew for it, and no other.
+    drawn = [
+        fake.actions[episode, 0 if step == 0 else episode * 10 + step] for episode in range(5) for step in range(10)
+    ]
+    assert seen == drawn
+
+
+def test_episodes_may_interleave(fake, session):
+    with session.actor() as actor:
+        first, second = actor.start(1, 3), actor.start(2, 4)
+        assert (first, second) == (fake.actions[1, 0], fake.actions[2, 0])
+        assert actor.step(2, 5) == fake.actions[2, 1]
+        assert actor.step(1, 6) == fake.actions[1, 2]
+        assert actor.drawn == bilevel.Drawn(-0.5, 3)
+
+
+def test_a_call_that_ran_out_of_time_may_be_made_again(fake, session):
+    with session.actor() as actor:
+        fake.silent = True
+        with pytest.raises(bilevel.DeadlineExceeded):
+            actor.start(1, 3, timeout=0.1)
+        with pytest.raises(ValueError, match="call again with the same arguments"):
+            actor.start(1, 4)
+        fake.silent = False
+        fake.stop()
+        with pytest.raises(bilevel.DeadlineExceeded, match="UNAVAILABLE"):
+            actor.start(1, 3, timeout=0.3)
+        fake.start()
+        assert actor.start(1, 3) == fake.actions[1, 0]
+    assert len(fake.actions) == 1
+
+
+def test_a_rejected_observation_is_named_and_the_episode_goes_on(fake, session):
+    fake.bad_state = 99
+    with session.actor(exploration="least_tried", share=0.2) as actor:
+        actor.start(1, 3)
+        actor.step(1, 4)
+        with pytest.raises(bilevel.Rejected) as error:
+            actor.step(1, 99)
+        assert error.value.sequence == 2 and error.value.transition["state"] == 99
+        assert error.value.field == "observation.state"
+        assert actor.step(1, 5) == fake.actions[1, 2]
+    assert fake.exploration.share == 0.2
+    assert [row["state"] for row in fake.rows] == [4, 5]
+    with pytest.raises(ValueError, match="exploration is 'often'; must be none, uniform or least_tried"):
+        session.actor(exploration="often")
+    with pytest.raises(TypeError, match="state is 0.5; must be a whole number"):
+        with session.actor() as actor:
+            actor.start(1, 0.5)
+
+
+def test_another_actor_ends_this_one_and_resumes(fake, session):
+    with session.actor() as actor:
+        actor.start(1, 3)
+        actor.step(1, 4)
+        with session.actor() as young:
+            assert young.accepted == 1
+            young.start(2, 7)
+            young.step(2, 8)
+        with pytest.raises(bilevel.Aborted):
+            actor.step(1, 5)
+
+
+def test_gymnasium_environments_run(fake, session):
+    class Corridor:
+        """Three cells; any action leads on, the last one ends the episode."""
+
+        def reset(self, seed):
+            self.at = seed
+            return self.at, {}
+
+        def step(self, action):
+            self.at += 1
+            return self.at, 1.5, self.at == 3, False, {}
+
+    with session.actor() as actor:
+        episode = bilevel.run_episode(actor, Corridor(), 1, seed=0, leader_reward=lambda s, a, s2, r: 10 * s + s2 + r)
+        assert episode.states == [0, 1, 2, 3] and episode.kind == "terminated" and episode.rewards == [1.5] * 3
+        assert episode.actions == [fake.actions[1, i] for i in range(3)]
+        assert bilevel.run_episode(actor, Corridor(), 2, max_steps=2, seed=0).kind == "truncated"
+    assert [row["step_kind"] for row in fake.rows] == [0, 0, 1, 0, 2]
+
+
+def test_the_real_server_acts(client):
+    made = client.create_session(
+        world(known=False), [0.5, -0.3], follower="simulated", update_interval=500, merge_round=1
+    )
+    begin, steps = time.perf_counter(), 0
+    try:
+        with made.actor(exploration="uniform", share=0.1) as actor:
+            environment = World(seed=5)
+            for episode in range(20):
+                steps += len(bilevel.run_episode(actor, environment, episode, max_steps=50).actions)
+            assert actor.accepted == steps
+            print(f"{steps / (time.perf_counter() - begin):.0f} actions/s")
+        status = made.wait(merged=steps)
+        assert status.accepted == steps and status.follower == "simulated"
+        assert made.policy() is None or made.policy().version == steps // 500
+    except bilevel.BilevelError as error:
+        if error.code is not grpc.StatusCode.UNIMPLEMENTED:
+            raise
+        pytest.skip("the server cannot act yet")
+
+
+def test_only_simulated_followers_act(client):
+    made = client.create_session(world(known=False))
+    with pytest.raises(bilevel.BilevelError) as error:
+        made.actor()
+    if error.value.code is grpc.StatusCode.UNIMPLEMENTED:
+        pytest.skip("the server cannot act yet")
+    assert isinstance(error.value, bilevel.FailedPrecondition)
