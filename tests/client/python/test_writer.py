@@ -216,6 +216,7 @@ def test_what_cannot_be_sent_is_refused_at_once(session):
             writer.extend(0, [0, 1], 0, 0, ["running", "over"])
         with pytest.raises(ValueError, match=r"features has shape \(2,\); must be \[k, m\]"):
             writer.extend(0, [0, 1], 0, 0, features=[0, 1])
+        writer.extend(0, [], [], [])
         assert writer.appended == 0
     with pytest.raises(ValueError, match="batch_size is 0"):
         session.writer(batch_size=0)

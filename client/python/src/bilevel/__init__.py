@@ -41,7 +41,9 @@ from bilevel.errors import (
     Unavailable,
 )
 from bilevel.estimate import Estimator, HypergradientEstimate
+from bilevel.learners import CountLearner, ModelPrior, ObservedLearner, PlugInLearner, SoftQLearner, StepSchedule
 from bilevel.mdp import Csr, Grid, Mdp
+from bilevel.preferences import FragmentRange, FragmentSteps, Preference
 from bilevel.problem import (
     L1,
     Ball,
@@ -58,21 +60,7 @@ from bilevel.problem import (
 )
 from bilevel.reward import QuadraticForm, Reward
 from bilevel.server import Server
-from bilevel.session import (
-    CountLearner,
-    FragmentRange,
-    FragmentSteps,
-    LearnedPolicy,
-    ModelPrior,
-    ObservedLearner,
-    PlugInLearner,
-    Preference,
-    Session,
-    SessionPolicy,
-    SessionStatus,
-    SoftQLearner,
-    StepSchedule,
-)
+from bilevel.session import LearnedPolicy, Session, SessionPolicy, SessionStatus
 from bilevel.solution import (
     Advice,
     Certificate,

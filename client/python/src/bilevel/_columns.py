@@ -56,10 +56,10 @@ def kind_number(kind: Any) -> int:
 
 
 def _check_integers(name: str, values: npt.NDArray[Any], dtype: str) -> None:
-    if values.dtype.kind not in "iub":
-        raise TypeError(f"{name} has dtype {values.dtype}; must be whole numbers")
     if values.size == 0 or values.dtype.kind == "b":
         return
+    if values.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {values.dtype}; must be whole numbers")
     most = _MOST[dtype]
     smallest = int(values.min()) if values.dtype.kind == "i" else 0
     largest = int(values.max()) if values.dtype.itemsize >= np.dtype(dtype).itemsize else 0

@@ -18,12 +18,13 @@ from typing import Any, Callable, Iterator, Literal, Optional, Sequence, Tuple, 
 import grpc
 import numpy.typing as npt
 
-from bilevel import session, solution, v1
+from bilevel import learners, solution, v1
 from bilevel.arrays import to_array
 from bilevel.errors import BilevelError, Cancelled, InvalidRequest, from_rpc_error
 from bilevel.estimate import Estimator, EstimatorName
+from bilevel.learners import FollowerName, Learner, LearnerName, ModelPrior
 from bilevel.problem import Problem
-from bilevel.session import FollowerName, Learner, LearnerName, ModelPrior, Session, SessionStatus
+from bilevel.session import Session, SessionStatus
 from bilevel.solution import OptimizeResult, Progress, QuasiNewtonState, WarmStart
 
 # What a reply may need beyond the time limit of its request: queueing and transfer.
@@ -589,7 +590,7 @@ class Client:
         Mdp(num_states=S, num_actions=A) has none. CreateSessionRequest in session_service.proto documents the rest; None
         means the server's default.
         """
-        request = session.create_request(
+        request = learners.create_request(
             problem,
             parameters,
             learner,

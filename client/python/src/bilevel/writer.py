@@ -10,10 +10,8 @@ server says that it will not lose them; after a broken connection the stream goe
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import functools
-import itertools
 import re
 import time
 from typing import Any, Callable, Iterator, List, Literal, Optional, Union
@@ -23,17 +21,14 @@ import numpy.typing as npt
 import grpc
 
 from bilevel import _columns, v1
-from bilevel._columns import Chunk
+from bilevel._buffer import MAX_BATCH, Buffer
 from bilevel._link import Connection, Link, logger
 from bilevel.arrays import FloatArray, from_array
-from bilevel.errors import Aborted, BilevelError, DeadlineExceeded, Rejected, from_status
+from bilevel.errors import Aborted, BilevelError, Cancelled, Rejected, from_status
 from bilevel.estimate import HypergradientEstimate
 
 Kind = Union[Literal["running", "terminated", "truncated"], int]
 
-_MAX_BATCH = 8192
-# Far below the 4 MiB that a message may have.
-_MAX_BATCH_BYTES = 1 << 20
 # Smaller pieces would cost more than they bring.
 _PIECE = 1024
 _NO_LIMIT = 2**64 - 1
@@ -93,8 +88,8 @@ class Writer(Link):
         timeout: float = 60.0,
         on_policy: Optional[Callable[[PolicyUpdate], None]] = None,
     ) -> None:
-        if not 1 <= batch_size <= _MAX_BATCH:
-            raise ValueError(f"batch_size is {batch_size}; must be in [1, {_MAX_BATCH}]")
+        if not 1 <= batch_size <= MAX_BATCH:
+            raise ValueError(f"batch_size is {batch_size}; must be in [1, {MAX_BATCH}]")
         if buffer_size < batch_size:
             raise ValueError(f"buffer_size is {buffer_size}; must be at least batch_size = {batch_size}")
         super().__init__(f"writer {writer_id} of {session}", start, timeout)
@@ -104,14 +99,7 @@ class Writer(Link):
         self._on_policy = on_policy
         self._open_writer = v1.OpenWriter(session=session, writer_id=writer_id)
 
-        # Chunks hold the transitions after _kept, in order; _rows those after them, up to _last.
-        self._chunks: List[Chunk] = []
-        self._firsts: List[int] = []
-        self._rows: List[_columns.Row] = []
-        self._rows_layout: Any = None
-        self._rows_born = 0.0
-        self._last = 0
-        self._kept = 0
+        self._buffer = Buffer()
         self._next_sequence = 1  # to be sent
         self._sent = 0  # the highest that was ever sent
         self._accepted = 0
@@ -140,7 +128,7 @@ class Writer(Link):
     @property
     def appended(self) -> int:
         """Number of the last transition that was taken here."""
-        return self._last
+        return self._buffer.last
 
     @property
     def policy_update(self) -> Optional[PolicyUpdate]:
@@ -183,21 +171,10 @@ class Writer(Link):
             None if features is None else np.array(features, dtype=np.float64, ndmin=1),
             None if next_features is None else np.array(next_features, dtype=np.float64, ndmin=1),
         )
-        layout = _columns.row_layout(row)
         with self._changed:
             self._await_room(1, timeout)
-            if self._rows and layout != self._rows_layout:
-                self._seal()
-            if not self._rows:
-                self._rows_layout = layout
-                self._rows_born = time.monotonic()
-            self._rows.append(row)
-            self._last += 1
-            waiting = len(self._rows)
-            if waiting == 1 or waiting == self._batch_size:
+            if self._buffer.append(row) in (1, self._batch_size):
                 self._changed.notify_all()
-            if waiting >= _MAX_BATCH:
-                self._seal()
 
     def extend(
         self,
@@ -239,19 +216,15 @@ class Writer(Link):
         while done < count:
             with self._changed:
                 room = self._await_room(min(count - done, _PIECE, self._buffer_size), deadline - time.monotonic())
-                if self._rows:
-                    self._seal()
-                size = min(count - done, room, _MAX_BATCH)
-                columns = _columns.copied(arrays, done, done + size)
-                self._put(Chunk(self._last + 1, size, time.monotonic(), columns))
-                self._last += size
+                size = min(count - done, room, MAX_BATCH)
+                self._buffer.extend(_columns.copied(arrays, done, done + size), size)
                 self._changed.notify_all()
             done += size
 
     def flush(self, timeout: Optional[float] = None) -> None:
         """Waits until the server will not lose what was taken so far. Raises DeadlineExceeded, and as append."""
         with self._changed:
-            goal = self._last
+            goal = self._buffer.last
             self._hurry = True
             self._changed.notify_all()
             self._await(
@@ -272,22 +245,13 @@ class Writer(Link):
         with self._changed:
             if self._rejection is None and self._failure is None:
                 raise ValueError("nothing was rejected")
-            self._seal()
-            begin = max(self._accepted, self._kept) + 1
-            taken: List[Chunk] = []
-            while self._chunks and self._chunks[-1].last >= begin:
-                chunk = self._chunks.pop()
-                self._firsts.pop()
-                taken.insert(0, chunk.part(max(begin, chunk.first), chunk.last))
-                if chunk.first < begin:
-                    self._put(chunk.part(chunk.first, begin - 1))
-            self._last = begin - 1
-            self._sent = min(self._sent, self._last)
+            known = self._accepted if self._rejection is None else self._limit
+            taken = self._buffer.take_from(1 + max(self._buffer.kept, known))
+            self._sent = min(self._sent, self._buffer.last)
             self._rejection = None
             self._limit = _NO_LIMIT
             self._changed.notify_all()
-        groups = itertools.groupby(taken, Chunk.layout)
-        return [_columns.joined(list(chunks)) for _, chunks in groups]
+            return taken
 
     def finish(self, timeout: Optional[float] = None) -> None:
         """Waits for everything as flush does, then says that no more will come from this writer in any stream; closes.
@@ -318,34 +282,24 @@ class Writer(Link):
 
     def _await_room(self, least: int, timeout: Optional[float]) -> int:
         self._check()
-        room = self._buffer_size - (self._last - self._kept)
-        if room < least:
+        if self._finishing:
+            raise Cancelled("this Writer has finished", grpc.StatusCode.CANCELLED)
+        if self._buffer_size - len(self._buffer) < least:
             self._hurry = True
             self._changed.notify_all()
             self._await(
-                lambda: self._buffer_size - (self._last - self._kept) >= least,
+                lambda: self._buffer_size - len(self._buffer) >= least,
                 timeout,
-                lambda: f"the buffer of {self._buffer_size} transitions is full; {self._accepted} are accepted, credit is up to "
-                f"{self._credit}",
+                lambda: f"the buffer of {self._buffer_size} transitions is full; {self._accepted} are accepted, credit is "
+                f"up to {self._credit}",
             )
-            room = self._buffer_size - (self._last - self._kept)
-        return room
-
-    def _put(self, chunk: Chunk) -> None:
-        self._chunks.append(chunk)
-        self._firsts.append(chunk.first)
-
-    def _seal(self) -> None:
-        """Turns rows into a chunk."""
-        if self._rows:
-            rows, self._rows = self._rows, []
-            self._put(Chunk(self._last - len(rows) + 1, len(rows), self._rows_born, _columns.from_rows(rows)))
+        return self._buffer_size - len(self._buffer)
 
     def _opening(self) -> Any:
         return v1.TrainRequest(open=self._open_writer)
 
     def _until(self) -> int:
-        until = min(self._credit, self._limit, self._last)
+        until = min(self._credit, self._limit, self._buffer.last)
         if self._attempt > 0 and self._progress == self._progress_before:
             # Connections break before a batch is through; a smaller one may pass.
             until = min(until, self._accepted + max(1, self._batch_size >> (self._attempt - 1)))
@@ -353,13 +307,11 @@ class Writer(Link):
 
     def _due(self) -> float:
         """When the oldest transition that was not sent has waited long enough; 0: there are enough."""
-        if self._hurry or self._finishing or self._last - self._next_sequence + 1 >= self._batch_size:
+        if self._hurry or self._finishing or self._buffer.last - self._next_sequence + 1 >= self._batch_size:
             return 0.0
         if self._next_sequence <= self._sent:
             return 0.0
-        at = bisect.bisect_right(self._firsts, self._next_sequence) - 1
-        in_chunk = at >= 0 and self._next_sequence <= self._chunks[at].last
-        return (self._chunks[at].born if in_chunk else self._rows_born) + self._max_delay
+        return self._buffer.born(self._next_sequence) + self._max_delay
 
     def _wait(self) -> Optional[float]:
         if self._next_sequence > self._until():
@@ -370,30 +322,18 @@ class Writer(Link):
         until = self._until()
         if self._next_sequence > until or self._due() > time.monotonic():
             return None
-        if until > self._last - len(self._rows):
-            self._seal()
-        at = bisect.bisect_right(self._firsts, self._next_sequence) - 1
-        layout = self._chunks[at].layout()
-        most = min(_MAX_BATCH, max(1, _MAX_BATCH_BYTES // self._chunks[at].row_bytes()))
-        until = min(until, self._next_sequence + most - 1)
         first = self._next_sequence
-        parts: List[Chunk] = []
-        while at < len(self._chunks) and self._next_sequence <= until:
-            chunk = self._chunks[at]
-            if parts and chunk.layout() != layout:
-                break
-            parts.append(chunk.part(self._next_sequence, min(until, chunk.last)))
-            self._next_sequence = parts[-1].last + 1
-            at += 1
+        columns = self._buffer.batch(first, until)
+        self._next_sequence = first + len(columns["state"])
         self._sent = max(self._sent, self._next_sequence - 1)
-        if self._next_sequence > self._last:
+        if self._next_sequence > self._buffer.last:
             self._hurry = False
-        return functools.partial(_to_request, first, _columns.joined(parts))
+        return functools.partial(_to_request, first, columns)
 
     def _finish_request(self) -> Any:
-        if self._accepted < self._last:
+        if self._accepted < self._buffer.last:
             return None
-        return v1.TrainRequest(finish=v1.FinishWriter(last_sequence=self._last))
+        return v1.TrainRequest(finish=v1.FinishWriter(last_sequence=self._buffer.last))
 
     def _receive(self, connection: Connection, message: Any) -> bool:
         kind = message.WhichOneof("message")
@@ -418,10 +358,11 @@ class Writer(Link):
         accepted = progress.accepted_sequence
         if not self._opened:
             self._opened = True
-            self._last = self._kept = self._sent = accepted
-        elif accepted < self._kept:
+            self._buffer.begin_after(accepted)
+            self._sent = accepted
+        elif accepted < self._buffer.kept:
             raise BilevelError(
-                f"the server fell back to transition {accepted}; the writer no longer holds those up to {self._kept}, "
+                f"the server fell back to transition {accepted}; the writer no longer holds those up to {self._buffer.kept}, "
                 "which had been called durable",
                 grpc.StatusCode.DATA_LOSS,
             )
@@ -441,12 +382,7 @@ class Writer(Link):
         self._accepted = progress.accepted_sequence
         self._durable = progress.durable_sequence
         self._credit = progress.credit_until
-        whole = bisect.bisect_right(self._firsts, self._durable + 1) - 1
-        if whole >= 0 and self._chunks[whole].last <= self._durable:
-            whole += 1
-        if whole > 0:
-            del self._chunks[:whole], self._firsts[:whole]
-        self._kept = max(self._kept, min(self._durable, self._last))
+        self._buffer.drop(self._durable)
 
     def _reject(self, rejected: Any) -> None:
         error = from_status(rejected.status, Rejected)
@@ -455,10 +391,7 @@ class Writer(Link):
             raise from_status(rejected.status)
         index = re.search(r"\[(\d+)\]$", error.field)
         error.sequence = rejected.first_sequence + (int(index.group(1)) if index else 0)
-        self._seal()
-        at = bisect.bisect_right(self._firsts, error.sequence) - 1
-        if at >= 0 and error.sequence <= self._chunks[at].last:
-            error.transition = self._chunks[at].row(error.sequence)
+        error.transition = self._buffer.row(error.sequence)
         error.args = (f"transition {error.sequence}: {error.args[0]}",)
         self._rejection = error
         self._limit = error.sequence - 1
