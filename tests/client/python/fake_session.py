@@ -4,6 +4,7 @@ import contextlib
 import random
 import socket
 import threading
+import time
 from concurrent import futures
 
 import grpc
@@ -25,6 +26,7 @@ class Fake:
         self.told_durable = 0
         self.lose_at_open = False  # fall back to durable when a stream opens: the server died
         self.bad_state = None  # rows with it are rejected
+        self.delay = 0.0  # seconds for each batch
         self.silent = False  # batches are taken and not answered
         self.drain = None  # seconds: Draining is sent with the next ack, then nothing is taken until the stream ends
         self.rows = []
@@ -117,6 +119,7 @@ class Fake:
                 continue
             if self.roll():
                 context.abort(grpc.StatusCode.UNAVAILABLE, "cut before")
+            time.sleep(self.delay)
             if request.HasField("finish"):
                 assert request.finish.last_sequence == len(self.rows)
                 self.finished = True
@@ -244,6 +247,8 @@ class CuttingProxy:
             while True:
                 inner, _ = self._listener.accept()
                 outer = socket.create_connection(self._target)
+                for end in (inner, outer):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._open += [inner, outer]
                 left = self._random.randint(*self._range)
                 threading.Thread(target=self._pass, args=(inner, outer, left), daemon=True).start()

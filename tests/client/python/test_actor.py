@@ -2,8 +2,8 @@
 
 import time
 
-import grpc
 import pytest
+from fake_session import CuttingProxy
 from worlds import World, world
 
 import bilevel
@@ -20,7 +20,7 @@ def test_an_environment_loop_over_broken_streams(fake, session):
             for step in range(1, 10):
                 seen.append(actor.step(episode, 10 + step))
             assert actor.step(episode, 0, "terminated" if episode % 2 else "truncated") is None
-            assert actor.drawn == (0, 3)
+            assert actor.drawn == (-0.5, 3)
         assert actor.accepted == 50
         fake.cut = 0
         actor.finish()
@@ -110,31 +110,56 @@ def test_gymnasium_environments_run(fake, session):
     assert [row["step_kind"] for row in fake.rows] == [0, 0, 1, 0, 2]
 
 
-def test_the_real_server_acts(client):
-    made = client.create_session(
-        world(known=False), [0.5, -0.3], follower="simulated", update_interval=500, merge_round=1
-    )
-    begin, steps = time.perf_counter(), 0
-    try:
-        with made.actor(exploration="uniform", share=0.1) as actor:
-            environment = World(seed=5)
-            for episode in range(20):
-                steps += len(bilevel.run_episode(actor, environment, episode, max_steps=50).actions)
-            assert actor.accepted == steps
-            print(f"{steps / (time.perf_counter() - begin):.0f} actions/s")
-        status = made.wait(merged=steps)
-        assert status.accepted == steps and status.follower == "simulated"
-        assert made.policy() is None or made.policy().version == steps // 500
-    except bilevel.BilevelError as error:
-        if error.code is not grpc.StatusCode.UNIMPLEMENTED:
-            raise
-        pytest.skip("the server cannot act yet")
+def test_the_real_server_acts_alike_over_cut_connections(server, client):
+    def act(address):
+        made = client.create_session(
+            world(known=False), [0.5, -0.3], follower="simulated", update_interval=500, merge_round=50, seed=3
+        )
+        actions, begin = [], time.perf_counter()
+        with bilevel.Client(address) as connected:
+            with connected.session(made.name).actor(exploration="uniform", share=0.1) as actor:
+                environment = World(seed=5)
+                for episode in range(60):
+                    actions += bilevel.run_episode(actor, environment, episode, max_steps=50).actions
+                assert actor.accepted == len(actions)
+                assert actor.drawn.policy_version > 0
+                actor.finish()
+        print(f"{len(actions) / (time.perf_counter() - begin):.0f} actions/s")
+        status = made.wait(merged=len(actions))
+        assert status.accepted == len(actions) and status.follower == "simulated" and status.trajectories > 0
+        policy = made.policy()
+        assert policy.version == len(actions) // 500
+        made.delete()
+        return actions, policy.contexts[0].policy
+
+    plain = act(server.address)
+    with CuttingProxy(server.address, least=2_000, most=20_000) as proxy:
+        cut = act(proxy.address)
+        print(proxy.cuts, "cuts")
+        assert proxy.cuts > 3
+    assert plain[0] == cut[0]
+    assert (plain[1] == cut[1]).all()
+
+
+def test_the_real_server_names_what_is_wrong(client):
+    made = client.create_session(world(known=False), follower="simulated")
+    with made.actor() as actor:
+        with pytest.raises(bilevel.Rejected, match="observation.state.* 7; must be in") as error:
+            actor.start(1, 7)
+        assert error.value.field == "observation.state"
+        actor.start(1, 2)
+        with pytest.raises(bilevel.Rejected) as error:
+            actor.step(1, 9)
+        assert error.value.sequence == 1
+        assert actor.step(1, 3, "truncated") is None
+    assert made.wait(merged=1).accepted == 1
+    made.delete()
+    with pytest.raises(bilevel.NotFound):
+        made.actor()
 
 
 def test_only_simulated_followers_act(client):
     made = client.create_session(world(known=False))
-    with pytest.raises(bilevel.BilevelError) as error:
+    with pytest.raises(bilevel.FailedPrecondition, match="not SIMULATED"):
         made.actor()
-    if error.value.code is grpc.StatusCode.UNIMPLEMENTED:
-        pytest.skip("the server cannot act yet")
-    assert isinstance(error.value, bilevel.FailedPrecondition)
+    made.delete()

@@ -191,3 +191,60 @@ def test_estimates_of_trajectories_bring_their_parts(fake, session):
     assert found.trajectories == 7 and found.parameters_version == 2 and found.bias is None and found.on_model is None
     with pytest.raises(TypeError, match="seed: belong into the Estimator"):
         session.hypergradient(bilevel.Estimator(), seed=1)
+
+
+def test_the_leader_moves_between_two_transitions(client):
+    columns = walk(2000)
+    made = client.create_session(world(known=False), X, update_interval=500)
+    assert made.status().parameters_version == 1 and made.status().parameters == pytest.approx(X)
+    made.set_parameters([1.0, 1.0], after_merged=1000)
+    told = []
+    with made.writer(on_policy=told.append) as writer:
+        writer.extend(**columns)
+        status = made.wait(merged=2000, policy_version=4, parameters_version=2)
+    assert status.parameters == pytest.approx([1, 1])
+    with pytest.raises(bilevel.FailedPrecondition):
+        made.set_parameters([0.0, 0.0], after_merged=1000)
+    assert made.policy().parameters_version == 2
+    assert all(len(update.digest) == 32 for update in told)
+    # What was learned of the world stays: as a session at that x that knows the same.
+    other = client.create_session(world(known=False), [1.0, 1.0], update_interval=500)
+    with other.writer() as writer:
+        writer.extend(**columns)
+    other.wait(policy_version=4)
+    assert other.policy().contexts[0].policy == pytest.approx(made.policy().contexts[0].policy, abs=1e-9)
+    made.delete()
+    other.delete()
+
+
+def test_a_large_policy_is_downloaded(client):
+    states = 150_000
+    context = bilevel.Context(bilevel.Mdp(num_states=states, num_actions=2), 0.5, 0.5)
+    made = client.create_session(bilevel.Problem([context]), update_interval=10, max_distinct=1000)
+    with made.writer() as writer:
+        writer.extend(0, np.arange(10), 1, np.arange(1, 11))
+    made.wait(policy_version=1)
+    policy = made.policy().contexts[0]
+    assert policy.policy.shape == (states, 2) and policy.unseen_rows == 2 * states - 10
+    assert policy.policy.sum(axis=1) == pytest.approx(np.ones(states))
+    made.delete()
+
+
+def test_preferences_are_taken_once(client):
+    made = client.create_session(world(known=False), X, trajectory_capacity=1000)
+    with made.writer() as writer:
+        writer.extend(7, [0, 1, 2, 3], 0, [1, 2, 3, 4])
+    made.wait(merged=4)
+    pair = bilevel.Preference(bilevel.FragmentRange(7, 0, 2), bilevel.FragmentRange(7, 2, 2), 0.0)
+    free = bilevel.Preference(bilevel.FragmentSteps([0, 1], [2, 0]), bilevel.FragmentSteps([1], [1]))
+    added = made.add_preferences([pair, free])
+    assert added == (2, 7)
+    assert made.add_preferences([pair, free], first_sequence=1) == added
+    assert made.status().preferences == 2
+    with pytest.raises(bilevel.InvalidRequest):
+        made.add_preferences([bilevel.Preference(bilevel.FragmentSteps([99], [0]), bilevel.FragmentSteps([1], [1]))])
+    with pytest.raises(bilevel.FailedPrecondition):
+        made.add_preferences([bilevel.Preference(bilevel.FragmentRange(8, 0, 1), bilevel.FragmentRange(7, 0, 1))])
+    with pytest.raises(bilevel.FailedPrecondition):
+        made.add_preferences([free], first_sequence=10)
+    made.delete()

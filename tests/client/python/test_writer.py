@@ -118,6 +118,14 @@ def test_append_waits_while_the_buffer_is_full_and_credit_is_kept_to(fake, sessi
     assert len(fake.rows) == 600
 
 
+def test_what_goes_on_slowly_is_waited_for(fake, session):
+    fake.window, fake.delay = 100, 0.02
+    with session.writer(timeout=0.3) as writer:
+        begin = time.monotonic()
+        writer.extend(**numbers(4000))
+    assert len(fake.rows) == 4000 and time.monotonic() - begin > 0.6
+
+
 def test_a_rejected_transition_is_named_and_can_be_mended(fake, session):
     fake.bad_state = 77_777
     with session.writer() as writer:

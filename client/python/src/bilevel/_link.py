@@ -202,10 +202,17 @@ class Link:
             raise Cancelled(f"this {type(self).__name__} is closed", grpc.StatusCode.CANCELLED)
 
     def _await(self, done: Callable[[], bool], timeout: Optional[float], what: Callable[[], str]) -> None:
-        """Waits; under the lock. Raises what _check does, and DeadlineExceeded."""
+        """Waits; under the lock. Raises what _check does, and DeadlineExceeded.
+
+        Without a timeout: as long as the server goes on taking something.
+        """
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        progress = self._progress
         while not done():
             self._check()
+            if timeout is None and self._progress != progress:
+                progress = self._progress
+                deadline = time.monotonic() + self._timeout
             left = deadline - time.monotonic()
             if left <= 0:
                 trouble = f" (the connection: {self._trouble})" if self._trouble is not None else ""

@@ -31,8 +31,8 @@ class Actor(Link):
     """An environment of a session whose follower is simulated: `session.actor()`. Use it in a `with` block.
 
     writer_id: one of the session's writers, whose transitions these become. exploration: "none", "uniform" or
-    "least_tried", what is tried with probability `share` in place of the policy's action. timeout: seconds that a call
-    waits by default.
+    "least_tried", what is tried with probability `share` in place of the policy's action. timeout: a call gives up when
+    the server answered nothing for so many seconds.
 
     Connections may break: an observation that was seen before gets the same action again. A call that raises
     DeadlineExceeded may be made again with the same arguments. One observation is on its way at a time; episodes may
@@ -138,8 +138,10 @@ class Actor(Link):
                 raise self._rejection
             answer = self._answer
             self._sequence = max(self._sequence, observation.sequence)
+            if answer.ended:
+                return None
             self._drawn = Drawn(answer.log_probability, int(answer.policy_version))
-            return None if answer.ended else int(answer.action)
+            return int(answer.action)
 
     # Under the lock.
 

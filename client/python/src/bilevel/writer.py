@@ -66,8 +66,9 @@ class Writer(Link):
 
     writer_id: one of the session's writers. batch_size: a batch goes out when so many transitions wait, 1 ... 8192, or
     the oldest has waited max_delay seconds; it takes all that wait, at most 8192. buffer_size: transitions held here
-    until the server will not lose them; append waits when it is full. timeout: seconds that a call waits by default.
-    on_policy: called with each PolicyUpdate in the background thread; it must not write, and what it raises is logged.
+    until the server will not lose them; append waits when it is full. timeout: a call gives up when the server took
+    nothing for so many seconds; calls take limits of their own. on_policy: called with each PolicyUpdate in the
+    background thread; it must not write, and what it raises is logged.
 
     A new process resumes by skipping the `accepted` transitions that the server has. Leaving the block waits for all
     (flush) and closes; leaving it by an exception closes at once. A newer stream of the same writer ends this one with
@@ -211,11 +212,12 @@ class Writer(Link):
                 "next_features": next_features,
             }
         )
-        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
         done = 0
         while done < count:
             with self._changed:
-                room = self._await_room(min(count - done, _PIECE, self._buffer_size), deadline - time.monotonic())
+                left = None if deadline is None else deadline - time.monotonic()
+                room = self._await_room(min(count - done, _PIECE, self._buffer_size), left)
                 size = min(count - done, room, MAX_BATCH)
                 self._buffer.extend(_columns.copied(arrays, done, done + size), size)
                 self._changed.notify_all()
@@ -225,7 +227,7 @@ class Writer(Link):
         """Waits until the server will not lose what was taken so far. Raises DeadlineExceeded, and as append."""
         with self._changed:
             goal = self._buffer.last
-            self._hurry = True
+            self._hurry = self._next_sequence <= goal
             self._changed.notify_all()
             self._await(
                 lambda: self._durable >= goal, timeout, lambda: f"{self._accepted} of {goal} transitions are accepted"
@@ -258,9 +260,9 @@ class Writer(Link):
 
         The session then waits for this writer's turn no more. The writer cannot be opened for writing again.
         """
-        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        begin = time.monotonic()
         self.flush(timeout)
-        super().finish(max(0.0, deadline - time.monotonic()))
+        super().finish(None if timeout is None else max(0.0, timeout - (time.monotonic() - begin)))
 
     def __enter__(self) -> "Writer":
         return self
@@ -343,7 +345,7 @@ class Writer(Link):
         elif kind == "ack":
             self._learn(message.ack)
         elif kind == "policy":
-            if self._policy is None or message.policy.version > self._policy.version:
+            if self._policy is None or message.policy.version != self._policy.version:
                 self._policy = PolicyUpdate.from_proto(message.policy)
                 self._policy_told = False
         elif kind == "rejected":
@@ -377,7 +379,7 @@ class Writer(Link):
         self._progress_before = self._progress
 
     def _learn(self, progress: Any) -> None:
-        if progress.accepted_sequence > self._accepted:
+        if progress.accepted_sequence > self._accepted or progress.durable_sequence > self._durable:
             self._progress += 1
         self._accepted = progress.accepted_sequence
         self._durable = progress.durable_sequence
