@@ -125,7 +125,7 @@ def test_the_real_server_acts_alike_over_cut_connections(server, client):
                 assert actor.drawn.policy_version > 0
                 actor.finish()
         print(f"{len(actions) / (time.perf_counter() - begin):.0f} actions/s")
-        status = made.wait(merged=len(actions))
+        status = made.wait(merged=len(actions), policy_version=len(actions) // 500)
         assert status.accepted == len(actions) and status.follower == "simulated" and status.trajectories > 0
         policy = made.policy()
         assert policy.version == len(actions) // 500

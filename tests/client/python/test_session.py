@@ -19,7 +19,7 @@ def learned(client):
     made = client.create_session(world(known=False), X, update_interval=1000)
     with made.writer() as writer:
         writer.extend(**walk(60_000))
-    made.wait(merged=60_000)
+    made.wait(merged=60_000, policy_version=60)
     yield made
     made.delete()
 

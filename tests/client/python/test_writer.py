@@ -389,7 +389,7 @@ def test_the_real_server_learns_the_same_through_a_proxy_that_cuts(server, clien
             session = connected.session(made.name)
             with session.writer(**options) as writer:
                 writer.extend(**columns)
-            status = client.session(made.name).wait(merged=20_000)
+            status = client.session(made.name).wait(merged=20_000, policy_version=20)
             assert status.accepted == status.merged == 20_000
             policy = client.session(made.name).policy()
             made.delete()
