@@ -248,3 +248,27 @@ def test_preferences_are_taken_once(client):
     with pytest.raises(bilevel.FailedPrecondition):
         made.add_preferences([free], first_sequence=10)
     made.delete()
+
+
+def test_sessions_take_every_column(client):
+    columns = walk(3000)
+    observed = client.create_session(world(known=False), follower="observed", update_interval=1000)
+    with observed.writer() as writer:
+        writer.extend(**columns, leader_reward=1.0, behavior_log_probability=-np.log(3), parameters_version=1)
+    assert observed.wait(policy_version=3).trajectories > 0
+    # The walker tries everything alike.
+    assert observed.policy().contexts[0].policy == pytest.approx(np.full((STATES, ACTIONS), 1 / 3), abs=0.1)
+    learner = bilevel.SoftQLearner(num_features=STATES)
+    featured = client.create_session(world(known=False), learner=learner, update_interval=1000)
+    unit = np.eye(STATES)
+    with featured.writer() as writer:
+        writer.extend(**columns, features=unit[columns["state"]], next_features=unit[columns["next_state"]])
+        writer.append(10**6, 0, 1, 2, "truncated", features=unit[0], next_features=unit[2])
+        writer.flush()
+        writer.append(10**6, 0, 1, 2, "truncated", features=unit[0, :3], next_features=unit[2, :3])
+        with pytest.raises(bilevel.Rejected, match="features"):
+            writer.flush()
+        writer.take_back()
+    assert featured.wait(policy_version=3).merged >= 3000
+    observed.delete()
+    featured.delete()
