@@ -21,7 +21,7 @@ void ActReactor::Handle(const v1::ActRequest& request) {
 }
 
 void ActReactor::Reject(uint64_t sequence, const absl::Status& status) {
-  if (status.code() == absl::StatusCode::kAborted) {
+  if (EndsStream(status)) {
     End(ToGrpcStatus(status));
     return;
   }
@@ -38,8 +38,8 @@ absl::Status ActReactor::Open(const v1::ActRequest& request) {
   if (session->options().follower != Follower::kSimulated) {
     return absl::FailedPreconditionError("the session's follower is not SIMULATED; it does not act here");
   }
-  ASSIGN_OR_RETURN(lease_, session->Open(DecodeWriter(request.open().writer_id()), [link = link()] {
-    Reach<ActReactor>(*link, [](ActReactor& reactor) { reactor.End(FencedStatus()); });
+  ASSIGN_OR_RETURN(lease_, session->Open(DecodeWriter(request.open().writer_id()), [link = link()](StreamEnd why) {
+    Reach<ActReactor>(*link, [why](ActReactor& reactor) { reactor.End(EndedStatus(why)); });
   }));
   session_ = std::move(session);
   ASSIGN_OR_RETURN(const WriterProgress progress, session_->Progress(lease_));

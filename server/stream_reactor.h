@@ -14,7 +14,12 @@
 #include <optional>
 #include <utility>
 
+#include "absl/status/status.h"
+
 namespace bilevel::server {
+
+// Whether an error is of the stream, not of one message.
+inline bool EndsStream(const absl::Status& status) { return absl::IsAborted(status) || absl::IsUnavailable(status); }
 
 template <typename Request, typename Response>
 class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {

@@ -22,7 +22,7 @@ void TrainReactor::Handle(const v1::TrainRequest& request) {
   const absl::Status taken = Take(request);
   if (taken.ok()) {
     Read();
-  } else if (taken.code() == absl::StatusCode::kAborted) {
+  } else if (EndsStream(taken)) {
     End(ToGrpcStatus(taken));
   } else {
     v1::TrainResponse response;
@@ -35,8 +35,8 @@ absl::Status TrainReactor::Open(const v1::TrainRequest& request) {
   if (!request.has_open()) return FieldError("open", "is absent; the first message of a stream opens it");
   ASSIGN_OR_RETURN(const std::string id, InField("open.session", DecodeSessionName(request.open().session())));
   ASSIGN_OR_RETURN(std::shared_ptr<Session> session, registry_.Find(id));
-  ASSIGN_OR_RETURN(lease_, session->Open(DecodeWriter(request.open().writer_id()), [link = link()] {
-    Reach<TrainReactor>(*link, [](TrainReactor& reactor) { reactor.End(FencedStatus()); });
+  ASSIGN_OR_RETURN(lease_, session->Open(DecodeWriter(request.open().writer_id()), [link = link()](StreamEnd why) {
+    Reach<TrainReactor>(*link, [why](TrainReactor& reactor) { reactor.End(EndedStatus(why)); });
   }));
   session_ = std::move(session);
   ASSIGN_OR_RETURN(told_, session_->Progress(lease_));

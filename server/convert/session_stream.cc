@@ -9,6 +9,8 @@
 #include "server/convert/array.h"
 #include "server/convert/error.h"
 #include "server/convert/estimate.h"
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
 
 namespace bilevel::server {
 namespace {
@@ -110,8 +112,20 @@ void EncodePolicyUpdate(const PublishedPolicy& policy, v1::PolicyUpdate* message
 
 void EncodeDraining(v1::Draining* message) { message->mutable_retry_delay()->set_seconds(kRetrySeconds); }
 
-grpc::Status FencedStatus() {
-  return {grpc::StatusCode::ABORTED, "a newer stream of this writer took this one's place, or the session ended"};
+grpc::Status EndedStatus(StreamEnd why) {
+  switch (why) {
+    case StreamEnd::kFenced:
+      return {grpc::StatusCode::ABORTED, "a newer stream of this writer took this one's place"};
+    case StreamEnd::kDeleted:
+      return {grpc::StatusCode::ABORTED, "the session ended"};
+    case StreamEnd::kServerStops:
+      break;
+  }
+  return ToGrpcStatus(
+      MakeRefusal(absl::StatusCode::kUnavailable, {.reason = reasons::kServerStopping,
+                                                   .subject = "server",
+                                                   .description = "the server is stopping",
+                                                   .retry_delay = std::chrono::milliseconds(1000 * kRetrySeconds)}));
 }
 
 }  // namespace bilevel::server

@@ -25,8 +25,7 @@ void EncodeAction(const ActedStep& step, v1::Action* message);
 void EncodePolicyUpdate(const PublishedPolicy& policy, v1::PolicyUpdate* message);
 void EncodeDraining(v1::Draining* message);
 
-// Of a stream whose place a newer one took, or whose session ended.
-grpc::Status FencedStatus();
+grpc::Status EndedStatus(StreamEnd why);
 
 }  // namespace bilevel::server
 

@@ -34,8 +34,6 @@ absl::Status Validate(const SessionOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Fenced() { return absl::AbortedError("a newer stream of this writer took its place"); }
-
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Session>> Session::Start(SessionLearner learner, const SessionOptions& options) {
@@ -61,24 +59,24 @@ Session::Session(SessionLearner learner, const SessionOptions& options)
 
 Session::~Session() { Stop(); }
 
-absl::StatusOr<Session::Lease> Session::Open(const std::string& writer, std::function<void()> fenced) {
+absl::StatusOr<Session::Lease> Session::Open(const std::string& writer, std::function<void(StreamEnd)> ended) {
   ASSIGN_OR_RETURN(const size_t index, FindWriter(writer));
-  std::function<void()> older;
+  std::function<void(StreamEnd)> older;
   Lease lease{index, 0};
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return absl::UnavailableError("the session is stopping");
     lease.number = ++last_lease_;
-    older = std::exchange(streams_[index].fenced, std::move(fenced));
+    older = std::exchange(streams_[index].ended, std::move(ended));
     streams_[index].number = lease.number;
   }
-  if (older) older();
+  if (older) older(StreamEnd::kFenced);
   return lease;
 }
 
 void Session::Close(const Lease& lease) {
   const std::lock_guard lock(mutex_);
-  if (Holds(lease)) streams_[lease.writer].fenced = nullptr;
+  if (Holds(lease)) streams_[lease.writer].ended = nullptr;
 }
 
 absl::StatusOr<size_t> Session::FindWriter(const std::string& writer) const {
@@ -99,7 +97,7 @@ void Session::Wake() {
 
 absl::StatusOr<bool> Session::Offer(const Lease& lease, uint64_t first, TransitionBlock batch) {
   const std::lock_guard lock(mutex_);
-  if (!Holds(lease)) return Fenced();
+  if (!Holds(lease)) return Ended();
   RETURN_IF_ERROR(failure_);
   RETURN_IF_ERROR(writers_[lease.writer].Offer(first, std::move(batch), seen_.parameters_version));
   Wake();
@@ -108,7 +106,7 @@ absl::StatusOr<bool> Session::Offer(const Lease& lease, uint64_t first, Transiti
 
 absl::Status Session::Finish(const Lease& lease, uint64_t last) {
   const std::lock_guard lock(mutex_);
-  if (!Holds(lease)) return Fenced();
+  if (!Holds(lease)) return Ended();
   RETURN_IF_ERROR(writers_[lease.writer].Finish(last));
   Wake();
   return absl::OkStatus();
@@ -117,7 +115,7 @@ absl::Status Session::Finish(const Lease& lease, uint64_t last) {
 absl::StatusOr<std::optional<ActedStep>> Session::Act(const Lease& lease, const Observation& observation,
                                                       const Exploration& exploration) {
   const std::lock_guard lock(mutex_);
-  if (!Holds(lease)) return Fenced();
+  if (!Holds(lease)) return Ended();
   if (actors_.empty()) {
     return absl::FailedPreconditionError("the session's follower is not SIMULATED; it does not act here");
   }
@@ -141,7 +139,7 @@ absl::StatusOr<std::optional<ActedStep>> Session::Act(const Lease& lease, const 
 
 absl::StatusOr<WriterProgress> Session::Progress(const Lease& lease) const {
   const std::lock_guard lock(mutex_);
-  if (!Holds(lease)) return Fenced();
+  if (!Holds(lease)) return Ended();
   const WriterQueue& queue = writers_[lease.writer];
   return WriterProgress{queue.accepted(), queue.accepted(), queue.credit(), queue.credit() - queue.merged()};
 }
@@ -219,24 +217,31 @@ void Session::WaitUntilIdle() const {
   rested_.wait(lock, [this] { return idle_ || stopping_; });
 }
 
-void Session::Stop() {
-  std::call_once(stopped_, [this] { End(); });
+void Session::Stop(StreamEnd why) {
+  std::call_once(stopped_, [this, why] { End(why); });
 }
 
-void Session::End() {
-  std::vector<std::function<void()>> fenced;
+// Under mutex_: what a lease hears that does not hold any more.
+absl::Status Session::Ended() const {
+  if (server_stops_) return absl::UnavailableError("the server is stopping");
+  return absl::AbortedError("a newer stream of this writer took this one's place, or the session ended");
+}
+
+void Session::End(StreamEnd why) {
+  std::vector<std::function<void(StreamEnd)>> ended;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    server_stops_ = why == StreamEnd::kServerStops;
     for (Stream& open : streams_) {
-      if (open.fenced) fenced.push_back(std::exchange(open.fenced, nullptr));
+      if (open.ended) ended.push_back(std::exchange(open.ended, nullptr));
       open.number = ++last_lease_;
     }
     changed_.notify_all();
     rested_.notify_all();
   }
   cancelled_ = true;
-  for (const auto& react : fenced) react();
+  for (const auto& react : ended) react(why);
   thread_.join();
 }
 

@@ -69,6 +69,13 @@ struct PublishedPolicy : PolicySnapshot {
   std::string digest;  // DigestOf
 };
 
+// Why a stream may not go on.
+enum class StreamEnd {
+  kFenced,       // a newer stream of the writer took its place
+  kDeleted,      // the session is no more
+  kServerStops,  // nor is the server
+};
+
 // What streams are told.
 struct SessionNews {
   bool policy = false;    // one was made
@@ -90,14 +97,14 @@ class Session {
     size_t writer = 0;
     uint64_t number = 0;
   };
-  // NOT_FOUND for a writer that the session does not know. fenced: called once, from the thread that opens the newer
+  // NOT_FOUND for a writer that the session does not know. ended: called once, from the thread that opens the newer
   // stream or stops the session; it must not call back.
-  absl::StatusOr<Lease> Open(const std::string& writer, std::function<void()> fenced);
+  absl::StatusOr<Lease> Open(const std::string& writer, std::function<void(StreamEnd)> ended);
   // The stream is over; nothing is called back any more.
   void Close(const Lease& lease);
 
-  // As WriterQueue; ABORTED for a lease that was fenced. Whether Watch will tell soon of what was taken: within about a
-  // millisecond, unless the learner is at longer work.
+  // As WriterQueue; ABORTED for a lease that was fenced, UNAVAILABLE when the server stops. Whether Watch will tell
+  // soon of what was taken: within about a millisecond, unless the learner is at longer work.
   absl::StatusOr<bool> Offer(const Lease& lease, uint64_t first, TransitionBlock batch);
   absl::Status Finish(const Lease& lease, uint64_t last);
   absl::StatusOr<WriterProgress> Progress(const Lease& lease) const;
@@ -147,8 +154,8 @@ class Session {
   // Returns when everything that the merge order allows has been learned from.
   void WaitUntilIdle() const;
 
-  // Ends learning; streams are fenced. What was learned stays readable.
-  void Stop();
+  // Ends learning, and streams. What was learned stays readable.
+  void Stop(StreamEnd why = StreamEnd::kDeleted);
 
  private:
   Session(SessionLearner learner, const SessionOptions& options);
@@ -157,7 +164,8 @@ class Session {
   using Batch = std::vector<MergeOrder::Run>;
 
   void Run();
-  void End();
+  void End(StreamEnd why);
+  absl::Status Ended() const;
   // Waits for some, or for something else to tell; false when there will be none.
   bool Take(Batch& batch);
   // Whether policies were made.
@@ -174,7 +182,7 @@ class Session {
 
   struct Stream {
     uint64_t number = 0;  // 0: none was ever open
-    std::function<void()> fenced;
+    std::function<void(StreamEnd)> ended;
   };
 
   const SessionOptions options_;
@@ -186,7 +194,7 @@ class Session {
   MergeOrder order_;
   std::vector<Stream> streams_;
   uint64_t last_lease_ = 0;
-  bool stopping_ = false;
+  bool stopping_ = false, server_stops_ = false;
   bool idle_ = false;     // what can be learned from is learned from
   bool asleep_ = false;   // the learner waits to be woken
   bool offered_ = false;  // something came since it last looked

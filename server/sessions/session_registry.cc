@@ -78,7 +78,7 @@ void SessionRegistry::StopAll() {
     stopped_ = true;
     sessions.swap(sessions_);
   }
-  for (auto& [id, entry] : sessions) entry.session->Stop();
+  for (auto& [id, entry] : sessions) entry.session->Stop(StreamEnd::kServerStops);
 }
 
 }  // namespace bilevel::server

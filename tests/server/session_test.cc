@@ -81,7 +81,7 @@ void Write(Session& session, size_t writer, const std::vector<Transition>& all, 
   Rng rng(seed, writer);
   const std::string name = absl::StrCat("w", writer);
   while (true) {
-    const Session::Lease lease = *session.Open(name, [] {});
+    const Session::Lease lease = *session.Open(name, [](StreamEnd) {});
     uint64_t next = session.Progress(lease)->accepted + 1;
     if (rng.Below(2) == 0 && next > 1) next -= std::min<uint64_t>(next - 1, rng.Below(50));  // unsure: sends again
     for (int i = 0; i < 20; ++i) {
@@ -139,30 +139,30 @@ TEST(Session, LearnsTheSameFromAnyThreadsBatchesAndBrokenStreams) {
 TEST(Session, ANewerStreamFencesTheOlder) {
   const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(1));
   int fenced = 0;
-  const Session::Lease old = *session->Open("w0", [&] { ++fenced; });
-  const Session::Lease young = *session->Open("w0", [&] { ++fenced; });
+  const Session::Lease old = *session->Open("w0", [&](StreamEnd) { ++fenced; });
+  const Session::Lease young = *session->Open("w0", [&](StreamEnd) { ++fenced; });
   EXPECT_EQ(fenced, 1);
   const auto batch = Deal(1, 10)[0];
   EXPECT_EQ(session->Offer(old, 1, Block(batch)).status().code(), absl::StatusCode::kAborted);
   EXPECT_EQ(session->Finish(old, 0).code(), absl::StatusCode::kAborted);
   EXPECT_EQ(session->Progress(old).status().code(), absl::StatusCode::kAborted);
   EXPECT_TRUE(session->Offer(young, 1, Block(batch)).ok());
-  EXPECT_EQ(session->Open("nobody", [] {}).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(session->Open("nobody", [](StreamEnd) {}).status().code(), absl::StatusCode::kNotFound);
   session->Stop();
   EXPECT_EQ(fenced, 2);
   EXPECT_EQ(session->Offer(young, 11, Block(batch)).status().code(), absl::StatusCode::kAborted);
-  EXPECT_EQ(session->Open("w0", [] {}).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(session->Open("w0", [](StreamEnd) {}).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(Session, SaysForWhomItWaits) {
   const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(2));
   const auto dealt = Deal(2, 200);
-  const Session::Lease second = *session->Open("w1", [] {});
+  const Session::Lease second = *session->Open("w1", [](StreamEnd) {});
   EXPECT_TRUE(session->Offer(second, 1, Block(dealt[1])).ok());
   session->WaitUntilIdle();
   EXPECT_EQ(session->Status().waiting_for, "w0");
   EXPECT_EQ(session->Status().merged, 0);
-  const Session::Lease first = *session->Open("w0", [] {});
+  const Session::Lease first = *session->Open("w0", [](StreamEnd) {});
   EXPECT_TRUE(session->Finish(first, 0).ok());
   session->WaitUntilIdle();
   EXPECT_EQ(session->Status().waiting_for, "");
@@ -173,7 +173,7 @@ TEST(Session, SaysForWhomItWaits) {
 TEST(Session, CreditBoundsWhatWaits) {
   const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(2));
   const auto dealt = Deal(1, 2000);
-  const Session::Lease lease = *session->Open("w1", [] {});  // w0 never comes, so nothing is merged
+  const Session::Lease lease = *session->Open("w1", [](StreamEnd) {});  // w0 never comes, so nothing is merged
   EXPECT_EQ(session->Progress(lease)->credit, 500);
   EXPECT_TRUE(session->Offer(lease, 1, Block(std::span(dealt[0]).first(500))).ok());
   EXPECT_EQ(session->Offer(lease, 501, Block(std::span(dealt[0]).subspan(500, 1))).status().code(),
@@ -185,7 +185,7 @@ TEST(Session, TellsThoseWhoWatch) {
   const auto session = *Session::Start(MakeLearner(Route::kPlugIn, 100), Options(1));
   std::atomic<int> told = 0;
   const uint64_t watch = session->Watch([&](const SessionNews&) { ++told; });
-  const Session::Lease lease = *session->Open("w0", [] {});
+  const Session::Lease lease = *session->Open("w0", [](StreamEnd) {});
   EXPECT_TRUE(session->Offer(lease, 1, Block(Deal(1, 300)[0])).ok());
   session->WaitUntilIdle();
   EXPECT_GE(told, 1);
@@ -200,7 +200,7 @@ TEST(Session, TellsThoseWhoWatch) {
 TEST(Session, StopsInTheMiddleOfItsWork) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     auto session = *Session::Start(MakeLearner(Route::kPlugIn, 10), Options(1));
-    const Session::Lease lease = *session->Open("w0", [] {});
+    const Session::Lease lease = *session->Open("w0", [](StreamEnd) {});
     EXPECT_TRUE(session->Offer(lease, 1, Block(Deal(1, 1000)[0])).ok());
     std::this_thread::sleep_for(std::chrono::microseconds(100 * seed));
     std::thread other([&] { session->Stop(); });
@@ -239,7 +239,7 @@ TEST(SessionRegistry, KeepsNamesWithinItsCapsOfNumberAndMemory) {
   EXPECT_TRUE(registry.Delete("town").ok());
   EXPECT_EQ(registry.Delete("town").code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(registry.Find("town").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(held->Open("w0", [] {}).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(held->Open("w0", [](StreamEnd) {}).status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(budget.used(), 200);
   registry.StopAll();
   EXPECT_EQ(budget.used(), 0);
