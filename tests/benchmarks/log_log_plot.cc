@@ -7,9 +7,15 @@
 namespace bilevel {
 namespace {
 
-constexpr double kWidth = 330, kHeight = 300, kLeft = 62, kTop = 34, kGap = 70, kBottom = 46, kLegend = 130;
+constexpr double kWidth = 330, kHeight = 300, kLeft = 62, kTop = 34, kGap = 70, kBottom = 46, kLegend = 150;
 constexpr const char* kColours[] = {"#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677",
                                     "#aa3377", "#000000", "#bbbbbb", "#ee7733"};
+
+// Beyond the last colour they begin again, dashed.
+std::string Pen(size_t curve) {
+  const char* dash = curve < std::size(kColours) ? "" : " stroke-dasharray=\"6 3\"";
+  return std::string("stroke-width=\"2\" stroke=\"") + kColours[curve % std::size(kColours)] + "\"" + dash;
+}
 
 std::string Format(const char* format, auto... values) {
   char text[256];
@@ -53,12 +59,11 @@ std::string DrawPanel(const LogLogPlot::Panel& panel, const Range& xs, const Ran
   svg += Line(left, kTop, x_at(std::pow(10, xs.low + decades)), y_at(std::pow(10, ys.high - decades / 2)),
               "stroke=\"#888\" stroke-dasharray=\"2 4\"");
   for (size_t c = 0; c < panel.curves.size(); ++c) {
-    const char* colour = kColours[c % std::size(kColours)];
     std::string points;
     for (const auto& [x, y] : panel.curves[c].points) {
       if (x > 0 && y > 0) points += Format("%.1f,%.1f ", x_at(x), y_at(y));
     }
-    svg += "<polyline points=\"" + points + "\" fill=\"none\" stroke-width=\"2\" stroke=\"" + colour + "\"/>\n";
+    svg += "<polyline points=\"" + points + "\" fill=\"none\" " + Pen(c) + "/>\n";
   }
   return svg;
 }
@@ -94,8 +99,7 @@ std::string LogLogPlot::Draw(const std::vector<Panel>& panels, const std::string
   const double x = left - kGap + 16;
   for (size_t c = 0; !panels.empty() && c < panels[0].curves.size(); ++c) {
     const double y = kTop + 12 + 20 * static_cast<double>(c);
-    svg += Line(x, y - 4, x + 22, y - 4,
-                Format("stroke-width=\"2\" stroke=\"%s\"", kColours[c % std::size(kColours)]).c_str());
+    svg += Line(x, y - 4, x + 22, y - 4, Pen(c).c_str());
     svg += Text(x + 28, y, "start", panels[0].curves[c].name);
   }
   return svg + "</svg>\n";

@@ -6,7 +6,7 @@
 namespace bilevel::testing {
 namespace {
 
-constexpr StepSchedule kSteps{.power = 0.8, .scale = 50};
+constexpr StepSchedule kSteps{.power = 0.9, .scale = 30};
 
 struct Step {
   int64_t row;

@@ -39,7 +39,7 @@ TEST(LearnedCritic, HasTheBiasThatIsComputed) {
   }
 }
 
-// Given the critic, that is: its square falls by about five for ten times the transitions.
+// Given the critic, that is: its square falls by six to nine for ten times the transitions.
 TEST(LearnedCritic, LosesItsBiasAsItLearns) {
   WatchedFollower exact = Watch(94);
   const auto squared_bias = [&](int64_t transitions) {
