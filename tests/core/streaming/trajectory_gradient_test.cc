@@ -48,7 +48,7 @@ TEST(ValueGradient, IsThatOfTheLogPolicy) {
 }
 
 TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
-  constexpr int kSeeds = 200, kTrajectories = 400;
+  constexpr int kTrajectories = 400;
   for (const bool quadratic : {false, true}) {
     Rng start(3);
     const WatchedFollower exact(Build(DrawReturn(4, 0.9, quadratic)), DrawNormal(start, 5));
@@ -56,7 +56,7 @@ TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
       SCOPED_TRACE(arm.name);
       const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
       Tally tally(exact.point().gradient), objective(Vector::Constant(1, exact.point().objective));
-      for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+      for (uint64_t seed = 1; seed <= kManySeeds; ++seed) {
         Rng rng(seed, 7);
         const auto trajectories = exact.Draw(kTrajectories, {}, rng);
         const SampledGradient found = EstimateFromTrajectories(model, trajectories, Kind::kGeometric, arm.estimator);
@@ -66,7 +66,7 @@ TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
       }
       // Bonferroni over 5 components, 4 estimators, 2 problems: |z| <= 3.9 at 0.4 %.
       tally.ExpectHonest(3.9);
-      EXPECT_GE(objective.coverage(), 0.90);
+      EXPECT_GE(objective.coverage(), kSanitized ? 0.7 : 0.9);
       RecordProperty(arm.name,
                      std::to_string(tally.coverage()) + ", spread " + std::to_string(tally.deviation().norm()));
     }
