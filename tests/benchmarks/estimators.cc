@@ -71,7 +71,7 @@ Vector FromTrajectories(const TrajectoryModel& model, const std::vector<Trajecto
 
 Vector FromModelCritic(const WatchedFollower& follower, int64_t transitions, bool control, Rng& rng) {
   const auto critic = follower.AskModel(follower.ModelOf(follower.DrawTransitions(transitions / 2, rng)));
-  TrajectoryModel model = follower.Model(critic.expected.leader.value, critic.score);
+  TrajectoryModel model = follower.Model(critic.expected.leader.value, critic.gradient.advantage);
   model.expected = &critic.expected;
   model.control_variate = control;
   model.initial_distribution = follower.mdp().initial_distribution();

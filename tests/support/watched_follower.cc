@@ -10,18 +10,10 @@ WatchedFollower::WatchedFollower(BilevelProblem problem, const Vector& x)
     : problem_(std::move(problem)),
       x_(x),
       theta_(problem_.map.Apply(x)),
-      world_(problem_, 0, PolicySystem::Kind::kDirect),
-      simulator_(world_.mdp()),
+      simulator_(mdp()),
       features_(context().reward.GradientFeatures()),
-      point_(*HypergradientEvaluator(problem_, {}).Evaluate(x, {})) {
-  world_.system().SetPolicy(pi());
-  gradient_ = SolveValueGradient(Policy(), context().discount, features_);
-  expected_ = Expect(gradient_.advantage);
-}
-
-ExpectedGradient WatchedFollower::Expect(const RowMatrix& score) {
-  return SolveExpectedGradient(Policy(), leader_discount(), LeaderReward(), leader().reward.GradientFeatures(), score);
-}
+      point_(*HypergradientEvaluator(problem_, {}).Evaluate(x, {})),
+      critic_(AskModel(mdp())) {}
 
 TabularMdp WatchedFollower::ModelOf(const std::vector<Trajectory>& trajectories) const {
   const auto state_of = [&](int64_t row) { return static_cast<int>(row / mdp().num_actions()); };
@@ -43,14 +35,8 @@ TabularMdp WatchedFollower::ModelOf(const std::vector<Trajectory>& trajectories)
   return EstimateModel(frame, counts.Sorted(), ModelPrior())->mdp;
 }
 
-ModelCritic WatchedFollower::AskModel(const TabularMdp& model) const {
-  PolicySystem system(model, PolicySystem::Kind::kDirect);
-  system.SetPolicy(pi());
-  const PolicyInput policy{model, pi(), system, 1e-13, interrupt_};
-  ModelCritic critic{SolveValueGradient(policy, context().discount, features_).advantage, {}};
-  critic.expected = SolveExpectedGradient(policy, leader_discount(), LeaderReward(), leader().reward.GradientFeatures(),
-                                          critic.score);
-  return critic;
+ModelCritic WatchedFollower::AskModel(const TabularMdp& model, const RowMatrix* used) const {
+  return bilevel::AskModel(model, pi(), context(), leader(), x_, theta_, used, PolicySystem::Kind::kDirect, {});
 }
 
 TrajectoryModel WatchedFollower::Model(const Vector& leader_value, const RowMatrix& score) const {
@@ -62,28 +48,27 @@ TrajectoryModel WatchedFollower::Model(const Vector& leader_value, const RowMatr
           .leader_reward = leader().reward,
           .leader_discount = leader_discount(),
           .leader_value = leader_value,
-          .leader_advantage = expected_.leader.advantage,
+          .leader_advantage = expected().leader.advantage,
           .num_actions = mdp().num_actions()};
 }
 
 TrajectoryModel WatchedFollower::ModelWithBias() const {
   TrajectoryModel model = Model(leader_value());
-  model.expected = &expected_;
+  model.expected = &expected();
   return model;
 }
 
 TrajectoryModel WatchedFollower::ModelWithControl() const {
   TrajectoryModel model = ModelWithBias();
   model.control_variate = true;
-  model.initial_distribution = mdp().initial_distribution();
+  model.initial_distribution = critic_.initial;
   return model;
 }
 
 RowMatrix WatchedFollower::OneStepScore() const { return bilevel::OneStepScore(mdp(), pi(), features_); }
 
-Vector WatchedFollower::BiasOf(const RowMatrix& score) {
-  const Occupancy occupancy = EvaluateOccupancy(Policy(), leader_discount(), mdp().initial_distribution(), nullptr);
-  return ScoreBias(Model(leader_value()), score, occupancy.visits);
+Vector WatchedFollower::BiasOf(const RowMatrix& score) const {
+  return ScoreBias(Model(leader_value()), score, critic_.visits);
 }
 
 Trajectory WatchedFollower::DrawOne(const Horizon& horizon, Rng& rng) const {

@@ -6,17 +6,11 @@
 #include <vector>
 
 #include "core/hypergradient/hypergradient.h"
-#include "core/problem/world.h"
 #include "core/streaming/continuations.h"
+#include "core/streaming/model_critic.h"
 #include "core/streaming/one_step_score.h"
 
 namespace bilevel::testing {
-
-// What a model says of the follower's policy.
-struct ModelCritic {
-  RowMatrix score;  // grad Q - grad V [S*A, d]
-  ExpectedGradient expected;
-};
 
 // Of a problem with one context, which has one term, the leader's return from the environment's initial distribution.
 class WatchedFollower {
@@ -28,27 +22,28 @@ class WatchedFollower {
   const TabularMdp& mdp() const { return *context().mdp; }
   const HypergradientPoint& point() const { return point_; }
   const Vector& pi() const { return point_.contexts[0].solution.backup.pi; }
-  const ValueGradient& gradient() const { return gradient_; }
+  const ValueGradient& gradient() const { return critic_.gradient; }
   // At x [S*A].
   Vector Reward() const { return context().reward.Evaluate(x_, theta_); }
   Vector LeaderReward() const { return leader().reward.Evaluate(x_, theta_); }
-  const Vector& leader_value() const { return expected_.leader.value; }
+  const Vector& leader_value() const { return critic_.expected.leader.value; }
   // Of the exact score.
-  const ExpectedGradient& expected() const { return expected_; }
-  ExpectedGradient Expect(const RowMatrix& score);
+  const ExpectedGradient& expected() const { return critic_.expected; }
+  ExpectedGradient Expect(const RowMatrix& score) const { return AskModel(mdp(), &score).expected; }
   double leader_discount() const { return leader().discount.value_or(context().discount); }
 
   // grad r - E_pi grad r, the score cut to one step [S*A, d].
   RowMatrix OneStepScore() const;
   // The observed frequencies, initial distribution as it is; rows that were never seen stay where they are.
   TabularMdp ModelOf(const std::vector<Trajectory>& trajectories) const;
-  ModelCritic AskModel(const TabularMdp& model) const;
+  // What a model says of the follower's policy, where estimators use its own score or another.
+  ModelCritic AskModel(const TabularMdp& model, const RowMatrix* used = nullptr) const;
 
   // Exact, of estimates with another score [n].
-  Vector BiasOf(const RowMatrix& score);
+  Vector BiasOf(const RowMatrix& score) const;
 
   // leader_value: the baseline, or empty.
-  TrajectoryModel Model(const Vector& leader_value) const { return Model(leader_value, gradient_.advantage); }
+  TrajectoryModel Model(const Vector& leader_value) const { return Model(leader_value, gradient().advantage); }
   TrajectoryModel Model(const Vector& leader_value, const RowMatrix& score) const;
   // With V_u as baseline, what is expected for a bias, and as control variate.
   TrajectoryModel ModelWithBias() const;
@@ -64,18 +59,14 @@ class WatchedFollower {
  private:
   const Context& context() const { return problem_.contexts[0]; }
   const LeaderReturn& leader() const { return std::get<LeaderReturn>(context().objective[0].measure); }
-  PolicyInput Policy() { return {world_.mdp(), pi(), world_.system(), 1e-13, interrupt_}; }
   Trajectory DrawOne(const Horizon& horizon, Rng& rng) const;
 
   BilevelProblem problem_;
   Vector x_, theta_;
-  World world_;
   Simulator simulator_;
   SparseRows features_;  // grad r
   HypergradientPoint point_;
-  Interrupt interrupt_;
-  ValueGradient gradient_;
-  ExpectedGradient expected_;
+  ModelCritic critic_;
 };
 
 }  // namespace bilevel::testing

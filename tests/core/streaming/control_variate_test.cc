@@ -167,7 +167,7 @@ TEST(ControlVariate, OfTheSampleItselfGivesThePlugInGradientAndErrorBarsThatAreT
       Rng rng(seed, 47);
       const auto trajectories = exact.Draw(2000, {}, rng);
       const ModelCritic critic = exact.AskModel(exact.ModelOf(trajectories));
-      TrajectoryModel model = exact.Model(critic.expected.leader.value, critic.score);
+      TrajectoryModel model = exact.Model(critic.expected.leader.value, critic.gradient.advantage);
       model.leader_advantage = critic.expected.leader.advantage;
       model.expected = &critic.expected;
       model.control_variate = true;
