@@ -17,7 +17,7 @@ namespace bilevel::server {
 class ActReactor final : public StreamReactor<v1::ActRequest, v1::ActResponse> {
  public:
   // registry must outlive the gRPC server.
-  explicit ActReactor(const SessionRegistry& registry) : registry_(registry) { Read(); }
+  explicit ActReactor(const SessionRegistry& registry) : registry_(registry) { Begin(); }
 
  private:
   void Handle(const v1::ActRequest& request) override;

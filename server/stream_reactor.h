@@ -32,7 +32,7 @@ class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {
 
   StreamReactor() : link_(std::make_shared<Link>()) { link_->reactor = this; }
 
-  // A message was read; ends with Read, Answer or End.
+  // A message was read; then, now or later, Done, Answer or End is called once.
   virtual void Handle(const Request& request) = 0;
   // Under mutex_: moves the next news, if there is any, into an empty `response`.
   virtual bool TakeNews(Response& response) = 0;
@@ -47,13 +47,21 @@ class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {
   }
   const std::shared_ptr<Link>& link() const { return link_; }
 
-  // The next message, unless the stream ends.
-  void Read() {
-    const std::lock_guard lock(mutex_);
-    if (!finished_ && !end_.has_value()) this->StartRead(&request_);
+  // The constructor's last words.
+  void Begin() { this->StartRead(&read_); }
+
+  // The message needs no answer. From within Handle.
+  void Done() {
+    bool ends;
+    {
+      const std::lock_guard lock(mutex_);
+      handling_one_ = false;
+      ends = ends_after_this_;
+    }
+    if (ends) End(grpc::Status::OK);
   }
 
-  // Written first; then the next message is read.
+  // The answer to the message.
   void Answer(Response response) {
     {
       const std::lock_guard lock(mutex_);
@@ -98,23 +106,52 @@ class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {
 
  private:
   void OnReadDone(bool ok) override {
-    // Without another message the other side has said all it has to say; what it was not told yet goes first.
-    if (ok) {
-      Handle(request_);
-    } else {
+    if (!ok) {
+      // The other side has said all it has to say; what it was not told yet goes first.
+      {
+        const std::lock_guard lock(mutex_);
+        if (handling_one_ && !end_.has_value()) {
+          ends_after_this_ = true;
+          return;
+        }
+      }
       End(grpc::Status::OK);
+      return;
     }
+    HandleNext(/*waited=*/false);
+  }
+
+  // Handles the message that was read, unless the answer to the last is still to be written. waited: for that.
+  void HandleNext(bool waited) {
+    const std::lock_guard one_at_a_time(handling_);
+    {
+      const std::lock_guard lock(mutex_);
+      if (!waited && handling_one_) {
+        waits_ = true;
+        return;
+      }
+      if (finished_ || end_.has_value()) return;
+      handling_one_ = true;
+      std::swap(read_, handled_);
+      this->StartRead(&read_);
+    }
+    Handle(handled_);
   }
 
   void OnWriteDone(bool ok) override {
-    bool read = false;
+    bool next = false, ends = false;
     {
       const std::lock_guard lock(mutex_);
       writing_ = false;
       if (!ok && !end_.has_value()) end_ = grpc::Status(grpc::StatusCode::CANCELLED, "the caller is gone");
-      read = std::exchange(answered_, false);
+      if (std::exchange(answered_, false)) {
+        handling_one_ = false;
+        next = std::exchange(waits_, false);
+        ends = ends_after_this_;
+      }
     }
-    if (read) Read();
+    if (next) HandleNext(/*waited=*/true);
+    if (ends) End(grpc::Status::OK);
     Push();
   }
 
@@ -141,7 +178,11 @@ class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {
   }
 
   const std::shared_ptr<Link> link_;
-  Request request_;
+  std::mutex handling_;  // taken before mutex_
+  Request read_, handled_;
+  bool handling_one_ = false;     // it is neither done nor is its answer written
+  bool waits_ = false;            // the next was read, and waits for that
+  bool ends_after_this_ = false;  // there is no next
   Response in_flight_;
   std::optional<Response> answer_;
   bool answered_ = false;  // what is being written is an answer

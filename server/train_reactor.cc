@@ -21,7 +21,7 @@ void TrainReactor::Handle(const v1::TrainRequest& request) {
   }
   const absl::Status taken = Take(request);
   if (taken.ok()) {
-    Read();
+    Done();
   } else if (EndsStream(taken)) {
     End(ToGrpcStatus(taken));
   } else {

@@ -14,7 +14,7 @@ namespace bilevel::server {
 class TrainReactor final : public StreamReactor<v1::TrainRequest, v1::TrainResponse> {
  public:
   // registry must outlive the gRPC server.
-  explicit TrainReactor(const SessionRegistry& registry) : registry_(registry) { Read(); }
+  explicit TrainReactor(const SessionRegistry& registry) : registry_(registry) { Begin(); }
 
  private:
   void Handle(const v1::TrainRequest& request) override;

@@ -12,20 +12,14 @@ constexpr uint64_t kFirstSlots = 64;
 // At most half of the slots are taken: probes stay short.
 bool Holds(uint64_t slots, uint64_t distinct) { return distinct <= slots / 2; }
 
-// The finaliser of splitmix64: neighbouring keys end far apart.
-uint64_t Scramble(uint64_t key) {
-  key = (key ^ (key >> 30)) * 0xbf58476d1ce4e5b9u;
-  key = (key ^ (key >> 27)) * 0x94d049bb133111ebu;
-  return key ^ (key >> 31);
-}
-
 }  // namespace
 
 TransitionCounts::TransitionCounts(int num_states, int64_t num_rows, uint64_t max_distinct)
     : num_states_(static_cast<uint64_t>(num_states)),
       num_rows_(static_cast<uint64_t>(num_rows)),
       max_distinct_(max_distinct),
-      slots_(kFirstSlots) {}
+      slots_(kFirstSlots),
+      shift_(64 - std::countr_zero(kFirstSlots)) {}
 
 uint64_t TransitionCounts::MaxBytes(uint64_t max_distinct) {
   uint64_t slots = kFirstSlots;
@@ -35,7 +29,7 @@ uint64_t TransitionCounts::MaxBytes(uint64_t max_distinct) {
 }
 
 bool TransitionCounts::Add(uint64_t row, uint64_t column) {
-  const uint64_t key = row * (num_states_ + 1) + column + 1;
+  const uint64_t key = KeyOf(row, column);
   size_t slot = SlotOf(key);
   if (slots_[slot].key == 0) {
     if (distinct_ == max_distinct_) {
@@ -57,7 +51,7 @@ bool TransitionCounts::Add(uint64_t row, uint64_t column) {
 // Where the key is, or where it would go.
 size_t TransitionCounts::SlotOf(uint64_t key) const {
   const size_t mask = slots_.size() - 1;
-  size_t slot = Scramble(key) & mask;
+  size_t slot = FirstSlot(key);
   while (slots_[slot].key != 0 && slots_[slot].key != key) slot = (slot + 1) & mask;
   return slot;
 }
@@ -65,6 +59,7 @@ size_t TransitionCounts::SlotOf(uint64_t key) const {
 void TransitionCounts::Grow() {
   std::vector<Slot> before(2 * slots_.size());
   before.swap(slots_);
+  --shift_;
   for (const Slot& old : before) {
     if (old.key != 0) slots_[SlotOf(old.key)] = old;
   }

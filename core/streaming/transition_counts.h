@@ -23,6 +23,10 @@ class TransitionCounts {
     return Add(static_cast<uint64_t>(row), static_cast<uint64_t>(next_state));
   }
   bool AddTermination(int64_t row) { return Add(static_cast<uint64_t>(row), num_states_); }
+  // That AddStep will be called soon.
+  void Prefetch(int64_t row, int next_state) const {
+    __builtin_prefetch(&slots_[FirstSlot(KeyOf(static_cast<uint64_t>(row), static_cast<uint64_t>(next_state)))], 1);
+  }
   // An episode that began in `state`.
   bool AddStart(int state) { return Add(num_rows_, static_cast<uint64_t>(state)); }
 
@@ -50,13 +54,18 @@ class TransitionCounts {
   };
   static constexpr uint64_t kSlotBytes = sizeof(Slot);
 
+  uint64_t KeyOf(uint64_t row, uint64_t column) const { return row * (num_states_ + 1) + column + 1; }
+  // Where a key is looked for first: the high bits of a product with 2^64 over the golden ratio, so that neighbours end
+  // far apart.
+  size_t FirstSlot(uint64_t key) const { return static_cast<size_t>((key * 0x9e3779b97f4a7c15u) >> shift_); }
   bool Add(uint64_t row, uint64_t column);
   size_t SlotOf(uint64_t key) const;
   void Grow();
 
   uint64_t num_states_, num_rows_, max_distinct_;
   uint64_t total_ = 0, starts_ = 0, dropped_ = 0, distinct_ = 0;
-  std::vector<Slot> slots_;  // a power of two
+  std::vector<Slot> slots_;  // 2^(64 - shift_)
+  int shift_;
 };
 
 }  // namespace bilevel

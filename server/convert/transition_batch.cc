@@ -83,8 +83,8 @@ absl::Status NotFinite(const char* field, size_t i, double value) {
   return FieldError(absl::StrCat(field, "[", i, "]"), absl::StrCat("is ", ToText(value), "; must be finite"));
 }
 
-absl::Status DecodeSteps(const v1::TransitionBatch& batch, std::vector<Transition>& steps) {
-  const size_t count = steps.size();
+absl::Status DecodeSteps(const v1::TransitionBatch& batch, size_t count, std::vector<Transition>& steps) {
+  steps.reserve(count);
   Column<uint64_t> episodes, versions;
   Column<uint32_t> states, actions, nexts, contexts;
   Column<uint8_t> kinds;
@@ -101,7 +101,7 @@ absl::Status DecodeSteps(const v1::TransitionBatch& batch, std::vector<Transitio
   RETURN_IF_ERROR(
       versions.Read("parameters_version", batch.has_parameters_version(), batch.parameters_version(), count, false));
   for (size_t i = 0; i < count; ++i) {
-    Transition& step = steps[i];
+    Transition& step = steps.emplace_back();
     if (episodes.present()) step.episode = episodes[i];
     step.state = Narrow(states[i]);
     step.action = Narrow(actions[i]);
@@ -170,8 +170,7 @@ absl::StatusOr<TransitionBlock> DecodeBatch(const v1::TransitionBatch& batch, si
   }
   const auto count = static_cast<size_t>(batch.count());
   TransitionBlock decoded;
-  decoded.steps.resize(count);
-  RETURN_IF_ERROR(DecodeSteps(batch, decoded.steps));
+  RETURN_IF_ERROR(DecodeSteps(batch, count, decoded.steps));
   const size_t m = num_features;
   RETURN_IF_ERROR(CheckFeatures("features", batch.has_features(), batch.features(), count, m));
   RETURN_IF_ERROR(CheckFeatures("next_features", batch.has_next_features(), batch.next_features(), count, m));

@@ -15,6 +15,8 @@ namespace {
 
 // Learned from at a time, while readers wait.
 constexpr size_t kBatch = 1024;
+// How far ahead memory is asked for.
+constexpr size_t kAhead = 8;
 // A learner that has just worked looks for more so often, before it must be woken: waking costs as much as hundreds of
 // transitions. Until then it is woken for full batches alone.
 constexpr std::chrono::milliseconds kDoze{1};
@@ -89,7 +91,7 @@ absl::StatusOr<size_t> Session::FindWriter(const std::string& writer) const {
 
 void Session::Wake() {
   idle_ = false;
-  offered_ = true;
+  news_ = true;
   const WriterQueue& next = writers_[order_.turn()];
   const size_t full = std::min(kBatch, std::max<size_t>(1, (next.credit() - next.merged()) / 4));
   if (asleep_ || !actors_.empty() || next.accepted() - next.merged() >= full) changed_.notify_all();
@@ -245,68 +247,88 @@ void Session::End(StreamEnd why) {
   thread_.join();
 }
 
-bool Session::Take(Batch& batch) {
-  batch.clear();
-  size_t count = 0;
+void Session::Run() {
   int dozes = 0;
-  std::unique_lock lock(mutex_);
   while (true) {
-    if (stopping_ || !failure_.ok()) return false;
-    const bool tell = std::exchange(offered_, false);
-    while (count < kBatch) {
-      MergeOrder::Run run = order_.Next(writers_, kBatch - count);
-      if (run.slice.count == 0) break;
-      count += run.slice.count;
-      batch.push_back(std::move(run));
-      // A round's actions are drawn from one policy: the next may begin when this one is learned from.
-      if (!actors_.empty() && order_.rounds() != round_) break;
+    Learned learned;
+    {
+      const std::lock_guard lock(learning_);
+      learned = LearnNext();
     }
-    if (count > 0 || tell || order_.rounds() != round_) return true;
-    idle_ = true;
-    slow_ = false;
-    rested_.notify_all();
-    if (actors_.empty() && dozes < kDozes) {
-      ++dozes;
-      changed_.wait_for(lock, kDoze);
-      continue;
+    const bool began = BeginRound();
+    if (learned.count > 0 || learned.news || began) {
+      Publish({.policy = learned.policy});
+      dozes = 0;
+    } else if (!Rest(dozes++)) {
+      return;
     }
+  }
+}
+
+bool Session::Rest(int dozes) {
+  std::unique_lock lock(mutex_);
+  if (!stopping_ && failure_.ok() && news_) return true;
+  idle_ = true;
+  slow_ = false;
+  rested_.notify_all();
+  if (stopping_ || !failure_.ok()) return false;
+  if (actors_.empty() && dozes < kDozes) {
+    changed_.wait_for(lock, kDoze);
+  } else {
     asleep_ = true;
     changed_.wait(lock, [this] { return !idle_ || stopping_; });
     asleep_ = false;
   }
+  return true;
 }
 
-void Session::Run() {
-  Batch batch;
-  while (Take(batch)) {
-    const bool policy = Learn(batch);
-    BeginRound();
-    Publish({.policy = policy});
+// What may be learned from now, in order; of one round where a policy is chosen for each.
+std::vector<MergeOrder::Run> Session::TakeNext() {
+  std::vector<MergeOrder::Run> runs;
+  size_t count = 0;
+  while (count < kBatch && !stopping_ && failure_.ok()) {
+    MergeOrder::Run run = order_.Next(writers_, kBatch - count);
+    if (run.slice.count == 0) break;
+    count += run.slice.count;
+    runs.push_back(std::move(run));
+    // A round's actions are drawn from one policy: the next may begin when this one is learned from.
+    if (!actors_.empty() && order_.rounds() != round_) break;
   }
-  const std::lock_guard lock(mutex_);
-  idle_ = true;
-  rested_.notify_all();
+  return runs;
 }
 
-bool Session::Learn(const Batch& batch) {
-  const std::lock_guard lock(learning_);
+Session::Learned Session::LearnNext() {
   const auto begin = std::chrono::steady_clock::now();
-  const size_t width = 2 * rules_->num_features;
-  bool policy = false;
-  for (const auto& [writer, slice] : batch) {
-    const TransitionBlock& block = *slice.block;
-    for (size_t i = slice.begin; i < slice.begin + slice.count; ++i) {
-      learner_.Learn(writer, block.steps[i], std::span(block.features).subspan(i * width, width));
-      if (!learner_.due()) continue;
-      if (!MakePolicy()) return policy;
-      policy = true;
-    }
+  Learned learned;
+  std::vector<MergeOrder::Run> runs;
+  {
+    const std::lock_guard lock(mutex_);
+    learned.news = std::exchange(news_, false);
+    runs = TakeNext();
   }
+  for (const auto& [writer, slice] : runs) {
+    if (!LearnSlice(writer, slice, learned)) return learned;
+  }
+  if (learned.count == 0) return learned;
   Tell();
   const bool slow = std::chrono::steady_clock::now() - begin > kDoze;
-  const std::lock_guard status(mutex_);
+  const std::lock_guard lock(mutex_);
   slow_ = slow;
-  return policy;
+  return learned;
+}
+
+bool Session::LearnSlice(size_t writer, const BlockSlice& slice, Learned& learned) {
+  const TransitionBlock& block = *slice.block;
+  const size_t width = 2 * rules_->num_features, end = slice.begin + slice.count;
+  for (size_t i = slice.begin; i < end; ++i) {
+    if (i + kAhead < end) learner_.Prefetch(block.steps[i + kAhead]);
+    learner_.Learn(writer, block.steps[i], std::span(block.features).subspan(i * width, width));
+    ++learned.count;
+    if (!learner_.due()) continue;
+    if (!MakePolicy()) return false;
+    learned.policy = true;
+  }
+  return true;
 }
 
 bool Session::MakePolicy() {
@@ -327,11 +349,12 @@ bool Session::MakePolicy() {
   return true;
 }
 
-void Session::BeginRound() {
+bool Session::BeginRound() {
   const std::lock_guard lock(mutex_);
-  if (round_ == order_.rounds()) return;
+  if (round_ == order_.rounds()) return false;
   round_ = order_.rounds();
   round_policy_ = policy_;
+  return !actors_.empty();
 }
 
 void Session::Publish(const SessionNews& news) {

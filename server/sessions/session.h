@@ -160,21 +160,28 @@ class Session {
  private:
   Session(SessionLearner learner, const SessionOptions& options);
 
-  // What may be learned from now, in order; of one round where a policy is chosen for each.
-  using Batch = std::vector<MergeOrder::Run>;
-
   void Run();
   void End(StreamEnd why);
   absl::Status Ended() const;
-  // Waits for some, or for something else to tell; false when there will be none.
-  bool Take(Batch& batch);
-  // Whether policies were made.
-  bool Learn(const Batch& batch);
+  // Waits for something to do; false when there will be nothing. dozes: how often it found nothing.
+  bool Rest(int dozes);
+  // Under learning_: learns from what can be learned from now, a batch at most.
+  struct Learned {
+    size_t count = 0;
+    bool news = false;    // something came
+    bool policy = false;  // one was made
+  };
+  Learned LearnNext();
+  // Under mutex_.
+  std::vector<MergeOrder::Run> TakeNext();
+  // False when learning cannot go on.
+  bool LearnSlice(size_t writer, const BlockSlice& slice, Learned& learned);
   // Under learning_; false when learning cannot go on.
   bool MakePolicy();
   // Under learning_, or before there are others: what Status says.
   void Tell();
-  void BeginRound();
+  // Whether actors may go on.
+  bool BeginRound();
   void Publish(const SessionNews& news);
   bool Holds(const Lease& lease) const { return streams_[lease.writer].number == lease.number; }
   // Under mutex_: the learner has something to do.
@@ -195,10 +202,10 @@ class Session {
   std::vector<Stream> streams_;
   uint64_t last_lease_ = 0;
   bool stopping_ = false, server_stops_ = false;
-  bool idle_ = false;     // what can be learned from is learned from
-  bool asleep_ = false;   // the learner waits to be woken
-  bool offered_ = false;  // something came since it last looked
-  bool slow_ = false;     // it is at longer work, or was lately
+  bool idle_ = false;    // what can be learned from is learned from
+  bool asleep_ = false;  // the learner waits to be woken
+  bool news_ = false;    // there is something to tell, or to learn from
+  bool slow_ = false;    // it is at longer work, or was lately
   absl::Status failure_;
   std::shared_ptr<const PublishedPolicy> policy_;
   // Of SIMULATED followers: who acts, the round that may act now, and its policy.
@@ -207,7 +214,7 @@ class Session {
   std::shared_ptr<const PublishedPolicy> round_policy_;
   SessionStatus seen_;  // what is told of the learner
 
-  mutable std::mutex learning_;  // the learner; taken before mutex_
+  mutable std::mutex learning_;  // the learner, and the order of learning; taken before mutex_
   SessionLearner learner_;
   PreferenceStore preferences_;
   const std::shared_ptr<const TransitionRules> rules_;
