@@ -202,7 +202,7 @@ double ContextLearner::MaxBytes(const Context& context, const SessionLearnerOpti
   const double rows = static_cast<double>(context.mdp->num_rows());
   const double possible = (rows + 1) * (context.mdp->num_states() + 1.0);
   const double kept = std::min(static_cast<double>(options.max_distinct), possible);
-  double bytes = static_cast<double>(TransitionCounts::MaxBytes(static_cast<uint64_t>(kept)));
+  double bytes = static_cast<double>(TransitionCounts::MaxBytes(static_cast<uint64_t>(kept), context.mdp->num_rows()));
   // While a policy is made: sorted counts, the model, its systems, the policy.
   bytes += kept * 64 + rows * 12 * kNumber;
   if (options.route != Route::kSoftQ) return bytes;

@@ -43,11 +43,6 @@ class ContextLearner {
   // kSoftQ: O((1 + replay_draws) A d).
   void Learn(const Transition& transition, std::span<const double> features, bool newest, Rng& rng);
 
-  // That Learn will be called with it soon.
-  void Prefetch(const Transition& transition) const {
-    counts_.Prefetch(RowOf(transition.state, transition.action), transition.next_state);
-  }
-
   // x moved.
   void Move(const ContextSetting& setting);
 

@@ -38,11 +38,6 @@ class SessionLearner {
   // One transition, valid by Rules(), and its features [2m]. Cost: see ContextLearner.
   void Learn(size_t writer, const Transition& transition, std::span<const double> features = {});
 
-  // That Learn will be called with it soon.
-  void Prefetch(const Transition& transition) const {
-    contexts_[static_cast<size_t>(transition.context)].Prefetch(transition);
-  }
-
   // x from then on, when `after` transitions are merged. FAILED_PRECONDITION when more are merged already, unless that
   // very change was made; RESOURCE_EXHAUSTED beyond kMaxScheduled changes to come.
   absl::Status SetParameters(uint64_t after, Vector x);

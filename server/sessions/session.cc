@@ -14,9 +14,7 @@ namespace bilevel::server {
 namespace {
 
 // Learned from at a time, while readers wait.
-constexpr size_t kBatch = 1024;
-// How far ahead memory is asked for.
-constexpr size_t kAhead = 8;
+constexpr size_t kBatch = 4096;
 // A learner that has just worked looks for more so often, before it must be woken: waking costs as much as hundreds of
 // transitions. Until then it is woken for full batches alone.
 constexpr std::chrono::milliseconds kDoze{1};
@@ -89,12 +87,16 @@ absl::StatusOr<size_t> Session::FindWriter(const std::string& writer) const {
   return static_cast<size_t>(found - options_.writers.begin());
 }
 
+bool Session::IsFull() const {
+  const WriterQueue& next = writers_[order_.turn()];
+  const size_t capacity = next.credit() - next.merged();
+  return next.accepted() - next.merged() >= std::min(kBatch, std::max<size_t>(1, capacity / 4));
+}
+
 void Session::Wake() {
   idle_ = false;
   news_ = true;
-  const WriterQueue& next = writers_[order_.turn()];
-  const size_t full = std::min(kBatch, std::max<size_t>(1, (next.credit() - next.merged()) / 4));
-  if (asleep_ || !actors_.empty() || next.accepted() - next.merged() >= full) changed_.notify_all();
+  if (asleep_ || !actors_.empty() || IsFull()) changed_.notify_all();
 }
 
 absl::StatusOr<bool> Session::Offer(const Lease& lease, uint64_t first, TransitionBlock batch) {
@@ -249,7 +251,7 @@ void Session::End(StreamEnd why) {
 
 void Session::Run() {
   int dozes = 0;
-  while (true) {
+  do {
     Learned learned;
     {
       const std::lock_guard lock(learning_);
@@ -259,27 +261,29 @@ void Session::Run() {
     if (learned.count > 0 || learned.news || began) {
       Publish({.policy = learned.policy});
       dozes = 0;
-    } else if (!Rest(dozes++)) {
-      return;
     }
-  }
+  } while (Rest(dozes++));
 }
 
 bool Session::Rest(int dozes) {
   std::unique_lock lock(mutex_);
-  if (!stopping_ && failure_.ok() && news_) return true;
-  idle_ = true;
-  slow_ = false;
-  rested_.notify_all();
-  if (stopping_ || !failure_.ok()) return false;
-  if (actors_.empty() && dozes < kDozes) {
-    changed_.wait_for(lock, kDoze);
-  } else {
-    asleep_ = true;
-    changed_.wait(lock, [this] { return !idle_ || stopping_; });
-    asleep_ = false;
+  const auto up = [this] { return stopping_ || IsFull() || (news_ && !actors_.empty()); };
+  if (!up() && failure_.ok()) {
+    idle_ = !news_;
+    slow_ = false;
+    if (idle_) rested_.notify_all();
+    if (actors_.empty() && (news_ || dozes < kDozes)) {
+      changed_.wait_for(lock, kDoze, up);
+    } else {
+      asleep_ = true;
+      changed_.wait(lock, [this] { return news_ || stopping_; });
+      asleep_ = false;
+    }
   }
-  return true;
+  if (!stopping_ && failure_.ok()) return true;
+  idle_ = true;
+  rested_.notify_all();
+  return false;
 }
 
 // What may be learned from now, in order; of one round where a policy is chosen for each.
@@ -321,7 +325,6 @@ bool Session::LearnSlice(size_t writer, const BlockSlice& slice, Learned& learne
   const TransitionBlock& block = *slice.block;
   const size_t width = 2 * rules_->num_features, end = slice.begin + slice.count;
   for (size_t i = slice.begin; i < end; ++i) {
-    if (i + kAhead < end) learner_.Prefetch(block.steps[i + kAhead]);
     learner_.Learn(writer, block.steps[i], std::span(block.features).subspan(i * width, width));
     ++learned.count;
     if (!learner_.due()) continue;

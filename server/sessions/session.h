@@ -184,8 +184,10 @@ class Session {
   bool BeginRound();
   void Publish(const SessionNews& news);
   bool Holds(const Lease& lease) const { return streams_[lease.writer].number == lease.number; }
-  // Under mutex_: the learner has something to do.
+  // Under mutex_: something came.
   void Wake();
+  // Under mutex_: a batch is there, or much of what may wait.
+  bool IsFull() const;
 
   struct Stream {
     uint64_t number = 0;  // 0: none was ever open

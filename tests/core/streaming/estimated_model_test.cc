@@ -41,23 +41,24 @@ TransitionCounts Explore(const TabularMdp& mdp, int steps, Rng& rng) {
 }
 
 TEST(TransitionCounts, AreThoseOfAMapInAnyOrder) {
+  constexpr int kStates = 50;  // more successors than a row's own blocks hold
   Rng rng(1);
   std::map<std::tuple<int64_t, int>, uint64_t> expected;
   std::vector<std::tuple<int64_t, int>> seen;
-  for (int i = 0; i < 20000; ++i) {
+  for (int i = 0; i < 50000; ++i) {
     const auto kind = rng.Below(10);
     const auto row = static_cast<int64_t>(kind == 0 ? 60 : rng.Below(60));
-    const auto column = static_cast<int>(kind == 1 && row < 60 ? 20 : rng.Below(20));
+    const auto column = static_cast<int>(kind == 1 && row < 60 ? kStates : rng.Below(kStates));
     ++expected[{row, column}];
     seen.emplace_back(row, column);
   }
   const auto count = [&](auto begin, auto end) {
-    TransitionCounts counts(20, 60, 2000);
+    TransitionCounts counts(kStates, 60, 4000);
     for (auto it = begin; it != end; ++it) {
       const auto& [row, column] = *it;
-      EXPECT_TRUE(row == 60      ? counts.AddStart(column)
-                  : column == 20 ? counts.AddTermination(row)
-                                 : counts.AddStep(row, column));
+      EXPECT_TRUE(row == 60           ? counts.AddStart(column)
+                  : column == kStates ? counts.AddTermination(row)
+                                      : counts.AddStep(row, column));
     }
     return counts;
   };
@@ -70,8 +71,8 @@ TEST(TransitionCounts, AreThoseOfAMapInAnyOrder) {
       EXPECT_EQ(entry.count, it->second);
       ++it;
     }
-    EXPECT_EQ(counts.total() + counts.starts(), 20000);
-    EXPECT_LE(counts.bytes(), TransitionCounts::MaxBytes(counts.distinct()));
+    EXPECT_EQ(counts.total() + counts.starts(), 50000);
+    EXPECT_LE(counts.bytes(), TransitionCounts::MaxBytes(counts.distinct(), 60));
   }
 }
 
@@ -84,7 +85,7 @@ TEST(TransitionCounts, DropNewKindsWhenFullAndGoOnCountingTheOthers) {
   EXPECT_EQ(counts.dropped(), 2);
   EXPECT_EQ(counts.total(), 101);
   EXPECT_EQ(counts.Sorted()[7].count, 2);
-  EXPECT_LE(counts.bytes(), TransitionCounts::MaxBytes(100));
+  EXPECT_LE(counts.bytes(), TransitionCounts::MaxBytes(100, 1000));
 }
 
 TEST(EstimatedModel, IsTheFrequenciesAndThePriorWhereNothingWasSeen) {
