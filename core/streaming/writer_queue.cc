@@ -19,6 +19,11 @@ absl::Status IndexError(const char* field, int32_t value, int count) {
   return FieldError(field, absl::StrCat("is ", value, "; must be in [0, ", count - 1, "]"));
 }
 
+absl::Status TooManyOpen(size_t i, size_t most) {
+  return absl::ResourceExhaustedError(absl::StrCat("transition ", i, " of the batch opens one episode too many; ", most,
+                                                   " may be open: end some as truncated or terminated"));
+}
+
 }  // namespace
 
 absl::Status WriterQueue::Offer(uint64_t first, TransitionBlock batch, uint32_t newest_parameters) {
@@ -53,6 +58,7 @@ absl::Status WriterQueue::CheckRoom(size_t count) const {
 // The episode of the last transition is at hand; the table is asked only where another one goes on.
 absl::Status WriterQueue::Check(std::vector<Transition>& steps, size_t known, uint32_t newest_parameters, Undo& undo) {
   std::optional<Standing> standing;
+  size_t open = episodes_.size();
   for (size_t i = known; i < steps.size(); ++i) {
     Transition& step = steps[i];
     if (i == known || step.episode != steps[i - 1].episode) {
@@ -62,6 +68,7 @@ absl::Status WriterQueue::Check(std::vector<Transition>& steps, size_t known, ui
       undo.emplace_back(step.episode, standing);
     }
     step.begins = !standing.has_value();
+    if (step.begins) ++open;
     if (absl::Status status = CheckStep(step, standing, newest_parameters); !status.ok()) {
       return WithField(absl::StrCat("[", i, "]"), status);
     }
@@ -69,14 +76,11 @@ absl::Status WriterQueue::Check(std::vector<Transition>& steps, size_t known, ui
       standing = Standing{step.next_state, step.context};
     } else {
       standing.reset();
+      --open;
     }
+    if (open > rules_->max_open_episodes) return TooManyOpen(i, rules_->max_open_episodes);
   }
   Put(steps.back().episode, standing);
-  if (episodes_.size() > rules_->max_open_episodes) {
-    return absl::ResourceExhaustedError(absl::StrCat(episodes_.size(), " episodes would be open; at most ",
-                                                     rules_->max_open_episodes,
-                                                     " may be: end some as truncated or terminated"));
-  }
   return absl::OkStatus();
 }
 

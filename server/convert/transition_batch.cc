@@ -155,7 +155,7 @@ absl::Status DecodeFeatures(const char* field, const v1::Array& array, size_t wi
     if (next && decoded.steps[i].kind == StepKind::kTerminated) continue;
     for (size_t j = 0; j < width; ++j) {
       const double value = column[i * width + j];
-      if (!std::isfinite(value)) return NotFinite(field, i * width + j, value);
+      if (!std::isfinite(value)) return NotFinite(field, i, value);
       decoded.features[(2 * i + (next ? 1 : 0)) * width + j] = value;
     }
   }

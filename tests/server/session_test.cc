@@ -50,9 +50,10 @@ BilevelProblem MakeProblem() {
 
 TransitionBlock Block(std::span<const Transition> steps) { return {{steps.begin(), steps.end()}, {}}; }
 
-SessionLearner MakeLearner(Route route, uint64_t interval) {
-  return *SessionLearner::Create(MakeProblem(), true, Vector{{0.1, -0.05}},
-                                 {.route = route, .update_interval = interval, .replay_draws = 1});
+SessionLearner MakeLearner(Route route, uint64_t interval, size_t trajectories = 0) {
+  return *SessionLearner::Create(
+      MakeProblem(), true, Vector{{0.1, -0.05}},
+      {.route = route, .update_interval = interval, .trajectory_capacity = trajectories, .replay_draws = 1});
 }
 
 // What `writers` writers send together: rounds of 32 of one stream, dealt out in turn.
@@ -207,6 +208,84 @@ TEST(Session, StopsInTheMiddleOfItsWork) {
     session->Stop();
     other.join();
     EXPECT_LE(session->WithLearner([](const SessionLearner& learner) { return learner.merged(); }), 1000);
+  }
+}
+
+// Actors in threads of their own, x moved and preferences added by others meanwhile: actions and policy are those of
+// one run after the other.
+TEST(Session, ActsTheSameFromAnyThreads) {
+  constexpr uint64_t kSteps = 400;
+  std::vector<std::vector<int32_t>> first;
+  std::string digest;
+  for (const bool busy : {false, true}) {
+    SessionOptions options = Options(2);
+    options.follower = Follower::kSimulated;
+    options.preference_capacity = 1000;
+    const auto session = *Session::Start(MakeLearner(Route::kPlugIn, 50, /*trajectories=*/500), options);
+    ASSERT_TRUE(session->SetParameters(300, Vector{{0.5, 0.5}}).ok());
+    std::atomic<bool> done = false;
+    std::thread other([&] {
+      for (uint64_t i = 1; busy && !done; ++i) {
+        const PreferenceSource preference{{.range = {}, .context = 0, .states = {1}, .actions = {0}},
+                                          {.range = {}, .context = 0, .states = {2}, .actions = {1}}};
+        if (i <= 100) {
+          EXPECT_TRUE(session->OfferPreferences(i, {&preference, 1}).ok());
+        }
+        session->WithLearner([](const SessionLearner& learner) { return learner.Data(true).trajectories.size(); });
+        EXPECT_LE(session->Status().parameters_version, 2);
+      }
+    });
+    std::vector<std::vector<int32_t>> actions(2);
+    std::vector<std::thread> threads;
+    for (size_t w = 0; w < 2; ++w) {
+      threads.emplace_back([&, w] {
+        const Session::Lease lease = *session->Open(absl::StrCat("w", w), [](StreamEnd) {});
+        Rng rng(5, w);
+        for (uint64_t sequence = 0; sequence <= kSteps; ++sequence) {
+          const Observation observation{.sequence = sequence, .state = static_cast<int32_t>(rng.Below(kStates))};
+          while (true) {
+            const auto step = session->Act(lease, observation, {Exploration::Kind::kUniform, 0.2});
+            ASSERT_TRUE(step.ok()) << step.status();
+            if (!step->has_value()) {
+              std::this_thread::yield();
+              continue;
+            }
+            actions[w].push_back((*step)->action);
+            break;
+          }
+        }
+        ASSERT_TRUE(session->Finish(lease, kSteps).ok());
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    session->WaitUntilIdle();
+    done = true;
+    other.join();
+    EXPECT_EQ(session->Status().merged, 2 * kSteps);
+    EXPECT_EQ(session->Status().parameters_version, 2);
+    if (!busy) {
+      first = actions;
+      digest = session->policy()->digest;
+    }
+    EXPECT_EQ(actions, first);
+    EXPECT_EQ(session->policy()->digest, digest);
+  }
+}
+
+TEST(Session, StreamsLearnWhyTheyEnd) {
+  for (const StreamEnd why : {StreamEnd::kDeleted, StreamEnd::kServerStops}) {
+    const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(1));
+    std::optional<StreamEnd> told;
+    bool draining = false;
+    const Session::Lease lease = *session->Open("w0", [&](StreamEnd end) { told = end; });
+    const uint64_t watch = session->Watch([&](const SessionNews& news) { draining = draining || news.draining; });
+    session->Drain();
+    session->EndWatch(watch);
+    EXPECT_TRUE(draining);
+    session->Stop(why);
+    EXPECT_EQ(told, why);
+    EXPECT_EQ(session->Progress(lease).status().code(),
+              why == StreamEnd::kServerStops ? absl::StatusCode::kUnavailable : absl::StatusCode::kAborted);
   }
 }
 
