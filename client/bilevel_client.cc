@@ -11,10 +11,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "bilevel/v1/session_service.grpc.pb.h"
 #include "bilevel/v1/solver_service.grpc.pb.h"
 #include "client/health_wire.h"
 #include "client/optimize_call.h"
 #include "client/status.h"
+#include "client/train_link.h"
 
 namespace bilevel::client {
 namespace {
@@ -46,8 +48,13 @@ absl::Status Check(const ClientOptions& options) {
 
 std::string RetryPolicy(int max_attempts) {
   if (max_attempts == 1) return "{}";
-  return absl::StrCat(R"({"methodConfig": [{"name": [{"service": "bilevel.v1.SolverService"}], "retryPolicy": {)",
-                      R"("maxAttempts": )", max_attempts,
+  // Streams reconnect by themselves; what is left out may not be repeated.
+  std::string names = R"({"service": "bilevel.v1.SolverService"})";
+  for (const char* method : {"GetSession", "ListSessions", "DeleteSession", "GetPolicy", "DownloadPolicy",
+                             "AddPreferences", "EstimateHypergradient"}) {
+    absl::StrAppend(&names, R"(, {"service": "bilevel.v1.SessionService", "method": ")", method, R"("})");
+  }
+  return absl::StrCat(R"({"methodConfig": [{"name": [)", names, R"(], "retryPolicy": {"maxAttempts": )", max_attempts,
                       R"(, "initialBackoff": "0.2s", "maxBackoff": "5s", "backoffMultiplier": 2,)",
                       R"( "retryableStatusCodes": ["UNAVAILABLE"]}}]})");
 }
@@ -111,6 +118,7 @@ absl::StatusOr<Response> Call(const Request& request, milliseconds deadline, Met
 struct BilevelClient::Connection {
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::SolverService::Stub> solver;
+  std::unique_ptr<v1::SessionService::Stub> session;
   ClientOptions options;
 };
 
@@ -131,7 +139,9 @@ absl::StatusOr<BilevelClient> BilevelClient::FromChannel(std::shared_ptr<grpc::C
   if (channel == nullptr) return absl::InvalidArgumentError("the channel is null");
   if (absl::Status status = Check(options); !status.ok()) return status;
   std::unique_ptr<v1::SolverService::Stub> solver = v1::SolverService::NewStub(channel);
-  return BilevelClient(std::make_shared<Connection>(Connection{std::move(channel), std::move(solver), options}));
+  std::unique_ptr<v1::SessionService::Stub> session = v1::SessionService::NewStub(channel);
+  return BilevelClient(
+      std::make_shared<Connection>(Connection{std::move(channel), std::move(solver), std::move(session), options}));
 }
 
 absl::StatusOr<v1::ListMethodsResponse> BilevelClient::ListMethods(const CallOptions& call) const {
@@ -176,6 +186,103 @@ OptimizeStream BilevelClient::Optimize(const v1::OptimizeRequest& request, const
   const milliseconds deadline = Deadline(request, call, connection_->options.optimize_deadline);
   return OptimizeStream(std::make_unique<OptimizeStream::Call>(*connection_->solver, request,
                                                                std::chrono::system_clock::now() + deadline));
+}
+
+absl::StatusOr<v1::Session> BilevelClient::CreateSession(const v1::CreateSessionRequest& request,
+                                                         const CallOptions& call) const {
+  return Call<v1::Session>(request, Deadline(request, call, connection_->options.deadline),
+                           [this](auto* context, const auto& in, auto* out) {
+                             return connection_->session->CreateSession(context, in, out);
+                           });
+}
+
+absl::StatusOr<v1::Session> BilevelClient::GetSession(const v1::GetSessionRequest& request,
+                                                      const CallOptions& call) const {
+  return Call<v1::Session>(
+      request, Deadline(request, call, connection_->options.deadline),
+      [this](auto* context, const auto& in, auto* out) { return connection_->session->GetSession(context, in, out); });
+}
+
+absl::StatusOr<v1::ListSessionsResponse> BilevelClient::ListSessions(const CallOptions& call) const {
+  const v1::ListSessionsRequest request;
+  return Call<v1::ListSessionsResponse>(request, Deadline(request, call, connection_->options.deadline),
+                                        [this](auto* context, const auto& in, auto* out) {
+                                          return connection_->session->ListSessions(context, in, out);
+                                        });
+}
+
+absl::Status BilevelClient::DeleteSession(const v1::DeleteSessionRequest& request, const CallOptions& call) const {
+  return Call<v1::DeleteSessionResponse>(request, Deadline(request, call, connection_->options.deadline),
+                                         [this](auto* context, const auto& in, auto* out) {
+                                           return connection_->session->DeleteSession(context, in, out);
+                                         })
+      .status();
+}
+
+absl::StatusOr<v1::GetPolicyResponse> BilevelClient::GetPolicy(const v1::GetPolicyRequest& request,
+                                                               const CallOptions& call) const {
+  return Call<v1::GetPolicyResponse>(
+      request, Deadline(request, call, connection_->options.deadline),
+      [this](auto* context, const auto& in, auto* out) { return connection_->session->GetPolicy(context, in, out); });
+}
+
+absl::StatusOr<v1::GetPolicyResponse> BilevelClient::DownloadPolicy(const v1::GetPolicyRequest& request,
+                                                                    const CallOptions& call) const {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + Deadline(request, call, connection_->options.deadline));
+  const std::unique_ptr<grpc::ClientReader<v1::PolicyChunk>> reader =
+      connection_->session->DownloadPolicy(&context, request);
+  std::string bytes;
+  double total = 0.0;
+  bool in_order = true;
+  for (v1::PolicyChunk chunk; reader->Read(&chunk);) {
+    in_order = in_order && chunk.offset() == static_cast<double>(bytes.size());
+    total = chunk.total_bytes();
+    bytes += chunk.data();
+  }
+  if (const grpc::Status status = reader->Finish(); !status.ok()) return FromGrpcStatus(status);
+  v1::GetPolicyResponse response;
+  if (!in_order || static_cast<double>(bytes.size()) != total || !response.ParseFromString(bytes)) {
+    return absl::DataLossError(
+        absl::StrCat("the chunks do not make a policy: ", bytes.size(), " of ", total, " bytes"));
+  }
+  return response;
+}
+
+absl::StatusOr<v1::Session> BilevelClient::SetParameters(const v1::SetParametersRequest& request,
+                                                         const CallOptions& call) const {
+  return Call<v1::Session>(request, Deadline(request, call, connection_->options.deadline),
+                           [this](auto* context, const auto& in, auto* out) {
+                             return connection_->session->SetParameters(context, in, out);
+                           });
+}
+
+absl::StatusOr<v1::AddPreferencesResponse> BilevelClient::AddPreferences(const v1::AddPreferencesRequest& request,
+                                                                         const CallOptions& call) const {
+  return Call<v1::AddPreferencesResponse>(request, Deadline(request, call, connection_->options.deadline),
+                                          [this](auto* context, const auto& in, auto* out) {
+                                            return connection_->session->AddPreferences(context, in, out);
+                                          });
+}
+
+absl::StatusOr<v1::EstimateHypergradientResponse> BilevelClient::EstimateHypergradient(
+    const v1::EstimateHypergradientRequest& request, const CallOptions& call) const {
+  return Call<v1::EstimateHypergradientResponse>(request, Deadline(request, call, connection_->options.deadline),
+                                                 [this](auto* context, const auto& in, auto* out) {
+                                                   return connection_->session->EstimateHypergradient(context, in, out);
+                                                 });
+}
+
+absl::StatusOr<TrainStream> BilevelClient::Train(const std::string& session, const TrainOptions& options,
+                                                 const CallOptions& call) const {
+  if (absl::Status valid = options.buffer.Validate(); !valid.ok()) return valid;
+  if (absl::Status valid = options.reconnect.Validate(); !valid.ok()) return valid;
+  auto link = std::make_unique<TrainStream::Link>(*connection_->session, connection_, session, options);
+  const milliseconds deadline = call.deadline.value_or(connection_->options.deadline);
+  if (absl::Status opened = link->WaitUntilOpened(TransitionBuffer::Clock::now() + deadline); !opened.ok()) {
+    return opened;
+  }
+  return TrainStream(std::move(link));
 }
 
 absl::StatusOr<Health> BilevelClient::CheckHealth(const std::string& service, const CallOptions& call) const {

@@ -1,4 +1,5 @@
-// The client library: one method for each call of bilevel.v1.SolverService, with a deadline on every call.
+// The client library: one method for each call of bilevel.v1.SolverService and bilevel.v1.SessionService, with a
+// deadline on every call.
 //
 //   absl::StatusOr<BilevelClient> client = BilevelClient::Connect("127.0.0.1:50051");
 //   v1::EvaluateHypergradientRequest request;
@@ -23,8 +24,10 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "bilevel/v1/session_service.pb.h"
 #include "bilevel/v1/solver_service.pb.h"
 #include "client/optimize_stream.h"
+#include "client/train_stream.h"
 
 namespace grpc {
 class Channel;
@@ -43,7 +46,7 @@ struct ClientOptions {
   std::chrono::milliseconds keepalive_interval{30'000};
   std::chrono::milliseconds keepalive_timeout{10'000};
   // Attempts at a call that fails with UNAVAILABLE before its first reply, in [1, 5], with exponential backoff from
-  // 0.2 s. Nothing else is retried.
+  // 0.2 s. Nothing else is retried, and CreateSession and SetParameters never: they might take effect twice.
   int max_attempts = 4;
   // TLS: certificates of the authorities to trust, PEM; empty for the system's. Default: plaintext.
   std::optional<std::string> tls_roots = std::nullopt;
@@ -82,6 +85,36 @@ class BilevelClient {
 
   // Starts an optimisation; the stream is a range of its events (client/optimize_stream.h).
   OptimizeStream Optimize(const v1::OptimizeRequest& request, const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::Session> CreateSession(const v1::CreateSessionRequest& request,
+                                            const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::Session> GetSession(const v1::GetSessionRequest& request, const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::ListSessionsResponse> ListSessions(const CallOptions& call = {}) const;
+
+  absl::Status DeleteSession(const v1::DeleteSessionRequest& request, const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::GetPolicyResponse> GetPolicy(const v1::GetPolicyRequest& request,
+                                                  const CallOptions& call = {}) const;
+
+  // The same policy of any size, in chunks that are put together here. DATA_LOSS when they do not fit together.
+  absl::StatusOr<v1::GetPolicyResponse> DownloadPolicy(const v1::GetPolicyRequest& request,
+                                                       const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::Session> SetParameters(const v1::SetParametersRequest& request,
+                                            const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::AddPreferencesResponse> AddPreferences(const v1::AddPreferencesRequest& request,
+                                                            const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::EstimateHypergradientResponse> EstimateHypergradient(
+      const v1::EstimateHypergradientRequest& request, const CallOptions& call = {}) const;
+
+  // Opens the stream of one writer of `session`, sessions/{id} (client/train_stream.h). The deadline is for the opening
+  // alone, which is tried again until then; INVALID_ARGUMENT when an option is out of range.
+  absl::StatusOr<TrainStream> Train(const std::string& session, const TrainOptions& options = {},
+                                    const CallOptions& call = {}) const;
 
   // Asks grpc.health.v1.Health about one service; empty: the whole server.
   absl::StatusOr<Health> CheckHealth(const std::string& service = "", const CallOptions& call = {}) const;
