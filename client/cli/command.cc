@@ -26,7 +26,7 @@ void GlobalOptions::AddTo(FlagSet& flags) {
 }
 
 std::span<const Command> Commands() {
-  static constexpr std::array<Command, 10> commands = {{
+  static constexpr std::array<Command, 11> commands = {{
       {"example", "print an example problem as JSON", RunExample},
       {"lint", "what is wrong or looks unintended in a problem", RunLint},
       {"solve", "the follower's soft-optimal value and policy", RunSolve},
@@ -35,6 +35,7 @@ std::span<const Command> Commands() {
       {"check", "hyper-gradient against finite differences", RunCheck},
       {"optimize", "optimise the leader's parameters", RunOptimize},
       {"show", "the follower's moves on a map, also as a picture", RunShow},
+      {"session", "learn from streamed transitions", RunSession},
       {"methods", "what the server can do, and its limits", RunMethods},
       {"health", "whether the server is serving", RunHealth},
   }};
@@ -42,14 +43,14 @@ std::span<const Command> Commands() {
 }
 
 std::optional<int> ParseOrExit(FlagSet& flags, std::span<const std::string> arguments, std::size_t operands,
-                               std::vector<std::string>& parsed) {
+                               std::vector<std::string>& parsed, std::size_t optional) {
   absl::StatusOr<std::vector<std::string>> rest = flags.Parse(arguments);
   if (flags.help_requested()) {
     std::cout << flags.Help();
     return kExitOk;
   }
   if (!rest.ok()) return UsageError(rest.status());
-  if (rest->size() != operands) {
+  if (rest->size() > operands || rest->size() + optional < operands) {
     return UsageError(
         absl::InvalidArgumentError(absl::StrCat("expected ", operands, operands == 1 ? " operand" : " operands",
                                                 ", got ", rest->size(), "; usage: bilevel ", flags.usage())));

@@ -53,13 +53,15 @@ int RunPullback(GlobalOptions globals, std::span<const std::string> arguments);
 int RunCheck(GlobalOptions globals, std::span<const std::string> arguments);
 int RunOptimize(GlobalOptions globals, std::span<const std::string> arguments);
 int RunLint(GlobalOptions globals, std::span<const std::string> arguments);
+int RunSession(GlobalOptions globals, std::span<const std::string> arguments);
 int RunShow(GlobalOptions globals, std::span<const std::string> arguments);
 int RunMethods(GlobalOptions globals, std::span<const std::string> arguments);
 int RunHealth(GlobalOptions globals, std::span<const std::string> arguments);
 
-// Parses; answers --help; checks the number of operands. When a value comes back, the command exits with it.
+// Parses; answers --help; checks the number of operands, of which the last `optional` may be missing. When a value
+// comes back, the command exits with it.
 std::optional<int> ParseOrExit(FlagSet& flags, std::span<const std::string> arguments, std::size_t operands,
-                               std::vector<std::string>& parsed);
+                               std::vector<std::string>& parsed, std::size_t optional = 0);
 
 absl::StatusOr<BilevelClient> Connect(const GlobalOptions& globals);
 

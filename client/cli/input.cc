@@ -54,6 +54,18 @@ absl::StatusOr<v1::Array> FromRows(const std::string& file, const google::protob
   return MakeArray(numbers, {rows.values_size(), cols});
 }
 
+// A request, or the list that is one of its fields.
+template <typename Request>
+absl::StatusOr<Request> ReadListOrObject(const std::string& file, const char* field) {
+  absl::StatusOr<std::string> json = ReadInput(file);
+  if (!json.ok()) return json.status();
+  const bool bare_list = absl::StripLeadingAsciiWhitespace(*json).substr(0, 1) == "[";
+  const std::string object = bare_list ? absl::StrCat("{\"", field, "\": ", *json, "}") : *json;
+  Request request;
+  if (absl::Status status = ParseJson(file, object, request); !status.ok()) return status;
+  return request;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ReadInput(const std::string& file) {
@@ -94,13 +106,11 @@ absl::StatusOr<v1::Array> ReadParameters(const std::string& file) {
 }
 
 absl::StatusOr<v1::PullbackRequest> ReadCotangents(const std::string& file) {
-  absl::StatusOr<std::string> json = ReadInput(file);
-  if (!json.ok()) return json.status();
-  const bool bare_list = absl::StripLeadingAsciiWhitespace(*json).substr(0, 1) == "[";
-  v1::PullbackRequest request;
-  const std::string object = bare_list ? absl::StrCat("{\"cotangents\": ", *json, "}") : *json;
-  if (absl::Status status = ParseJson(file, object, request); !status.ok()) return status;
-  return request;
+  return ReadListOrObject<v1::PullbackRequest>(file, "cotangents");
+}
+
+absl::StatusOr<v1::AddPreferencesRequest> ReadPreferences(const std::string& file) {
+  return ReadListOrObject<v1::AddPreferencesRequest>(file, "preferences");
 }
 
 }  // namespace bilevel::client

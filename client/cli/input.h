@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "bilevel/v1/session_service.pb.h"
 #include "bilevel/v1/solver_service.pb.h"
 
 namespace bilevel::client {
@@ -23,6 +24,9 @@ absl::StatusOr<v1::Array> ReadParameters(const std::string& file);
 
 // Cotangents: a JSON list of bilevel.v1.Cotangent, one for each context, or an object with such "cotangents".
 absl::StatusOr<v1::PullbackRequest> ReadCotangents(const std::string& file);
+
+// Preferences: a JSON list of bilevel.v1.Preference, or an object with such "preferences".
+absl::StatusOr<v1::AddPreferencesRequest> ReadPreferences(const std::string& file);
 
 }  // namespace bilevel::client
 

@@ -1,0 +1,69 @@
+#include "client/cli/session_command.h"
+
+#include <array>
+#include <iostream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+
+namespace bilevel::client {
+namespace {
+
+std::string About() {
+  std::string about = "Sessions learn from streamed transitions where nobody can write them down as a problem:\n\n";
+  for (const Command& command : SessionCommands()) {
+    absl::StrAppend(&about, absl::StrFormat("  %-14s %s\n", std::string(command.name), std::string(command.summary)));
+  }
+  return about + "\n`bilevel session COMMAND --help` explains one. NAME is sessions/{id}, or the id alone.";
+}
+
+}  // namespace
+
+std::span<const Command> SessionCommands() {
+  static constexpr std::array<Command, 10> commands = {{
+      {"create", "start a session for a problem", RunSessionCreate},
+      {"list", "all sessions of the server", RunSessionList},
+      {"show", "how far a session has come", RunSessionShow},
+      {"feed", "send transitions from a file or a simulator", RunSessionFeed},
+      {"watch", "how far it comes, second by second", RunSessionWatch},
+      {"policy", "the newest policy that was learned", RunSessionPolicy},
+      {"gradient", "the hyper-gradient with error bars", RunSessionGradient},
+      {"parameters", "the leader's x; moves it, too", RunSessionParameters},
+      {"preferences", "add labels for pairs of fragments", RunSessionPreferences},
+      {"delete", "end a session", RunSessionDelete},
+  }};
+  return commands;
+}
+
+int RunSession(GlobalOptions globals, std::span<const std::string> arguments) {
+  FlagSet flags("session [FLAGS] COMMAND ...", About());
+  globals.AddTo(flags);
+  const absl::StatusOr<std::vector<std::string>> rest = flags.Parse(arguments, /*stop_at_operand=*/true);
+  if (flags.help_requested()) {
+    std::cout << flags.Help();
+    return kExitOk;
+  }
+  if (!rest.ok()) return UsageError(rest.status());
+  if (rest->empty()) {
+    std::cerr << flags.Help();
+    return kExitUsage;
+  }
+  for (const Command& command : SessionCommands()) {
+    if (command.name == rest->front()) return command.run(globals, std::span(*rest).subspan(1));
+  }
+  return UsageError(absl::InvalidArgumentError(
+      absl::StrCat("unknown command \"session ", rest->front(), "\"; see bilevel session --help")));
+}
+
+std::string SessionName(const std::string& operand) {
+  return operand.find('/') == std::string::npos ? absl::StrCat("sessions/", operand) : operand;
+}
+
+std::string UpperName(const std::string& value) {
+  return absl::AsciiStrToUpper(absl::StrReplaceAll(value, {{"-", "_"}}));
+}
+
+}  // namespace bilevel::client

@@ -1,0 +1,70 @@
+#include "client/cli/session_report.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "client/cli/report.h"
+
+namespace bilevel::client {
+namespace {
+
+std::string FailureText(const v1::Session& session) {
+  if (!session.has_failure()) return "";
+  const auto code = static_cast<absl::StatusCode>(session.failure().code());
+  return absl::StrCat(absl::StatusCodeToString(code), ": ", session.failure().message());
+}
+
+}  // namespace
+
+std::string FollowerName(v1::Follower follower) {
+  return std::string(absl::StripPrefix(v1::Follower_Name(follower), "FOLLOWER_"));
+}
+
+JsonObject SessionJson(const v1::Session& session) {
+  return JsonObject()
+      .Add("name", session.name())
+      .Add("follower", FollowerName(session.follower()))
+      .Add("accepted", session.accepted())
+      .Add("merged", session.merged())
+      .Add("dropped", session.dropped())
+      .Add("policy_version", session.policy_version())
+      .Add("parameters_version", session.parameters_version())
+      .Add("parameters", Elements(session.parameters()))
+      .Add("waiting_for", session.waiting_for())
+      .Add("trajectories", session.trajectories())
+      .Add("trajectory_steps", session.trajectory_steps())
+      .Add("preferences", session.preferences())
+      .Add("reserved_bytes", session.reserved_bytes())
+      .Add("failure", FailureText(session));
+}
+
+void PrintSessions(std::span<const v1::Session> sessions, std::ostream& out) {
+  out << absl::StrFormat("%-24s %12s %12s %8s %8s %4s  %s\n", "name", "accepted", "merged", "dropped", "policy", "x",
+                         "waiting for");
+  for (const v1::Session& session : sessions) {
+    out << absl::StrFormat("%-24s %12.0f %12.0f %8.0f %8.0f %4.0f  %s\n", session.name(), session.accepted(),
+                           session.merged(), session.dropped(), session.policy_version(), session.parameters_version(),
+                           session.has_failure() ? FailureText(session) : session.waiting_for());
+  }
+}
+
+void PrintSession(const v1::Session& session, std::ostream& out) {
+  const auto line = [&out](const char* name, const std::string& value) { PrintLine(name, value, out); };
+  line("session", session.name());
+  line("follower", FollowerName(session.follower()));
+  line("transitions", absl::StrFormat("%.0f accepted, %.0f merged, %.0f dropped", session.accepted(), session.merged(),
+                                      session.dropped()));
+  line("policy", session.policy_version() > 0 ? absl::StrFormat("version %.0f", session.policy_version()) : "none yet");
+  line("x", absl::StrFormat("version %.0f, %s", session.parameters_version(),
+                            Counted(static_cast<int>(Elements(session.parameters()).size()), "parameter")));
+  if (session.trajectories() > 0) {
+    line("trajectories", absl::StrFormat("%.0f, of %.0f steps", session.trajectories(), session.trajectory_steps()));
+  }
+  if (session.preferences() > 0) line("preferences", absl::StrFormat("%.0f", session.preferences()));
+  if (!session.waiting_for().empty()) line("waiting for", session.waiting_for());
+  line("memory", absl::StrFormat("at most %.3g MB", session.reserved_bytes() / 1e6));
+  if (session.has_failure()) line("stopped", FailureText(session));
+}
+
+}  // namespace bilevel::client
