@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "bilevel/v1/session_service.grpc.pb.h"
 #include "bilevel/v1/solver_service.grpc.pb.h"
+#include "client/act_link.h"
 #include "client/health_wire.h"
 #include "client/optimize_call.h"
 #include "client/status.h"
@@ -283,6 +284,16 @@ absl::StatusOr<TrainStream> BilevelClient::Train(const std::string& session, con
     return opened;
   }
   return TrainStream(std::move(link));
+}
+
+absl::StatusOr<ActStream> BilevelClient::Act(const std::string& session, const ActOptions& options,
+                                             const CallOptions& call) const {
+  if (absl::Status valid = options.reconnect.Validate(); !valid.ok()) return valid;
+  if (absl::Status valid = CheckDuration(options.deadline, "deadline"); !valid.ok()) return valid;
+  auto link = std::make_unique<ActStream::Link>(*connection_->session, connection_, session, options);
+  const milliseconds deadline = call.deadline.value_or(connection_->options.deadline);
+  if (absl::Status opened = link->Open(ActStream::Link::Clock::now() + deadline); !opened.ok()) return opened;
+  return ActStream(std::move(link));
 }
 
 absl::StatusOr<Health> BilevelClient::CheckHealth(const std::string& service, const CallOptions& call) const {

@@ -26,6 +26,7 @@
 #include "absl/status/statusor.h"
 #include "bilevel/v1/session_service.pb.h"
 #include "bilevel/v1/solver_service.pb.h"
+#include "client/act_stream.h"
 #include "client/optimize_stream.h"
 #include "client/train_stream.h"
 
@@ -115,6 +116,10 @@ class BilevelClient {
   // alone, which is tried again until then; INVALID_ARGUMENT when an option is out of range.
   absl::StatusOr<TrainStream> Train(const std::string& session, const TrainOptions& options = {},
                                     const CallOptions& call = {}) const;
+
+  // Opens an environment's stream to the session's SIMULATED follower (client/act_stream.h). As Train.
+  absl::StatusOr<ActStream> Act(const std::string& session, const ActOptions& options = {},
+                                const CallOptions& call = {}) const;
 
   // Asks grpc.health.v1.Health about one service; empty: the whole server.
   absl::StatusOr<Health> CheckHealth(const std::string& service = "", const CallOptions& call = {}) const;

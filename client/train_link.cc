@@ -10,24 +10,6 @@
 namespace bilevel::client {
 namespace {
 
-// Whether a new stream may do better. Whatever says that request, writer or session are wrong stays wrong; the rest is
-// about connections and servers, and a stream is safe to open again after any end.
-bool IsFinal(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kAborted:
-    case absl::StatusCode::kDataLoss:
-    case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kUnauthenticated:
-    case absl::StatusCode::kUnimplemented:
-      return true;
-    default:
-      return false;
-  }
-}
-
 std::chrono::duration<double> ToSeconds(const google::protobuf::Duration& duration) {
   return std::chrono::duration<double>(static_cast<double>(duration.seconds()) + 1e-9 * duration.nanos());
 }

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "client/train_link.h"
 
 namespace bilevel::client {
@@ -17,23 +16,6 @@ Clock::time_point After(std::optional<std::chrono::milliseconds> timeout) {
 }
 
 }  // namespace
-
-absl::Status ReconnectOptions::Validate() const {
-  const auto positive = [](const char* name, std::chrono::milliseconds value) {
-    if (value.count() > 0) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(name, " is ", value.count(), " ms; must be > 0"));
-  };
-  if (absl::Status status = positive("initial_delay", initial_delay); !status.ok()) return status;
-  if (absl::Status status = positive("answer_timeout", answer_timeout); !status.ok()) return status;
-  if (max_delay < initial_delay) {
-    return absl::InvalidArgumentError(absl::StrCat("max_delay is ", max_delay.count(),
-                                                   " ms; must be >= initial_delay = ", initial_delay.count(), " ms"));
-  }
-  if (retry_for.count() < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("retry_for is ", retry_for.count(), " ms; must be >= 0"));
-  }
-  return absl::OkStatus();
-}
 
 TrainStream::TrainStream(std::unique_ptr<Link> link) : link_(std::move(link)) {}
 TrainStream::TrainStream(TrainStream&&) noexcept = default;

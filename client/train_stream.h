@@ -38,24 +38,11 @@
 
 #include "absl/status/statusor.h"
 #include "bilevel/v1/transition_stream.pb.h"
+#include "client/reconnect.h"
 #include "client/transition.h"
 #include "client/transition_buffer.h"
 
 namespace bilevel::client {
-
-// How streams that outlive connections come back.
-struct ReconnectOptions {
-  // Before the first attempt after a success, > 0; doubles up to max_delay, each time shortened at random by up to
-  // half.
-  std::chrono::milliseconds initial_delay{100};
-  std::chrono::milliseconds max_delay{10'000};
-  // Give up (UNAVAILABLE) when no connection has come about for so long, >= 0.
-  std::chrono::milliseconds retry_for{600'000};
-  // An opening, a finish, or the end of a stream that is closing must be answered within this, > 0.
-  std::chrono::milliseconds answer_timeout{10'000};
-
-  absl::Status Validate() const;
-};
 
 struct TrainOptions {
   // One of the session's writers; empty: "default".
