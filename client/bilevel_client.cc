@@ -29,6 +29,9 @@ constexpr milliseconds kTimeLimitSlack{10'000};
 // The server takes no larger message, so no larger one needs to be kept for a retry.
 constexpr int kRetryBufferBytes = 4 << 20;
 
+constexpr int kReconnectBackoffMs = 200;
+constexpr int kMaxReconnectBackoffMs = 5000;
+
 absl::Status CheckDuration(milliseconds value, const char* name) {
   if (value.count() > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(name, " is ", value.count(), " ms; must be > 0"));
@@ -79,6 +82,9 @@ grpc::ChannelArguments Arguments(const std::string& target, const ClientOptions&
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options.keepalive_timeout.count()));
   // A long solve sends no data; the pings must go on all the same.
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // gRPC's own reconnection must not be slower than the retries: it would wait for up to two minutes.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectBackoffMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectBackoffMs);
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kRetryBufferBytes);
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetServiceConfigJSON(RetryPolicy(options.max_attempts));

@@ -23,11 +23,12 @@ std::string About() {
 }  // namespace
 
 std::span<const Command> SessionCommands() {
-  static constexpr std::array<Command, 10> commands = {{
+  static constexpr std::array<Command, 11> commands = {{
       {"create", "start a session for a problem", RunSessionCreate},
       {"list", "all sessions of the server", RunSessionList},
       {"show", "how far a session has come", RunSessionShow},
       {"feed", "send transitions from a file or a simulator", RunSessionFeed},
+      {"act", "let the follower act in a simulated world", RunSessionAct},
       {"watch", "how far it comes, second by second", RunSessionWatch},
       {"policy", "the newest policy that was learned", RunSessionPolicy},
       {"gradient", "the hyper-gradient with error bars", RunSessionGradient},

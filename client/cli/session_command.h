@@ -25,6 +25,7 @@ int RunSessionCreate(GlobalOptions globals, std::span<const std::string> argumen
 int RunSessionList(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionShow(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionFeed(GlobalOptions globals, std::span<const std::string> arguments);
+int RunSessionAct(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionWatch(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionPolicy(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionGradient(GlobalOptions globals, std::span<const std::string> arguments);

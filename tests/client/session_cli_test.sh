@@ -23,7 +23,7 @@ expect() {
 
 session() { "$bilevel" session "$@"; }
 
-for command in create list show feed watch policy gradient parameters preferences delete; do
+for command in create list show feed act watch policy gradient parameters preferences delete; do
   expect 0 "usage: bilevel session $command" session "$command" --help
 done
 expect 0 'usage: bilevel session' session --help
@@ -184,15 +184,46 @@ if ! grep -q 'the same command goes on from there' "$dir/error"; then fail "an i
 sent=$(awk '{print $1}' "$dir/out")
 expect 0 "^10 transitions accepted, after $sent that" session feed interrupted --simulate "$dir/two.json" --steps $((sent + 10))
 
+# A follower that acts.
+expect 0 '' session create "$dir/two.json" --id actor --follower simulated --update-interval 100 --trajectories 1000
+expect 0 '^300 transitions in 8 episodes; the last action came from policy [0-9]$' \
+  session act actor --simulate "$dir/two.json" --steps 300 --max-episode-steps 40 --explore least-tried --share 0.2
+expect 0 '^100 transitions in 1 episode; .*the writer has finished$' session act actor --simulate "$dir/two.json" --steps 100 --finish
+expect 0 '^transitions +400 accepted' session show actor
+expect 0 '^trajectories +9, of 400 steps' session show actor
+expect 1 'FAILED_PRECONDITION: .*not SIMULATED' session act two --simulate "$dir/two.json" --steps 5
+expect 1 'FAILED_PRECONDITION: .*the writer finished' session act actor --simulate "$dir/two.json" --steps 5
+expect 1 'NOT_FOUND' session act nobody --simulate "$dir/two.json" --steps 5
+expect 2 'explore is "all"; must be none, uniform or least-tried' session act actor --simulate "$dir/two.json" --steps 5 --explore all
+expect 2 'share belongs to --explore' session act actor --simulate "$dir/two.json" --steps 5 --share 0.5
+expect 2 'are required' session act actor --steps 5
+expect 0 '' session create "$dir/two.json" --id restless --follower simulated
+interrupted=0
+timeout --preserve-status --signal=INT 1s "$bilevel" session act restless --simulate "$dir/two.json" --steps 2000000000 \
+  >"$dir/out" 2>&1 || interrupted=$?
+if [[ $interrupted != 3 ]]; then fail "an interrupted follower gave $interrupted: $(cat "$dir/out")"; fi
+expect 0 "^transitions +$(awk '{print $1}' "$dir/out") accepted" session show restless
+
 # x and preferences.
+echo '[1, 2]' >"$dir/wide.json"
 expect 0 '^\[0\]$' session parameters two
 expect 2 'after-merged needs --at' session parameters two --after-merged 5
+echo '[{"first": {"range": {"episode_id": 2, "count": 5}}, "second": {"range": {"episode_id": 3, "count": 5}},
+  "first_preferred": 1}]' >"$dir/preferences.json"
+expect 0 '^1 preferences accepted, of 10 steps$' session preferences actor "$dir/preferences.json"
+expect 0 '^1 preferences accepted, of 10 steps$' session preferences actor "$dir/preferences.json"
+expect 0 '^2 preferences accepted, of 20 steps$' session preferences actor "$dir/preferences.json" --first 2
+expect 1 'FAILED_PRECONDITION' session preferences actor "$dir/preferences.json" --first 9
+expect 0 '^\[-0\.567143290409784\]$' session parameters actor --at "$dir/best.json"
+expect 0 '"parameters_version": 2' session parameters actor --json
+expect 1 'INVALID_ARGUMENT: .*parameters' session parameters actor --at "$dir/wide.json"
 expect 2 'first is 0; must be >= 1' session preferences two "$dir/best.json" --first 0
 echo '[{"frist": {}}]' >"$dir/preferences.json"
 expect 2 'preferences.json: .*frist' session preferences two "$dir/preferences.json"
 
 # Every key that is printed is in the README.
-for command in "show two" "list" "policy two" "gradient two" "watch two --once" "feed two --simulate $dir/two.json --steps 5000"; do
+for command in "show two" "list" "policy two" "gradient two" "watch two --once" "feed two --simulate $dir/two.json --steps 5000" \
+  "act restless --simulate $dir/two.json --steps 5"; do
   read -ra words <<<"$command"
   "$bilevel" session "${words[@]}" --json >"$dir/out"
   for key in $(/usr/bin/env python3 -c 'import json, sys; o = json.load(sys.stdin); print(*o, *o.get("contexts", o.get("sessions", [[]]))[0])' <"$dir/out"); do
