@@ -10,18 +10,29 @@
 namespace bilevel::client {
 namespace {
 
+constexpr char kNoOpening[] = "the server did not answer the opening of the stream";
+
 absl::Status Cancelled() { return absl::CancelledError("the stream was cancelled"); }
 
 std::uint64_t SequenceOf(const v1::ActRequest& request) { return request.observation().sequence(); }
 
 }  // namespace
 
+ActStream::Link::Connection::Connection(v1::SessionService::StubInterface& stub, const v1::ActRequest& open,
+                                        bool wait) {
+  context_.set_wait_for_ready(wait);
+  context_.set_initial_metadata_corked(true);  // it goes with the first message, so that nothing waits before that
+  stream_ = stub.Act(&context_);
+  reader_ = std::thread([this, open] { Run(open); });
+}
+
 ActStream::Link::Connection::~Connection() {
   context_.TryCancel();
   reader_.join();
 }
 
-void ActStream::Link::Connection::Read() {
+void ActStream::Link::Connection::Run(const v1::ActRequest& open) {
+  stream_->Write(open);  // waits for a connection
   v1::ActResponse response;
   while (stream_->Read(&response)) {
     const std::lock_guard lock(mutex_);
@@ -107,19 +118,18 @@ absl::Status ActStream::Link::HandleOpened(const v1::WriterProgress& progress) {
 }
 
 absl::StatusOr<std::shared_ptr<ActStream::Link::Connection>> ActStream::Link::Connect(Clock::time_point deadline,
-                                                                                      bool& late) {
+                                                                                      bool again, bool& late) {
   if (!Sleep(std::min(not_before_, deadline) - Clock::now())) return Cancelled();
-  auto connection = std::make_shared<Connection>(stub_);
+  v1::ActRequest open;
+  open.mutable_open()->set_session(session_);
+  open.mutable_open()->set_writer_id(options_.writer);
+  if (options_.exploration.ByteSizeLong() > 0) *open.mutable_open()->mutable_exploration() = options_.exploration;
+  auto connection = std::make_shared<Connection>(stub_, open, again);
   {
     const std::lock_guard lock(mutex_);
     if (cancelled_) return Cancelled();
     connection_ = connection;
   }
-  v1::ActRequest open;
-  open.mutable_open()->set_session(session_);
-  open.mutable_open()->set_writer_id(options_.writer);
-  if (options_.exploration.ByteSizeLong() > 0) *open.mutable_open()->mutable_exploration() = options_.exploration;
-  connection->Write(open);
   v1::ActResponse response;
   absl::Status end;
   const Clock::time_point patience = Clock::now() + options_.reconnect.answer_timeout;
@@ -133,18 +143,19 @@ absl::StatusOr<std::shared_ptr<ActStream::Link::Connection>> ActStream::Link::Co
       break;
   }
   late = deadline < patience;
-  return absl::UnavailableError("the server did not answer the opening of the stream");
+  return absl::UnavailableError(kNoOpening);
 }
 
 absl::StatusOr<std::optional<v1::ActResponse>> ActStream::Link::AskOnce(const v1::ActRequest* request,
-                                                                        Clock::time_point deadline, bool& late) {
+                                                                        Clock::time_point deadline, bool again,
+                                                                        bool& late) {
   std::shared_ptr<Connection> connection;
   {
     const std::lock_guard lock(mutex_);
     connection = connection_;
   }
   if (connection == nullptr) {
-    absl::StatusOr<std::shared_ptr<Connection>> opened = Connect(deadline, late);
+    absl::StatusOr<std::shared_ptr<Connection>> opened = Connect(deadline, again, late);
     if (!opened.ok()) return opened.status();
     connection = *std::move(opened);
   }
@@ -174,10 +185,12 @@ absl::StatusOr<std::optional<v1::ActResponse>> ActStream::Link::AskOnce(const v1
 
 absl::StatusOr<std::optional<v1::ActResponse>> ActStream::Link::Ask(const v1::ActRequest* request,
                                                                     Clock::time_point deadline) {
-  const Clock::time_point begin = Clock::now();
+  const Clock::time_point give_up = Clock::now() + options_.reconnect.retry_for;
+  std::string last;
   while (true) {
     bool late = false;
-    absl::StatusOr<std::optional<v1::ActResponse>> answer = AskOnce(request, deadline, late);
+    // The first attempt learns at once what is wrong; later ones wait for a connection.
+    absl::StatusOr<std::optional<v1::ActResponse>> answer = AskOnce(request, deadline, !last.empty(), late);
     if (answer.ok()) {
       backoff_.Reset();
       return answer;
@@ -192,11 +205,11 @@ absl::StatusOr<std::optional<v1::ActResponse>> ActStream::Link::Ask(const v1::Ac
       return answer;
     }
     const std::chrono::duration<double> delay = backoff_.Next();
-    const std::string last(answer.status().message());
+    if (last.empty() || answer.status().message() != kNoOpening) last = std::string(answer.status().message());
     if (late || Clock::now() + delay > deadline) {
       return absl::DeadlineExceededError(absl::StrCat("the deadline passed; the last attempt: ", last));
     }
-    if (Clock::now() - begin >= options_.reconnect.retry_for) {
+    if (Clock::now() >= give_up) {
       return absl::UnavailableError(
           absl::StrCat("no connection for ", options_.reconnect.retry_for.count(), " ms; the last attempt: ", last));
     }

@@ -1,5 +1,5 @@
 // The connection behind an ActStream: one request under way, answered over as many connections as it takes. A thread of
-// each connection reads; whoever asks, writes.
+// each connection opens it and reads; whoever asks, writes.
 
 #ifndef BILEVEL_CLIENT_ACT_LINK_H_
 #define BILEVEL_CLIENT_ACT_LINK_H_
@@ -46,9 +46,8 @@ class ActStream::Link {
   // One connection. Destroying it cancels it.
   class Connection {
    public:
-    explicit Connection(v1::SessionService::StubInterface& stub) : stream_(stub.Act(&context_)) {
-      reader_ = std::thread([this] { Read(); });
-    }
+    // wait: for a connection; else the attempt fails at once where there is none.
+    Connection(v1::SessionService::StubInterface& stub, const v1::ActRequest& open, bool wait);
     ~Connection();
     bool Write(const v1::ActRequest& request) { return stream_->Write(request); }
     void WritesDone() { stream_->WritesDone(); }
@@ -59,7 +58,7 @@ class ActStream::Link {
     std::optional<std::chrono::duration<double>> draining() const;
 
    private:
-    void Read();
+    void Run(const v1::ActRequest& open);
 
     grpc::ClientContext context_;
     std::unique_ptr<Stream> stream_;
@@ -74,10 +73,10 @@ class ActStream::Link {
   // Sends the request until it is answered; null: opens a connection alone. OK without a response where the server
   // ended the stream in order, after a finish.
   absl::StatusOr<std::optional<v1::ActResponse>> Ask(const v1::ActRequest* request, Clock::time_point deadline);
-  // One attempt. `late` when it was the deadline.
+  // One attempt. `late` when it was the deadline. again: the one before failed.
   absl::StatusOr<std::optional<v1::ActResponse>> AskOnce(const v1::ActRequest* request, Clock::time_point deadline,
-                                                         bool& late);
-  absl::StatusOr<std::shared_ptr<Connection>> Connect(Clock::time_point deadline, bool& late);
+                                                         bool again, bool& late);
+  absl::StatusOr<std::shared_ptr<Connection>> Connect(Clock::time_point deadline, bool again, bool& late);
   absl::Status HandleOpened(const v1::WriterProgress& progress);
   // False when cancelled.
   bool Sleep(std::chrono::duration<double> delay);

@@ -29,8 +29,8 @@ constexpr milliseconds kTimeLimitSlack{10'000};
 // The server takes no larger message, so no larger one needs to be kept for a retry.
 constexpr int kRetryBufferBytes = 4 << 20;
 
-constexpr int kReconnectBackoffMs = 200;
-constexpr int kMaxReconnectBackoffMs = 5000;
+constexpr int kReconnectBackoffMs = 100;
+constexpr int kMaxReconnectBackoffMs = 1000;
 
 absl::Status CheckDuration(milliseconds value, const char* name) {
   if (value.count() > 0) return absl::OkStatus();

@@ -1,5 +1,6 @@
 #include "client/train_link.h"
 
+#include <algorithm>
 #include <random>
 #include <utility>
 
@@ -86,37 +87,47 @@ void TrainStream::Link::Sleep(std::chrono::duration<double> delay) {
 }
 
 void TrainStream::Link::Run() {
+  bool again = false;
   while (true) {
     const std::uint64_t accepted = buffer_.progress().accepted;
     const int connections = this->connections();
-    const absl::Status ended = RunStream();
+    const absl::Status ended = RunStream(again);
     if (ended.ok()) buffer_.Finished();  // unless the server rejected that
     if (ended.ok() || !buffer_.status().ok()) break;
     // Progress, not an opening alone, makes the next delay short again.
     if (buffer_.progress().accepted > accepted) backoff_.Reset();
-    std::optional<std::chrono::duration<double>> draining;
+    std::chrono::duration<double> delay = backoff_.Next();
     absl::Status gave_up;
     {
       const std::lock_guard lock(mutex_);
       if (cancelled_) break;
       last_end_ = ended;
       if (connections_ > connections) last_success_ = Clock::now();
-      draining = draining_;
-      if (Clock::now() - last_success_ >= options_.reconnect.retry_for && !draining) {
+      const std::chrono::duration<double> left = last_success_ + options_.reconnect.retry_for - Clock::now();
+      if (draining_) {
+        delay = *draining_;
+      } else if (left.count() <= 0) {
         gave_up = absl::UnavailableError(absl::StrCat("no connection for ", options_.reconnect.retry_for.count(),
                                                       " ms; the last attempt: ", std::string(ended.message())));
+      } else {
+        delay = std::min(delay, left);
       }
     }
     if (IsFinal(ended) || !gave_up.ok()) {
       Cancel(gave_up.ok() ? ended : gave_up);
       break;
     }
-    Sleep(draining.value_or(backoff_.Next()));
+    Sleep(delay);
+    again = true;
   }
 }
 
-absl::Status TrainStream::Link::RunStream() {
+absl::Status TrainStream::Link::RunStream(bool again) {
   grpc::ClientContext context;
+  // The first attempt learns at once what is wrong. Later ones wait for a connection: without that each would be told
+  // of the failure before it.
+  context.set_wait_for_ready(again);
+  context.set_initial_metadata_corked(true);  // it goes with the first message, so that nothing waits before that
   {
     const std::lock_guard lock(mutex_);
     if (cancelled_) return absl::CancelledError("cancelled");
@@ -149,13 +160,23 @@ void TrainStream::Link::Break(const absl::Status& why, grpc::ClientContext& cont
   context.TryCancel();
 }
 
+absl::Status TrainStream::Link::NoAnswer() const {
+  const std::lock_guard lock(mutex_);
+  if (!last_end_.ok()) return last_end_;
+  return absl::UnavailableError("the server did not answer the opening of the stream");
+}
+
+TrainStream::Link::Clock::time_point TrainStream::Link::OpenDeadline() const {
+  const std::lock_guard lock(mutex_);
+  const Clock::time_point now = Clock::now();
+  const Clock::time_point patience = now + options_.reconnect.answer_timeout;
+  if (last_end_.ok()) return patience;
+  return std::clamp(last_success_ + options_.reconnect.retry_for, now, patience);
+}
+
 bool TrainStream::Link::Send(Stream& stream, grpc::ClientContext& context) {
-  v1::TrainRequest open;
-  open.mutable_open()->set_session(session_);
-  open.mutable_open()->set_writer_id(options_.writer);
-  if (!stream.Write(open)) return false;
-  if (!buffer_.WaitUntilOpened(Clock::now() + options_.reconnect.answer_timeout)) {
-    Break(absl::UnavailableError("the server did not answer the opening of the stream"), context);
+  if (!buffer_.WaitUntilOpened(OpenDeadline())) {
+    Break(NoAnswer(), context);
     return false;
   }
   TransitionBuffer::Batch batch;
@@ -173,6 +194,11 @@ bool TrainStream::Link::Send(Stream& stream, grpc::ClientContext& context) {
 }
 
 void TrainStream::Link::Receive(Stream& stream, grpc::ClientContext& context) {
+  // Written here, because it waits for a connection, and Send for no longer than it wants to.
+  v1::TrainRequest open;
+  open.mutable_open()->set_session(session_);
+  open.mutable_open()->set_writer_id(options_.writer);
+  stream.Write(open);
   v1::TrainResponse response;
   while (stream.Read(&response)) {
     if (const absl::Status handled = Handle(response); !handled.ok()) Break(handled, context);
@@ -215,6 +241,7 @@ absl::Status TrainStream::Link::HandleOpened(const v1::WriterProgress& progress)
   if (!opened.ok()) return opened;
   const std::lock_guard lock(mutex_);
   ++connections_;
+  last_end_ = absl::OkStatus();
   if (!first_accepted_) first_accepted_ = progress.accepted_sequence();
   changed_.notify_all();
   return absl::OkStatus();

@@ -1,8 +1,8 @@
 // The connection behind a TrainStream: opens streams one after another, and moves batches from the buffer to the server
 // and its answers back.
 //
-// Two threads, both with gRPC's blocking calls: one opens, writes, waits and opens again; the other, one for each
-// stream, reads. Neither holds a lock while it is in gRPC, but for TryCancel.
+// Two threads, both with gRPC's blocking calls: one writes, waits, and begins again with the next stream; the other,
+// one for each stream, opens it and reads. Neither holds a lock while it is in gRPC, but for TryCancel.
 
 #ifndef BILEVEL_CLIENT_TRAIN_LINK_H_
 #define BILEVEL_CLIENT_TRAIN_LINK_H_
@@ -48,10 +48,15 @@ class TrainStream::Link {
   using Stream = grpc::ClientReaderWriterInterface<v1::TrainRequest, v1::TrainResponse>;
 
   void Run();
-  // One stream, from its opening to its end; how it ended. OK: the finish was taken.
-  absl::Status RunStream();
+  // One stream, from its opening to its end; how it ended. OK: the finish was taken. again: the one before failed.
+  absl::Status RunStream(bool again);
+  // Until when the server may take to answer the opening, and what to say when it does not: why an earlier stream ended
+  // says more.
+  Clock::time_point OpenDeadline() const;
+  absl::Status NoAnswer() const;
   // Sends until there is nothing more to do in this stream. True when the last message was a finish.
   bool Send(Stream& stream, grpc::ClientContext& context);
+  // Opens, and then handles what the server says, until the stream ends.
   void Receive(Stream& stream, grpc::ClientContext& context);
   absl::Status Handle(const v1::TrainResponse& response);
   absl::Status HandleOpened(const v1::WriterProgress& progress);
@@ -75,7 +80,7 @@ class TrainStream::Link {
   std::optional<std::uint64_t> first_accepted_;
   int connections_ = 0;
   std::optional<v1::PolicyUpdate> policy_;
-  absl::Status last_end_;  // of the stream before
+  absl::Status last_end_;  // of the stream before; OK once there is another
   // Of the stream under way.
   absl::Status broken_;  // why we ended it
   std::optional<std::chrono::duration<double>> draining_;
