@@ -197,6 +197,21 @@ TEST_F(TrainStreamTest, SurvivesAServerThatRestarts) {
   EXPECT_EQ(trainer_.states(), Range(2));
 }
 
+TEST_F(TrainStreamTest, GivesUpOnAServerThatIsGoneAfterRetryFor) {
+  TrainOptions options = Quick();
+  options.reconnect.retry_for = milliseconds(200);
+  auto stream = Train(options);
+  server_->Shutdown(std::chrono::system_clock::now());
+  server_->Wait();
+  ASSERT_TRUE(stream->Append(At(0)).ok());
+  const auto begin = std::chrono::steady_clock::now();
+  const absl::Status flushed = stream->Flush(seconds(10));
+  EXPECT_EQ(flushed.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(flushed.message()), HasSubstr("no connection for 200 ms; the last attempt: "));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(3));
+  EXPECT_EQ(stream->NotTaken().size(), 1);
+}
+
 TEST_F(TrainStreamTest, DrainsAndComesBack) {
   auto stream = Train();
   trainer_.drain = true;
