@@ -63,8 +63,8 @@ absl::Status WriterQueue::Check(std::vector<Transition>& steps, size_t known, ui
     Transition& step = steps[i];
     if (i == known || step.episode != steps[i - 1].episode) {
       if (i > known) Put(steps[i - 1].episode, standing);
-      const auto open = episodes_.find(step.episode);
-      standing = open == episodes_.end() ? std::nullopt : std::optional<Standing>(open->second);
+      const auto found = episodes_.find(step.episode);
+      standing = found == episodes_.end() ? std::nullopt : std::optional<Standing>(found->second);
       undo.emplace_back(step.episode, standing);
     }
     step.begins = !standing.has_value();
