@@ -5,8 +5,6 @@
 #include <grpcpp/impl/codegen/client_unary_call.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <array>
 #include <chrono>
@@ -18,6 +16,7 @@
 #include "client/problems/policy_matching.h"
 #include "client/problems/two_state.h"
 #include "tests/server/loopback.h"
+#include "tests/server/server_process.h"
 
 namespace bilevel::server {
 namespace {
@@ -140,45 +139,6 @@ TEST(BilevelServer, ShutdownWithCallsWaitingInTheQueueEndsThemAll) {
   EXPECT_LT(Clock::now() - begin, seconds(2));
   for (std::thread& client : clients) client.join();
 }
-
-// The program itself.
-class ServerProcess {
- public:
-  explicit ServerProcess(const std::string& drain_delay) {
-    std::array<int, 2> out;
-    if (pipe(out.data()) != 0) return;
-    pid_ = fork();
-    if (pid_ == 0) {
-      dup2(out[1], STDOUT_FILENO);
-      close(out[0]);
-      const std::string flag = "--drain-delay=" + drain_delay;
-      setenv("BILEVEL_THREADS", "1", 1);
-      execl(BILEVEL_SERVER_BINARY, "bilevel_server", "--listen=127.0.0.1:0", "--ephemeral", flag.c_str(), nullptr);
-      _exit(127);
-    }
-    close(out[1]);
-    char c = 0;
-    while (read(out[0], &c, 1) == 1 && c != '\n') line_ += c;
-    close(out[0]);
-  }
-  ~ServerProcess() {
-    if (pid_ > 0) kill(pid_, SIGKILL);
-  }
-  const std::string& line() const { return line_; }
-  std::string address() const { return line_.substr(line_.rfind(' ') + 1); }
-  void Signal(int number) { kill(pid_, number); }
-  // Exit status, or -1 when it was killed.
-  int Wait() {
-    int status = 0;
-    waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-
- private:
-  pid_t pid_ = -1;
-  std::string line_;
-};
 
 TEST(ServerProgram, SaysWhereItListensTakesFlagsFromTheEnvironmentAndExitsZeroOnSigterm) {
   ServerProcess process("0s");

@@ -3,10 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
 
 #include "server/convert/array.h"
+#include "tests/server/server_process.h"
 #include "tests/server/session_fixture.h"
+#include "tests/support/sanitized.h"
 
 namespace bilevel::server {
 namespace {
@@ -285,6 +289,101 @@ TEST_F(SessionStreamsTest, ActRefusesInTheStream) {
   EXPECT_NEAR(response.action().log_probability(), 0, 1e-12);  // least tried, always
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
+}
+
+// Writes without end, `batch` after `batch` of the same transition, until the server takes no more for `patience`, or
+// `most` megabytes are through.
+class WriterWithoutEnd {
+ public:
+  WriterWithoutEnd(v1::SessionService::Stub& stub, const std::string& session, const std::string& writer, bool reads)
+      : stream_(stub.Train(&context_)) {
+    v1::TrainRequest open;
+    open.mutable_open()->set_session(session);
+    open.mutable_open()->set_writer_id(writer);
+    stream_->Write(open);
+    if (reads) {
+      reader_ = std::thread([this] {
+        v1::TrainResponse response;
+        while (stream_->Read(&response)) ++responses_;
+      });
+    }
+  }
+
+  double Write(int count, std::chrono::milliseconds patience, double most) {
+    std::atomic<double> through = 0;
+    std::atomic<bool> done = false;
+    std::thread writer([&] {
+      v1::TrainRequest request;
+      for (uint64_t first = 1; through < most; first += static_cast<uint64_t>(count)) {
+        v1::TransitionBatch& batch = *request.mutable_batch();
+        batch.set_first_sequence(first);
+        batch.set_count(count);
+        for (v1::Array* column : {batch.mutable_state(), batch.mutable_action(), batch.mutable_next_state()}) {
+          column->set_dtype(v1::DTYPE_U32);
+          column->mutable_raw()->assign(static_cast<size_t>(count) * 4, '\0');
+        }
+        if (!stream_->Write(request)) break;
+        through = through + static_cast<double>(request.ByteSizeLong()) / 1e6;
+      }
+      done = true;
+    });
+    for (double before = -1; !done && through > before;) {
+      before = through;
+      std::this_thread::sleep_for(patience);
+    }
+    context_.TryCancel();
+    writer.join();
+    if (reader_.joinable()) reader_.join();
+    stream_->Finish();
+    return through;
+  }
+  int responses() const { return responses_; }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::TrainRequest, v1::TrainResponse>> stream_;
+  std::thread reader_;
+  std::atomic<int> responses_ = 0;
+};
+
+// Hundreds of megabytes are offered, again and again; what the server holds is what queues, windows and the allocator
+// make of the first time.
+TEST_F(SessionStreamsTest, HoldLittleOfAWriterThatNeverStopsOrNeverReads) {
+  using bilevel::testing::kSanitized;
+  constexpr int kCount = 8192;
+  constexpr double kMost = kSanitized ? 30 : 150;
+  const ServerProcess server;
+  stub_ = v1::SessionService::NewStub(grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
+  v1::CreateSessionRequest create = Request(2);
+  create.clear_queue();
+  create.mutable_count();
+  const std::string waiting = MustCreate(create);
+  double first = 0;
+  for (int round = 0; round < 3; ++round) {
+    // Nothing is merged, since w0 never comes: all but the first batches are beyond credit, and each is told so.
+    WriterWithoutEnd heedless(*stub_, waiting, "w1", /*reads=*/true);
+    EXPECT_GE(heedless.Write(kCount, std::chrono::seconds(2), kMost), kMost);
+    EXPECT_GT(heedless.responses(), kMost / 2);
+    EXPECT_EQ(Get(waiting).accepted(), 32768);
+
+    // It does not listen either: the server stops reading when what it has to say is not taken.
+    WriterWithoutEnd deaf(*stub_, waiting, "w1", /*reads=*/false);
+    deaf.Write(kCount, std::chrono::milliseconds(500), 10 * kMost);
+
+    // Everything is merged: what is learned is all that stays.
+    v1::CreateSessionRequest alone = Request();
+    alone.clear_queue();
+    alone.mutable_count();
+    const std::string merging = MustCreate(alone);
+    WriterWithoutEnd endless(*stub_, merging, "w0", /*reads=*/true);
+    endless.Write(kCount / 8, std::chrono::seconds(2), kMost);
+    EXPECT_GT(Get(merging).accepted(), 65536);
+    Delete(merging);
+    if (round == 0) first = server.resident_megabytes();
+    EXPECT_LT(server.resident_megabytes(), first + (kSanitized ? 80 : 40));
+    RecordProperty(absl::StrCat("megabytes", round), absl::StrCat(server.resident_megabytes()));
+  }
+  EXPECT_LT(first, kSanitized ? 500 : 200);
 }
 
 TEST_F(SessionStreamsTest, AreToldWhenTheServerWillStop) {
