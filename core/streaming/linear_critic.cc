@@ -14,7 +14,13 @@ Vector LinearCritic::Value(Features features, int action) const {
   return value;
 }
 
-void LinearCritic::Update(Features features, int action, const Vector& target) {
+double LinearCritic::Scalar(Features features, int action) const {
+  double value = 0;
+  for (const Feature& feature : features) value += feature.value * weights_(RowOf(feature, action), 0);
+  return value;
+}
+
+void LinearCritic::Update(Features features, int action, const Eigen::Ref<const Vector>& target) {
   double size = 0, visits = 0;
   for (const Feature& feature : features) {
     size += feature.value * feature.value;
@@ -23,10 +29,12 @@ void LinearCritic::Update(Features features, int action, const Vector& target) {
   const double k = schedule_.clock == StepSchedule::Clock::kUpdates ? updates_ : size > 0 ? visits / size : 0;
   ++updates_;
   if (size == 0) return;
-  const Vector step = schedule_.At(k) / size * (target - Value(features, action));
+  step_ = target;
+  for (const Feature& feature : features) step_ -= feature.value * weights_.row(RowOf(feature, action)).transpose();
+  step_ *= schedule_.At(k) / size;
   for (const Feature& feature : features) {
     const Eigen::Index row = RowOf(feature, action);
-    weights_.row(row) += feature.value * step.transpose();
+    weights_.row(row) += feature.value * step_.transpose();
     visits_[row] += feature.value * feature.value / size;
   }
 }

@@ -33,8 +33,11 @@ class LinearCritic {
   // q(s,a) [d].
   Vector Value(Features features, int action) const;
 
+  // The same for d = 1.
+  double Scalar(Features features, int action) const;
+
   // One step towards target [d]. phi = 0 moves nothing.
-  void Update(Features features, int action, const Vector& target);
+  void Update(Features features, int action, const Eigen::Ref<const Vector>& target);
 
   // Row i*A + a: what feature i adds to q(.,a). For a table q(s,a) itself, [S*A, d].
   const RowMatrix& weights() const { return weights_; }
@@ -49,6 +52,7 @@ class LinearCritic {
   RowMatrix weights_;  // [m*A, d]
   Vector visits_;      // [m*A], by squared feature
   double updates_ = 0;
+  Vector step_;  // of the update under way [d]
 };
 
 }  // namespace bilevel

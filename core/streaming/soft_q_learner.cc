@@ -16,14 +16,19 @@ SoftQLearner::SoftQLearner(int num_features, int num_actions, double discount, d
       reward_(std::move(reward)),
       gradient_features_(std::move(gradient_features)),
       q_(num_features, num_actions, 1, options.q),
-      gradient_(num_features, num_actions, static_cast<int>(gradient_features_.cols()), options.gradient) {}
+      gradient_(num_features, num_actions, static_cast<int>(gradient_features_.cols()), options.gradient),
+      values_(num_actions) {}
+
+void SoftQLearner::FillActionValues(Features state, std::span<const uint8_t> available, Vector& q) const {
+  for (int a = 0; a < num_actions_; ++a) {
+    const bool can = available.empty() || available[static_cast<size_t>(a)] != 0;
+    q[a] = can ? q_.Scalar(state, a) : -std::numeric_limits<double>::infinity();
+  }
+}
 
 Vector SoftQLearner::ActionValues(Features state, std::span<const uint8_t> available) const {
   Vector q(num_actions_);
-  for (int a = 0; a < num_actions_; ++a) {
-    const bool can = available.empty() || available[static_cast<size_t>(a)] != 0;
-    q[a] = can ? q_.Value(state, a)[0] : -std::numeric_limits<double>::infinity();
-  }
+  FillActionValues(state, available, q);
   return q;
 }
 
@@ -33,18 +38,20 @@ Vector SoftQLearner::Policy(Features state, std::span<const uint8_t> available) 
 
 void SoftQLearner::Learn(const LearnedStep& step) {
   double target = reward_[step.row];
-  Vector gradient_target = gradient_features_.row(step.row).transpose();
+  const bool with_gradient = gradient_.dimension() > 0;
+  if (with_gradient) target_ = gradient_features_.row(step.row).transpose();
   if (!step.ended) {
-    const Vector q = ActionValues(step.next, step.next_available);
-    const double highest = q.maxCoeff();
-    const Vector pi = Softmax(q / temperature_);
-    target += discount_ * (highest + temperature_ * std::log(((q.array() - highest) / temperature_).exp().sum()));
-    for (int b = 0; b < num_actions_ && gradient_.dimension() > 0; ++b) {
-      if (pi[b] > 0) gradient_target += discount_ * pi[b] * gradient_.Value(step.next, b);
+    FillActionValues(step.next, step.next_available, values_);
+    const double highest = values_.maxCoeff();
+    double sum = 0;
+    for (int b = 0; b < num_actions_; ++b) sum += values_[b] = std::exp((values_[b] - highest) / temperature_);
+    target += discount_ * (highest + temperature_ * std::log(sum));
+    for (int b = 0; b < num_actions_ && with_gradient; ++b) {
+      if (values_[b] > 0) target_ += discount_ * values_[b] / sum * gradient_.Value(step.next, b);
     }
   }
-  q_.Update(step.state, step.action, Vector::Constant(1, target));
-  if (gradient_.dimension() > 0) gradient_.Update(step.state, step.action, gradient_target);
+  q_.Update(step.state, step.action, Eigen::Map<const Vector>(&target, 1));
+  if (with_gradient) gradient_.Update(step.state, step.action, target_);
 }
 
 }  // namespace bilevel

@@ -52,11 +52,14 @@ class SoftQLearner {
   const LinearCritic& gradient() const { return gradient_; }
 
  private:
+  void FillActionValues(Features state, std::span<const uint8_t> available, Vector& q) const;
+
   int num_actions_;
   double discount_, temperature_;
   Vector reward_;
   SparseRows gradient_features_;
   LinearCritic q_, gradient_;
+  Vector values_, target_;  // of the step under way: Q(s2,.) [A], then pi(.|s2); the target of grad Q [d]
 };
 
 }  // namespace bilevel
