@@ -49,10 +49,8 @@ absl::Status Check(const ServerOptions& options) {
   if (!(dispatcher.memory_budget > 0)) {
     return FieldError("memory_budget", absl::StrCat("is ", ToText(dispatcher.memory_budget), "; must be > 0"));
   }
-  if (options.max_sessions < 0) {
-    return FieldError("max_sessions", absl::StrCat("is ", options.max_sessions, "; must be >= 0"));
-  }
   const Limits& limits = dispatcher.limits;
+  if (limits.sessions < 0) return FieldError("max_sessions", absl::StrCat("is ", limits.sessions, "; must be >= 0"));
   if (limits.states < 1) return FieldError("max_states", absl::StrCat("is ", limits.states, "; must be >= 1"));
   if (limits.transitions < 1) {
     return FieldError("max_transitions", absl::StrCat("is ", limits.transitions, "; must be >= 1"));
@@ -90,7 +88,8 @@ void ConfigureBuilder(const ServerOptions& options, grpc::ServerBuilder& builder
 
 BilevelServer::BilevelServer(const ServerOptions& options)
     : dispatcher_(options.dispatcher),
-      sessions_(std::make_unique<SessionRegistry>(dispatcher_.budget(), static_cast<size_t>(options.max_sessions))),
+      sessions_(std::make_unique<SessionRegistry>(dispatcher_.budget(),
+                                                  static_cast<size_t>(options.dispatcher.limits.sessions))),
       service_(std::make_unique<SolverService>(dispatcher_)),
       session_service_(std::make_unique<SessionService>(dispatcher_, *sessions_)) {}
 

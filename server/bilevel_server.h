@@ -26,8 +26,6 @@ struct ServerOptions {
   // Allows plaintext on an address that other machines can reach.
   bool insecure = false;
   DispatcherOptions dispatcher;
-  // Sessions at a time, >= 0.
-  int max_sessions = 64;
 };
 
 class BilevelServer {

@@ -35,7 +35,7 @@ ABSL_FLAG(int64_t, max_transitions, bilevel::server::Limits().transitions,
           "largest number of stored transition probabilities of one environment");
 ABSL_FLAG(int64_t, max_message_bytes, bilevel::server::Limits().message_bytes, "largest message, either way");
 ABSL_FLAG(int, queue_length, 64, "requests that may wait in each lane");
-ABSL_FLAG(int, max_sessions, bilevel::server::ServerOptions().max_sessions, "sessions at a time");
+ABSL_FLAG(int, max_sessions, bilevel::server::Limits().sessions, "sessions at a time");
 
 namespace bilevel::server {
 namespace {
@@ -104,7 +104,7 @@ absl::StatusOr<Flags> ParseFlags(int argc, char** argv) {
   const uint64_t budget = absl::GetFlag(FLAGS_memory_budget);
   dispatcher.memory_budget = budget == 0 ? 0.5 * machine.memory_bytes : static_cast<double>(budget);
   dispatcher.queue_length = absl::GetFlag(FLAGS_queue_length);
-  flags.server.max_sessions = absl::GetFlag(FLAGS_max_sessions);
+  flags.server.dispatcher.limits.sessions = absl::GetFlag(FLAGS_max_sessions);
   dispatcher.limits.states = absl::GetFlag(FLAGS_max_states);
   dispatcher.limits.transitions = absl::GetFlag(FLAGS_max_transitions);
   dispatcher.limits.message_bytes = absl::GetFlag(FLAGS_max_message_bytes);

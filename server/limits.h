@@ -14,9 +14,15 @@ struct Limits {
   int64_t transitions = 1'000'000'000;
   // Largest message, bytes, either way; gRPC's default for clients.
   int64_t message_bytes = 4 << 20;
+  // Sessions at a time.
+  int sessions = 64;
   // Threads that one request may use together: the dispatcher's.
   int threads = 1;
 };
+
+// Of streams of transitions; no flags.
+inline constexpr int kMaxBatch = 8192;          // transitions of a batch
+inline constexpr int kMaxSessionQueue = 65'536;  // of all writers of a session that may wait
 
 }  // namespace bilevel::server
 

@@ -49,6 +49,9 @@ grpc::ServerUnaryReactor* SolverService::ListMethods(grpc::CallbackServerContext
   limits->set_queue_length(options.queue_length);
   limits->set_threads(options.threads);
   limits->set_direct_states(kDirectStates);
+  limits->set_sessions(options.limits.sessions);
+  limits->set_session_queue(kMaxSessionQueue);
+  limits->set_batch(kMaxBatch);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

@@ -32,7 +32,10 @@ void PrintMethodsJson(const v1::ListMethodsResponse& response) {
                                       .Add("memory_budget_bytes", limits.memory_budget_bytes())
                                       .Add("queue_length", limits.queue_length())
                                       .Add("threads", limits.threads())
-                                      .Add("direct_states", limits.direct_states()))
+                                      .Add("direct_states", limits.direct_states())
+                                      .Add("sessions", limits.sessions())
+                                      .Add("session_queue", limits.session_queue())
+                                      .Add("batch", limits.batch()))
                    .Pretty();
 }
 
@@ -52,6 +55,10 @@ void PrintMethods(const v1::ListMethodsResponse& response) {
   PrintLine("transitions", absl::StrFormat("%.0f stored entries", limits.transitions()), std::cout);
   PrintLine("memory budget", absl::StrFormat("%.0f bytes", limits.memory_budget_bytes()), std::cout);
   PrintLine("queue", absl::StrCat(limits.queue_length(), " requests, ", limits.threads(), " solver threads"),
+            std::cout);
+  PrintLine("sessions",
+            absl::StrCat(limits.sessions(), "; ", limits.session_queue(), " transitions may wait in each, ",
+                         limits.batch(), " are a batch"),
             std::cout);
 }
 

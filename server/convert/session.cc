@@ -240,7 +240,7 @@ absl::StatusOr<SessionOptions> DecodeSessionOptions(const v1::CreateSessionReque
   if (request.writers_size() > 0) options.writers.assign(request.writers().begin(), request.writers().end());
   ASSIGN_OR_RETURN(options.merge_round,
                    AtLeastOne("merge_round", request.has_merge_round(), request.merge_round(), options.merge_round));
-  const size_t most = options.queue;
+  constexpr auto most = static_cast<size_t>(kMaxSessionQueue);
   ASSIGN_OR_RETURN(options.queue, AtLeastOne("queue", request.has_queue(), request.queue(), options.queue));
   if (options.queue > most) {
     return FieldError("queue", absl::StrCat("is ", options.queue, "; at most ", most));

@@ -12,11 +12,10 @@
 #include "core/base/text.h"
 #include "server/convert/array.h"
 #include "server/convert/in_field.h"
+#include "server/limits.h"
 
 namespace bilevel::server {
 namespace {
-
-constexpr int kMaxBatch = 8192;
 
 constexpr v1::DType TypeOf(uint64_t) { return v1::DTYPE_U64; }
 constexpr v1::DType TypeOf(uint32_t) { return v1::DTYPE_U32; }

@@ -184,6 +184,9 @@ class Methods:
     memory_budget_bytes: float
     queue_length: int
     threads: int
+    sessions: int
+    session_queue: int
+    batch: int
 
 
 def _is_loopback(target: str) -> bool:
@@ -359,6 +362,9 @@ class Client:
             memory_budget_bytes=limits.memory_budget_bytes,
             queue_length=limits.queue_length,
             threads=limits.threads,
+            sessions=limits.sessions,
+            session_queue=limits.session_queue,
+            batch=limits.batch,
         )
 
     def message_bytes(self) -> int:
