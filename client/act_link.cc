@@ -259,7 +259,7 @@ absl::Status ActStream::Link::Finish(Clock::time_point deadline) {
   const absl::StatusOr<std::optional<v1::ActResponse>> answer = Ask(&request, deadline);
   if (!answer.ok()) return answer.status();
   Drop();
-  if (!answer->has_value()) {
+  if (!answer->has_value() || (*answer)->has_opened()) {
     final_ = absl::FailedPreconditionError("the writer is finished; nothing may follow");
     return absl::OkStatus();
   }

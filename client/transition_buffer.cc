@@ -67,8 +67,10 @@ absl::Status TransitionBuffer::WaitDurable(std::unique_lock<std::mutex>& lock, C
   const std::uint64_t last = appended();
   flush_until_ = std::max(flush_until_, last);
   changed_.notify_all();
-  const bool in_time =
-      changed_.wait_until(lock, deadline, [&] { return !Trouble().ok() || (ever_opened_ && held_after_ >= last); });
+  const bool in_time = changed_.wait_until(lock, deadline, [&] {
+    // What was dropped meanwhile is not waited for.
+    return !Trouble().ok() || (ever_opened_ && held_after_ >= std::min(last, appended()));
+  });
   if (absl::Status trouble = Trouble(); !trouble.ok()) return trouble;
   if (in_time) return absl::OkStatus();
   return LateBy("the server to take what was appended");
@@ -87,7 +89,9 @@ absl::Status TransitionBuffer::Finish(Clock::time_point deadline) {
   const bool in_time = changed_.wait_until(lock, deadline, [&] { return finished_ || !Trouble().ok(); });
   if (finished_) return absl::OkStatus();
   if (absl::Status trouble = Trouble(); !trouble.ok()) return trouble;
-  return in_time ? absl::OkStatus() : LateBy("the server to take the finish");
+  if (in_time) return absl::OkStatus();
+  finishing_ = finish_sent_;  // else the stream goes on
+  return LateBy("the server to take the finish");
 }
 
 std::optional<TransitionRejection> TransitionBuffer::rejection() const {

@@ -50,10 +50,9 @@ class Dispatcher {
     ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, options_.limits));
     return Enqueue(cost, interactive, request.validate_only(), std::move(call), std::move(work), std::move(done));
   }
-  // The same at a cost that the caller has found; interactive.
-  absl::Status SubmitAt(const Cost& cost, std::shared_ptr<CallState> call, Work work, Done done) {
-    return Enqueue(cost, /*interactive=*/true, /*validate_only=*/false, std::move(call), std::move(work),
-                   std::move(done));
+  // The same at a cost that the caller has found.
+  absl::Status SubmitAt(const Cost& cost, bool interactive, std::shared_ptr<CallState> call, Work work, Done done) {
+    return Enqueue(cost, interactive, /*validate_only=*/false, std::move(call), std::move(work), std::move(done));
   }
   // NOLINTEND(performance-unnecessary-value-param)
 

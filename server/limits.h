@@ -21,7 +21,7 @@ struct Limits {
 };
 
 // Of streams of transitions; no flags.
-inline constexpr int kMaxBatch = 8192;          // transitions of a batch
+inline constexpr int kMaxBatch = 8192;           // transitions of a batch
 inline constexpr int kMaxSessionQueue = 65'536;  // of all writers of a session that may wait
 
 }  // namespace bilevel::server

@@ -22,13 +22,13 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
   return reactor;
 }
 
-// On a worker. cost: of the call itself.
+// On a worker; a short one if it may be: not where a session's learner is waited for, which may be at long work.
 grpc::ServerUnaryReactor* Start(Dispatcher& dispatcher, grpc::CallbackServerContext* context,
-                                const absl::StatusOr<Cost>& cost, Dispatcher::Work work) {
+                                const absl::StatusOr<Cost>& cost, bool waits, Dispatcher::Work work) {
   auto* reactor = new UnaryReactor(dispatcher.OpenCall(DeadlineOf(*context)));
   const absl::Status admitted =
       !cost.ok() ? cost.status()
-                 : dispatcher.SubmitAt(*cost, reactor->call(), std::move(work),
+                 : dispatcher.SubmitAt(*cost, /*interactive=*/!waits, reactor->call(), std::move(work),
                                        [reactor](const absl::Status& status) { reactor->End(status); });
   if (!admitted.ok()) reactor->End(admitted);
   return reactor;
@@ -39,9 +39,9 @@ grpc::ServerUnaryReactor* Start(Dispatcher& dispatcher, grpc::CallbackServerCont
 grpc::ServerUnaryReactor* SessionService::CreateSession(grpc::CallbackServerContext* context,
                                                         const v1::CreateSessionRequest* request,
                                                         v1::Session* response) {
-  return Start(dispatcher_, context, CreateSessionCost(*request), [this, request, response](const Run& run) {
-    return server::CreateSession(*request, run, registry_, response);
-  });
+  return Start(
+      dispatcher_, context, CreateSessionCost(*request), /*waits=*/false,
+      [this, request, response](const Run& run) { return server::CreateSession(*request, run, registry_, response); });
 }
 
 grpc::ServerUnaryReactor* SessionService::GetSession(grpc::CallbackServerContext* context,
@@ -60,7 +60,7 @@ grpc::ServerUnaryReactor* SessionService::ListSessions(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* SessionService::DeleteSession(grpc::CallbackServerContext* context,
                                                         const v1::DeleteSessionRequest* request,
                                                         v1::DeleteSessionResponse* /*response*/) {
-  return Start(dispatcher_, context, Cost(), [this, request](const Run&) -> absl::Status {
+  return Start(dispatcher_, context, Cost(), /*waits=*/true, [this, request](const Run&) -> absl::Status {
     ASSIGN_OR_RETURN(const std::string id, InField("name", DecodeSessionName(request->name())));
     return registry_.Delete(id);
   });
@@ -76,7 +76,7 @@ grpc::ServerWriteReactor<v1::PolicyChunk>* SessionService::DownloadPolicy(grpc::
                                                                           const v1::GetPolicyRequest* request) {
   auto* reactor = new PolicyDownload(dispatcher_.OpenCall(DeadlineOf(*context)));
   const absl::Status admitted = dispatcher_.SubmitAt(
-      Cost(), reactor->call(),
+      Cost(), /*interactive=*/true, reactor->call(),
       [this, reactor, request](const Run&) -> absl::Status {
         ASSIGN_OR_RETURN(const double bytes, PolicyDownloadBytes(*request, registry_));
         ASSIGN_OR_RETURN(MemoryBudget::Reservation reservation, dispatcher_.budget().Reserve(bytes));
@@ -88,25 +88,25 @@ grpc::ServerWriteReactor<v1::PolicyChunk>* SessionService::DownloadPolicy(grpc::
   return reactor;
 }
 
-// Waits for the learner, which may be at a policy.
 grpc::ServerUnaryReactor* SessionService::SetParameters(grpc::CallbackServerContext* context,
                                                         const v1::SetParametersRequest* request,
                                                         v1::Session* response) {
-  return Start(dispatcher_, context, Cost(),
-               [this, request, response](const Run&) { return server::SetParameters(*request, registry_, response); });
+  return Answer(context, server::SetParameters(*request, registry_, response));
 }
 
 grpc::ServerUnaryReactor* SessionService::AddPreferences(grpc::CallbackServerContext* context,
                                                          const v1::AddPreferencesRequest* request,
                                                          v1::AddPreferencesResponse* response) {
   return Start(dispatcher_, context, Cost{.bytes = 8 * static_cast<double>(request->ByteSizeLong()), .seconds = 0},
-               [this, request, response](const Run&) { return server::AddPreferences(*request, registry_, response); });
+               /*waits=*/true, [this, request, response](const Run& run) {
+                 return server::AddPreferences(*request, run, registry_, response);
+               });
 }
 
 grpc::ServerUnaryReactor* SessionService::EstimateHypergradient(grpc::CallbackServerContext* context,
                                                                 const v1::EstimateHypergradientRequest* request,
                                                                 v1::EstimateHypergradientResponse* response) {
-  return Start(dispatcher_, context, EstimateSessionCost(*request, registry_),
+  return Start(dispatcher_, context, EstimateSessionCost(*request, registry_), /*waits=*/true,
                [this, request, response](const Run& run) {
                  return EstimateSessionHypergradient(*request, run, registry_, response);
                });

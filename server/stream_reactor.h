@@ -36,6 +36,8 @@ class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {
   virtual void Handle(const Request& request) = 0;
   // Under mutex_: moves the next news, if there is any, into an empty `response`.
   virtual bool TakeNews(Response& response) = 0;
+  // Nothing more will come: what is due is to be told.
+  virtual void AddLastNews() {}
   // The stream is over, and nobody reaches it any more.
   virtual void Release() = 0;
 
@@ -58,7 +60,7 @@ class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {
       handling_one_ = false;
       ends = ends_after_this_;
     }
-    if (ends) End(grpc::Status::OK);
+    if (ends) EndWell();
   }
 
   // The answer to the message.
@@ -102,6 +104,9 @@ class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {
     }
   }
 
+  // Under mutex_: nothing more is to be told.
+  bool ending() const { return end_.has_value(); }
+
   std::mutex mutex_;  // of news as of the rest
 
  private:
@@ -115,7 +120,7 @@ class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {
           return;
         }
       }
-      End(grpc::Status::OK);
+      EndWell();
       return;
     }
     HandleNext(/*waited=*/false);
@@ -151,8 +156,13 @@ class StreamReactor : public grpc::ServerBidiReactor<Request, Response> {
       }
     }
     if (next) HandleNext(/*waited=*/true);
-    if (ends) End(grpc::Status::OK);
+    if (ends) EndWell();
     Push();
+  }
+
+  void EndWell() {
+    AddLastNews();
+    End(grpc::Status::OK);
   }
 
   void OnCancel() override { End(grpc::Status(grpc::StatusCode::CANCELLED, "the caller is gone")); }

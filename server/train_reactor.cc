@@ -77,7 +77,7 @@ void TrainReactor::Hear(const SessionNews& news) {
     const bool further =
         progress.ok() && (progress->accepted > told_.accepted ||
                           progress->credit >= told_.credit + std::max<uint64_t>(1, told_.capacity / 4));
-    if (!further && !news.policy && !news.draining) return;
+    if (ending() || (!further && !news.policy && !news.draining)) return;
     progress_due_ = progress_due_ || further;
     policy_due_ = policy_due_ || news.policy;
     draining_due_ = draining_due_ || news.draining;
@@ -93,28 +93,40 @@ void TrainReactor::Acknowledge() {
   Push();
 }
 
+void TrainReactor::AddLastNews() {
+  const std::lock_guard lock(mutex_);
+  progress_due_ = session_ != nullptr;
+}
+
 bool TrainReactor::TakeNews(v1::TrainResponse& response) {
   if (session_ == nullptr) return false;
-  if (std::exchange(progress_due_, false)) {
-    if (const absl::StatusOr<WriterProgress> progress = session_->Progress(lease_); progress.ok()) {
-      told_ = *progress;
-      EncodeProgress(told_, response.mutable_ack());
-      return true;
-    }
-  }
   if (std::exchange(draining_due_, false)) {
     EncodeDraining(response.mutable_draining());
     return true;
   }
-  if (std::exchange(policy_due_, false)) {
-    const std::shared_ptr<const PublishedPolicy> policy = session_->policy();
-    if (policy != nullptr && policy->version > told_version_) {
-      told_version_ = policy->version;
-      EncodePolicyUpdate(*policy, response.mutable_policy());
-      return true;
-    }
-  }
-  return false;
+  // In turn, so that neither keeps the other from being told.
+  return told_progress_ ? TakePolicy(response) || TakeProgress(response)
+                        : TakeProgress(response) || TakePolicy(response);
+}
+
+bool TrainReactor::TakeProgress(v1::TrainResponse& response) {
+  if (!std::exchange(progress_due_, false)) return false;
+  const absl::StatusOr<WriterProgress> progress = session_->Progress(lease_);
+  if (!progress.ok()) return false;
+  told_ = *progress;
+  told_progress_ = true;
+  EncodeProgress(told_, response.mutable_ack());
+  return true;
+}
+
+bool TrainReactor::TakePolicy(v1::TrainResponse& response) {
+  if (!std::exchange(policy_due_, false)) return false;
+  const std::shared_ptr<const PublishedPolicy> policy = session_->policy();
+  if (policy == nullptr || policy->version <= told_version_) return false;
+  told_version_ = policy->version;
+  told_progress_ = false;
+  EncodePolicyUpdate(*policy, response.mutable_policy());
+  return true;
 }
 
 void TrainReactor::Release() {

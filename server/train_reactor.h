@@ -19,12 +19,17 @@ class TrainReactor final : public StreamReactor<v1::TrainRequest, v1::TrainRespo
  private:
   void Handle(const v1::TrainRequest& request) override;
   bool TakeNews(v1::TrainResponse& response) override;
+  void AddLastNews() override;
   void Release() override;
 
   // The error ends the stream.
   absl::Status Open(const v1::TrainRequest& request);
   // The error is told in the stream.
   absl::Status Take(const v1::TrainRequest& request);
+
+  // Under mutex_, as TakeNews.
+  bool TakeProgress(v1::TrainResponse& response);
+  bool TakePolicy(v1::TrainResponse& response);
 
   // What was taken is to be acknowledged.
   void Acknowledge();
@@ -39,6 +44,7 @@ class TrainReactor final : public StreamReactor<v1::TrainRequest, v1::TrainRespo
   uint64_t watch_ = 0;
 
   bool progress_due_ = false, policy_due_ = false, draining_due_ = false;
+  bool told_progress_ = false;  // last, so that a policy is next
   WriterProgress told_;
   uint64_t told_version_ = 0;
 };

@@ -103,7 +103,7 @@ absl::StatusOr<std::optional<ContextPolicy>> ContextLearner::MakePolicy(const Co
   ASSIGN_OR_RETURN(const EstimatedModel model, EstimateModel(frame_, counts_.Sorted(), options_->prior));
   switch (options_->route) {
     case Route::kSoftQ:
-      return ReadSoftQ(setting, model);
+      return ReadSoftQ(setting, model, interrupt);
     case Route::kObserved:
       return ReadObserved(setting, model, interrupt);
     default:
@@ -140,13 +140,15 @@ std::optional<ContextPolicy> ContextLearner::ReadObserved(const ContextSetting& 
   return ContextPolicy{std::move(seen.pi), std::move(seen.log_pi), std::move(value.value), residual, model.unseen_rows};
 }
 
-ContextPolicy ContextLearner::ReadSoftQ(const ContextSetting& setting, const EstimatedModel& model) const {
+std::optional<ContextPolicy> ContextLearner::ReadSoftQ(const ContextSetting& setting, const EstimatedModel& model,
+                                                       const Interrupt& interrupt) const {
   const int S = frame_.num_states, A = frame_.num_actions;
   const double tau = setting.context.temperature;
   ContextPolicy policy{Vector::Zero(Eigen::Index{S} * A), Vector::Zero(Eigen::Index{S} * A), Vector(S), 0,
                        model.unseen_rows};
   std::vector<Feature> here;
   for (int s = 0; s < S; ++s) {
+    if (interrupt.Check().has_value()) return std::nullopt;
     const Vector q = soft_q_->ActionValues(FeaturesOf(s, here), AvailableIn(s));
     const double highest = q.maxCoeff();
     policy.value[s] = highest + tau * std::log(((q.array() - highest) / tau).exp().sum());

@@ -75,7 +75,8 @@ class ContextLearner {
                                                           const Interrupt& interrupt);
   std::optional<ContextPolicy> ReadObserved(const ContextSetting& setting, const EstimatedModel& model,
                                             const Interrupt& interrupt) const;
-  ContextPolicy ReadSoftQ(const ContextSetting& setting, const EstimatedModel& model) const;
+  std::optional<ContextPolicy> ReadSoftQ(const ContextSetting& setting, const EstimatedModel& model,
+                                         const Interrupt& interrupt) const;
 
   const SessionLearnerOptions* options_;
   ModelFrame frame_;

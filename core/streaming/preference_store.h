@@ -58,7 +58,7 @@ class PreferenceStore {
   const std::vector<Preference>& held() const { return held_; }
 
   // Bytes that it may come to hold.
-  static double MaxBytes(size_t capacity) { return static_cast<double>(capacity) * (2 * sizeof(int64_t) + 64); }
+  static double MaxBytes(size_t capacity) { return static_cast<double>(capacity) * (2 * sizeof(int64_t) + 160); }
 
  private:
   size_t capacity_, steps_ = 0;

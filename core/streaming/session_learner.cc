@@ -23,7 +23,6 @@ Vector SessionLearner::RewardOf(size_t context) const {
 }
 
 void SessionLearner::Learn(size_t writer, const Transition& transition, std::span<const double> features) {
-  if (!scheduled_.empty() && scheduled_.begin()->first == merged_) ApplyScheduled();
   const uint32_t version = transition.parameters_version == 0 ? parameters_version_ : transition.parameters_version;
   ContextLearner& context = contexts_[static_cast<size_t>(transition.context)];
   context.Learn(transition, features, version == parameters_version_, rng_);
@@ -33,24 +32,8 @@ void SessionLearner::Learn(size_t writer, const Transition& transition, std::spa
   trajectories_.Add(writer, transition, {row, transition.leader_reward, transition.behavior_log_probability, version});
 }
 
-absl::Status SessionLearner::SetParameters(uint64_t after, Vector x) {
-  if (parameters_version_ > 1 && after == last_change_ && x == x_) return absl::OkStatus();
-  if (after < merged_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("after_merged is ", after, "; ", merged_, " transitions are merged already"));
-  }
-  if (!scheduled_.contains(after) && scheduled_.size() >= kMaxScheduled) {
-    return absl::ResourceExhaustedError(absl::StrCat(kMaxScheduled, " changes of x are still to come; wait for some"));
-  }
-  scheduled_[after] = std::move(x);
-  if (after == merged_) ApplyScheduled();
-  return absl::OkStatus();
-}
-
-void SessionLearner::ApplyScheduled() {
-  x_ = std::move(scheduled_.begin()->second);
-  scheduled_.erase(scheduled_.begin());
-  last_change_ = merged_;
+void SessionLearner::SetParameters(Vector x) {
+  x_ = std::move(x);
   ++parameters_version_;
   for (size_t c = 0; c < contexts_.size(); ++c) contexts_[c].Move({problem_->contexts[c], RewardOf(c)});
 }

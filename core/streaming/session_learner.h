@@ -6,7 +6,6 @@
 #ifndef BILEVEL_CORE_STREAMING_SESSION_LEARNER_H_
 #define BILEVEL_CORE_STREAMING_SESSION_LEARNER_H_
 
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -38,10 +37,8 @@ class SessionLearner {
   // One transition, valid by Rules(), and its features [2m]. Cost: see ContextLearner.
   void Learn(size_t writer, const Transition& transition, std::span<const double> features = {});
 
-  // x from then on, when `after` transitions are merged. FAILED_PRECONDITION when more are merged already, unless that
-  // very change was made; RESOURCE_EXHAUSTED beyond kMaxScheduled changes to come.
-  absl::Status SetParameters(uint64_t after, Vector x);
-  static constexpr size_t kMaxScheduled = 1024;
+  // x from now on.
+  void SetParameters(Vector x);
 
   // Whether a policy is due: update_interval transitions after the last.
   bool due() const { return options_->route != SessionLearnerOptions::Route::kCount && merged_ == next_update_; }
@@ -75,7 +72,6 @@ class SessionLearner {
         rng_(options.seed) {}
 
   Vector RewardOf(size_t context) const;
-  void ApplyScheduled();
 
   std::unique_ptr<const BilevelProblem> problem_;
   std::unique_ptr<const SessionLearnerOptions> options_;
@@ -83,8 +79,6 @@ class SessionLearner {
   uint32_t parameters_version_ = 1;
   std::vector<ContextLearner> contexts_;
   TrajectoryStore trajectories_;
-  std::map<uint64_t, Vector> scheduled_;
-  uint64_t last_change_ = 0;  // merged_ when x_ was set
   uint64_t merged_ = 0, version_ = 0, next_update_;
   Rng rng_;
 };

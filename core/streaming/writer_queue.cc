@@ -132,15 +132,22 @@ void WriterQueue::Put(uint64_t episode, const std::optional<Standing>& standing)
 
 void WriterQueue::Push(TransitionBlock batch, size_t known) {
   const size_t count = batch.steps.size() - known;
+  const auto width = static_cast<int64_t>(2 * rules_->num_features * known);
   accepted_ += count;
   if (!waiting_.empty() && !waiting_.back().popped && waiting_.back().block->steps.size() + count <= kSmallBlock) {
     TransitionBlock& last = *waiting_.back().block;
-    const auto width = static_cast<int64_t>(2 * rules_->num_features * known);
     last.steps.insert(last.steps.end(), batch.steps.begin() + static_cast<int64_t>(known), batch.steps.end());
     last.features.insert(last.features.end(), batch.features.begin() + width, batch.features.end());
     return;
   }
-  waiting_.push_back({std::make_shared<TransitionBlock>(std::move(batch)), known, false});
+  // What was known takes no room.
+  if (known > 0) {
+    batch.steps.erase(batch.steps.begin(), batch.steps.begin() + static_cast<int64_t>(known));
+    batch.steps.shrink_to_fit();
+    batch.features.erase(batch.features.begin(), batch.features.begin() + width);
+    batch.features.shrink_to_fit();
+  }
+  waiting_.push_back({std::make_shared<TransitionBlock>(std::move(batch)), 0, false});
 }
 
 BlockSlice WriterQueue::Pop(size_t most) {

@@ -67,14 +67,16 @@ absl::Status CreateSession(const v1::CreateSessionRequest& request, const Run& r
                            v1::Session* response) {
   ASSIGN_OR_RETURN(SessionPlan plan, DecodeSession(request, run.limits()));
   const double bytes = SessionBytes(plan);
-  ASSIGN_OR_RETURN(SessionLearner learner, SessionLearner::Create(std::move(plan.problem), plan.initial_known,
-                                                                  std::move(plan.parameters), plan.learner));
   if (request.validate_only()) {
     response->set_reserved_bytes(bytes);
     return registry.CheckFits(bytes);
   }
+  const auto make = [&plan] {
+    return SessionLearner::Create(std::move(plan.problem), plan.initial_known, std::move(plan.parameters),
+                                  plan.learner);
+  };
   ASSIGN_OR_RETURN(const SessionRegistry::Named named,
-                   registry.Create(request.session_id(), std::move(learner), plan.session, bytes));
+                   registry.Create(request.session_id(), make, plan.session, bytes));
   Describe(named, response);
   return absl::OkStatus();
 }
@@ -86,7 +88,11 @@ absl::Status GetSession(const v1::GetSessionRequest& request, const SessionRegis
 }
 
 void ListSessions(const SessionRegistry& registry, v1::ListSessionsResponse* response) {
-  for (const SessionRegistry::Named& named : registry.List()) Describe(named, response->add_sessions());
+  for (const SessionRegistry::Named& named : registry.List()) {
+    v1::Session* session = response->add_sessions();
+    Describe(named, session);
+    session->clear_parameters();
+  }
 }
 
 absl::Status GetPolicy(const v1::GetPolicyRequest& request, const Limits& limits, const SessionRegistry& registry,
@@ -104,7 +110,7 @@ absl::StatusOr<double> PolicyDownloadBytes(const v1::GetPolicyRequest& request, 
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
   const double bytes = PolicyBytes(named.session->problem());
   RETURN_IF_ERROR(
-      CheckSize(bytes, std::numeric_limits<int32_t>::max(), "a message can have", "ask for fewer contexts"));
+      CheckSize(bytes, std::numeric_limits<int32_t>::max(), "a message can have", "it is too large to be sent"));
   return 2 * bytes;
 }
 
@@ -137,11 +143,12 @@ absl::Status SetParameters(const v1::SetParametersRequest& request, const Sessio
   return absl::OkStatus();
 }
 
-absl::Status AddPreferences(const v1::AddPreferencesRequest& request, const SessionRegistry& registry,
+absl::Status AddPreferences(const v1::AddPreferencesRequest& request, const Run& run, const SessionRegistry& registry,
                             v1::AddPreferencesResponse* response) {
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
   ASSIGN_OR_RETURN(const std::vector<PreferenceSource> preferences, DecodePreferences(request, *named.session));
-  RETURN_IF_ERROR(named.session->OfferPreferences(request.first_sequence(), preferences));
+  RETURN_IF_ERROR(
+      named.session->OfferPreferences(request.first_sequence(), preferences, run.MakeInterrupt(std::nullopt)));
   const SessionStatus status = named.session->Status();
   response->set_accepted_sequence(static_cast<double>(status.preferences));
   response->set_steps(static_cast<double>(status.preference_steps));
@@ -182,9 +189,8 @@ absl::Status EstimateSessionHypergradient(const v1::EstimateHypergradientRequest
   if (request.has_parameters()) {
     ASSIGN_OR_RETURN(own, InField("parameters", DecodeParameters(&request.parameters(), session.problem())));
   }
-  const SessionData data =
-      session.WithLearner([&](const SessionLearner& learner) { return learner.Data(UsesTrajectories(options.kind)); });
   const Interrupt interrupt = run.MakeInterrupt(time_limit);
+  ASSIGN_OR_RETURN(const SessionData data, session.Data(UsesTrajectories(options.kind), interrupt));
   ASSIGN_OR_RETURN(const GradientEstimate estimate,
                    EstimateGradient(session.problem(), data, own.value_or(data.parameters), options, interrupt));
   EncodeEstimate(estimate, response->mutable_estimate());

@@ -33,7 +33,7 @@ absl::Status SerializePolicy(const v1::GetPolicyRequest& request, const SessionR
 absl::Status SetParameters(const v1::SetParametersRequest& request, const SessionRegistry& registry,
                            v1::Session* response);
 
-absl::Status AddPreferences(const v1::AddPreferencesRequest& request, const SessionRegistry& registry,
+absl::Status AddPreferences(const v1::AddPreferencesRequest& request, const Run& run, const SessionRegistry& registry,
                             v1::AddPreferencesResponse* response);
 
 absl::StatusOr<Cost> EstimateSessionCost(const v1::EstimateHypergradientRequest& request,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
+#include "server/convert/session_stream.h"
 #include "server/convert/solution.h"
 
 namespace bilevel::server {
@@ -30,6 +32,10 @@ bool IsId(const std::string& id) {
   return !id.empty() && id.size() <= kMaxId && std::all_of(id.begin(), id.end(), [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '-' || c == '_';
   });
+}
+
+std::string IdRule(const std::string& id) {
+  return absl::StrCat("is \"", id, "\"; must be letters, digits, '-' and '_', at most ", kMaxId);
 }
 
 template <typename T>
@@ -103,6 +109,9 @@ absl::StatusOr<StepSchedule> DecodeSchedule(const v1::StepSchedule& message) {
 
 absl::StatusOr<ModelPrior> DecodePrior(const v1::ModelPrior& message) {
   ModelPrior prior{ModelPrior::Kind::kStay, message.strength()};
+  if (!(prior.strength >= 0) || !std::isfinite(prior.strength)) {
+    return FieldError("strength", absl::StrCat("is ", ToText(prior.strength), "; must be finite and >= 0"));
+  }
   switch (message.kind()) {
     case v1::ModelPrior::KIND_UNSPECIFIED:
     case v1::ModelPrior::KIND_STAY:
@@ -171,6 +180,10 @@ absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionReque
     case v1::CreateSessionRequest::kObserved:
       options.route = Route::kObserved;
       if (request.observed().has_strength()) options.observed_strength = request.observed().strength();
+      if (!(options.observed_strength >= 0) || !std::isfinite(options.observed_strength)) {
+        return FieldError("observed.strength",
+                          absl::StrCat("is ", ToText(options.observed_strength), "; must be finite and >= 0"));
+      }
       break;
     case v1::CreateSessionRequest::kSoftQ: {
       options.route = Route::kSoftQ;
@@ -237,6 +250,9 @@ absl::StatusOr<SessionOptions> DecodeSessionOptions(const v1::CreateSessionReque
   if (request.writers_size() > kMaxWriters) {
     return FieldError("writers", absl::StrCat("has ", request.writers_size(), " names; at most ", kMaxWriters));
   }
+  for (int w = 0; w < request.writers_size(); ++w) {
+    if (!IsId(request.writers(w))) return FieldError(absl::StrCat("writers[", w, "]"), IdRule(request.writers(w)));
+  }
   if (request.writers_size() > 0) options.writers.assign(request.writers().begin(), request.writers().end());
   ASSIGN_OR_RETURN(options.merge_round,
                    AtLeastOne("merge_round", request.has_merge_round(), request.merge_round(), options.merge_round));
@@ -259,8 +275,7 @@ v1::Follower EncodeFollower(Follower follower) {
 
 absl::StatusOr<SessionPlan> DecodeSession(const v1::CreateSessionRequest& request, const Limits& limits) {
   if (!request.session_id().empty() && !IsId(request.session_id())) {
-    return FieldError("session_id", absl::StrCat("is \"", request.session_id(),
-                                                 "\"; must be letters, digits, '-' and '_', at most ", kMaxId));
+    return FieldError("session_id", IdRule(request.session_id()));
   }
   bool initial_known = false;
   ASSIGN_OR_RETURN(const v1::Problem filled, InField("problem", FillIn(request.problem(), limits, initial_known)));
@@ -281,6 +296,7 @@ double SessionBytes(const SessionPlan& plan) {
                  static_cast<double>(plan.session.queue) * 2 *
                      static_cast<double>(sizeof(Transition) + 2 * plan.learner.num_features * sizeof(double)) +
                  PreferenceStore::MaxBytes(plan.session.preference_capacity) +
+                 (ParameterSchedule::kMostToCome + 4) * 8.0 * plan.problem.num_parameters +
                  static_cast<double>(plan.session.writers.size() * plan.session.max_open_episodes) * 96;
   for (const Context& context : plan.problem.contexts) {
     const double S = context.mdp->num_states();
@@ -317,7 +333,9 @@ void EncodeSession(const Session& session, v1::Session* message) {
   message->set_waiting_for(status.waiting_for);
   message->set_reserved_bytes(session.reserved_bytes());
   message->set_parameters_version(status.parameters_version);
-  EncodeReals(status.parameters, {status.parameters.size()}, message->mutable_parameters());
+  if (status.parameters.size() <= kMaxEntriesInNews) {
+    EncodeReals(status.parameters, {status.parameters.size()}, message->mutable_parameters());
+  }
   message->set_trajectories(static_cast<double>(status.trajectories));
   message->set_trajectory_steps(static_cast<double>(status.trajectory_steps));
   message->set_preferences(static_cast<double>(status.preferences));

@@ -15,8 +15,6 @@
 namespace bilevel::server {
 namespace {
 
-// Vectors beyond this stay out of news: GetPolicy and EstimateHypergradient have them.
-constexpr Eigen::Index kMaxEntries = 1000;
 constexpr int64_t kRetrySeconds = 1;
 
 }  // namespace
@@ -104,7 +102,7 @@ void EncodePolicyUpdate(const PublishedPolicy& policy, v1::PolicyUpdate* message
   message->set_merged(static_cast<double>(policy.merged));
   message->set_parameters_version(policy.parameters_version);
   message->set_digest(policy.digest);
-  if (policy.parameters.size() <= kMaxEntries) {
+  if (policy.parameters.size() <= kMaxEntriesInNews) {
     EncodeReals(policy.parameters, {policy.parameters.size()}, message->mutable_parameters());
     if (policy.estimate.has_value()) EncodeEstimate(*policy.estimate, message->mutable_estimate());
   }

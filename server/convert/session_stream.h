@@ -13,6 +13,9 @@
 
 namespace bilevel::server {
 
+// Vectors beyond this stay out of news and of the state of sessions: GetPolicy and EstimateHypergradient have them.
+inline constexpr Eigen::Index kMaxEntriesInNews = 1000;
+
 // An empty name means "default".
 std::string DecodeWriter(const std::string& writer_id);
 

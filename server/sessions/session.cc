@@ -36,17 +36,20 @@ absl::Status Validate(const SessionOptions& options) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<Session>> Session::Start(SessionLearner learner, const SessionOptions& options) {
+absl::StatusOr<std::shared_ptr<Session>> Session::Start(SessionLearner learner, const SessionOptions& options,
+                                                        MemoryBudget::Reservation memory) {
   RETURN_IF_ERROR(Validate(options));
-  std::shared_ptr<Session> session(new Session(std::move(learner), options));
+  std::shared_ptr<Session> session(new Session(std::move(learner), options, std::move(memory)));
   session->thread_ = std::thread([raw = session.get()] { raw->Run(); });
   return session;
 }
 
-Session::Session(SessionLearner learner, const SessionOptions& options)
+Session::Session(SessionLearner learner, const SessionOptions& options, MemoryBudget::Reservation memory)
     : options_(options),
+      memory_(std::move(memory)),
       order_(options.merge_round),
       streams_(options.writers.size()),
+      schedule_(learner.parameters()),
       learner_(std::move(learner)),
       preferences_(options.preference_capacity),
       rules_(std::make_shared<const TransitionRules>(learner_.Rules(options.max_open_episodes))) {
@@ -103,7 +106,7 @@ absl::StatusOr<bool> Session::Offer(const Lease& lease, uint64_t first, Transiti
   const std::lock_guard lock(mutex_);
   if (!Holds(lease)) return Ended();
   RETURN_IF_ERROR(failure_);
-  RETURN_IF_ERROR(writers_[lease.writer].Offer(first, std::move(batch), seen_.parameters_version));
+  RETURN_IF_ERROR(writers_[lease.writer].Offer(first, std::move(batch), schedule_.newest()));
   Wake();
   return !slow_;
 }
@@ -131,7 +134,7 @@ absl::StatusOr<std::optional<ActedStep>> Session::Act(const Lease& lease, const 
     ASSIGN_OR_RETURN(std::optional<TransitionBlock> completed, actor.Complete(observation));
     if (completed.has_value()) {
       if (queue.accepted() == queue.credit() && !queue.finished()) return std::nullopt;
-      RETURN_IF_ERROR(queue.Offer(observation.sequence, *std::move(completed), seen_.parameters_version));
+      RETURN_IF_ERROR(queue.Offer(observation.sequence, *std::move(completed), schedule_.newest()));
       Wake();
     }
     actor.Take(observation);
@@ -174,17 +177,47 @@ void Session::EndWatch(uint64_t watch) {
 }
 
 absl::Status Session::SetParameters(std::optional<uint64_t> after, Vector x) {
-  const std::lock_guard lock(learning_);
-  RETURN_IF_ERROR(learner_.SetParameters(after.value_or(learner_.merged()), std::move(x)));
-  Tell();
+  {
+    const std::lock_guard lock(mutex_);
+    RETURN_IF_ERROR(schedule_.Set(after.value_or(taken_), std::move(x), taken_));
+    if (!schedule_.Reach(taken_)) return absl::OkStatus();
+    Wake();
+  }
+  // At once where the learner has nothing to do; else it does it.
+  if (learning_.TryLock()) {
+    MoveLearner();
+    learning_.unlock();
+  }
   return absl::OkStatus();
 }
 
-absl::Status Session::OfferPreferences(uint64_t first, std::span<const PreferenceSource> preferences) {
-  const std::lock_guard lock(learning_);
-  RETURN_IF_ERROR(preferences_.Offer(first, preferences, learner_.trajectories(), *rules_));
+void Session::MoveLearner() {
+  Vector x;
+  uint32_t version = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (learner_.merged() != taken_) return;
+    x = schedule_.x();
+    version = schedule_.version();
+  }
+  // Changes of the same moment count, though the last alone is seen.
+  while (learner_.parameters_version() < version) learner_.SetParameters(x);
+}
+
+absl::Status Session::OfferPreferences(uint64_t first, std::span<const PreferenceSource> preferences,
+                                       const Interrupt& interrupt) {
+  if (!learning_.LockToLook(interrupt)) return absl::DeadlineExceededError("the learner was at a policy all the time");
+  const absl::Status taken = preferences_.Offer(first, preferences, learner_.trajectories(), *rules_);
   Tell();
-  return absl::OkStatus();
+  learning_.unlock();
+  return taken;
+}
+
+absl::StatusOr<SessionData> Session::Data(bool trajectories, const Interrupt& interrupt) const {
+  if (!learning_.LockToLook(interrupt)) return absl::DeadlineExceededError("the learner was at a policy all the time");
+  SessionData data = learner_.Data(trajectories);
+  learning_.unlock();
+  return data;
 }
 
 // Under learning_.
@@ -192,10 +225,6 @@ void Session::Tell() {
   const std::lock_guard lock(mutex_);
   seen_.merged = learner_.merged();
   seen_.dropped = learner_.dropped();
-  if (seen_.parameters.size() == 0 || seen_.parameters_version != learner_.parameters_version()) {
-    seen_.parameters_version = learner_.parameters_version();
-    seen_.parameters = learner_.parameters();
-  }
   seen_.trajectories = learner_.trajectories().held().size();
   seen_.trajectory_steps = learner_.trajectories().steps();
   seen_.preferences = preferences_.accepted();
@@ -205,6 +234,8 @@ void Session::Tell() {
 SessionStatus Session::Status() const {
   const std::lock_guard lock(mutex_);
   SessionStatus status = seen_;
+  status.parameters_version = schedule_.version();
+  status.parameters = schedule_.x();
   bool others_wait = false;
   for (size_t w = 0; w < writers_.size(); ++w) {
     status.accepted += writers_[w].accepted();
@@ -229,6 +260,13 @@ void Session::Stop(StreamEnd why) {
 absl::Status Session::Ended() const {
   if (server_stops_) return absl::UnavailableError("the server is stopping");
   return absl::AbortedError("a newer stream of this writer took this one's place, or the session ended");
+}
+
+void Session::Cancel() {
+  cancelled_ = true;
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  changed_.notify_all();
 }
 
 void Session::End(StreamEnd why) {
@@ -267,7 +305,7 @@ void Session::Run() {
 
 bool Session::Rest(int dozes) {
   std::unique_lock lock(mutex_);
-  const auto up = [this] { return stopping_ || IsFull() || (news_ && !actors_.empty()); };
+  const auto up = [this] { return stopping_ || more_ || IsFull() || (news_ && !actors_.empty()); };
   if (!up() && failure_.ok()) {
     idle_ = !news_;
     slow_ = false;
@@ -286,18 +324,23 @@ bool Session::Rest(int dozes) {
   return false;
 }
 
-// What may be learned from now, in order; of one round where a policy is chosen for each.
+// What may be learned from now, in order; at one x, and of one round where a policy is chosen for each.
 std::vector<MergeOrder::Run> Session::TakeNext() {
   std::vector<MergeOrder::Run> runs;
-  size_t count = 0;
-  while (count < kBatch && !stopping_ && failure_.ok()) {
-    MergeOrder::Run run = order_.Next(writers_, kBatch - count);
+  size_t most = kBatch;
+  if (const auto change = schedule_.next(); change.has_value()) most = std::min<size_t>(most, *change - taken_);
+  more_ = false;
+  while (!stopping_ && failure_.ok()) {
+    MergeOrder::Run run = order_.Next(writers_, most);
     if (run.slice.count == 0) break;
-    count += run.slice.count;
+    most -= run.slice.count;
+    taken_ += run.slice.count;
     runs.push_back(std::move(run));
     // A round's actions are drawn from one policy: the next may begin when this one is learned from.
-    if (!actors_.empty() && order_.rounds() != round_) break;
+    more_ = most == 0 || (!actors_.empty() && order_.rounds() != round_);
+    if (more_) break;
   }
+  schedule_.Reach(taken_);
   return runs;
 }
 
@@ -310,10 +353,12 @@ Session::Learned Session::LearnNext() {
     learned.news = std::exchange(news_, false);
     runs = TakeNext();
   }
+  if (runs.empty()) MoveLearner();
   for (const auto& [writer, slice] : runs) {
     if (!LearnSlice(writer, slice, learned)) return learned;
   }
   if (learned.count == 0) return learned;
+  MoveLearner();
   Tell();
   const bool slow = std::chrono::steady_clock::now() - begin > kDoze;
   const std::lock_guard lock(mutex_);
@@ -325,6 +370,7 @@ bool Session::LearnSlice(size_t writer, const BlockSlice& slice, Learned& learne
   const TransitionBlock& block = *slice.block;
   const size_t width = 2 * rules_->num_features, end = slice.begin + slice.count;
   for (size_t i = slice.begin; i < end; ++i) {
+    if (cancelled_.load(std::memory_order_relaxed)) return false;
     learner_.Learn(writer, block.steps[i], std::span(block.features).subspan(i * width, width));
     ++learned.count;
     if (!learner_.due()) continue;
@@ -339,6 +385,8 @@ bool Session::MakePolicy() {
     const std::lock_guard lock(mutex_);
     slow_ = true;
   }
+  // Who was promised news soon has them before a policy is made.
+  Publish({});
   absl::StatusOr<std::optional<PolicySnapshot>> made = learner_.Update(Interrupt(&cancelled_, std::nullopt));
   std::shared_ptr<const PublishedPolicy> policy;
   if (made.ok() && made->has_value()) {

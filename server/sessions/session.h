@@ -23,8 +23,11 @@
 #include "absl/status/statusor.h"
 #include "core/streaming/actor.h"
 #include "core/streaming/merge_order.h"
+#include "core/streaming/parameter_schedule.h"
 #include "core/streaming/preference_store.h"
 #include "core/streaming/session_learner.h"
+#include "server/jobs/memory_budget.h"
+#include "server/sessions/learner_lock.h"
 
 namespace bilevel::server {
 
@@ -85,7 +88,9 @@ struct SessionNews {
 class Session {
  public:
   // Learning begins at once, in a thread of the session's own. INVALID_ARGUMENT (a field error) for bad options.
-  static absl::StatusOr<std::shared_ptr<Session>> Start(SessionLearner learner, const SessionOptions& options);
+  // memory: given back when nobody holds the session any more.
+  static absl::StatusOr<std::shared_ptr<Session>> Start(SessionLearner learner, const SessionOptions& options,
+                                                        MemoryBudget::Reservation memory = {});
 
   // Stops.
   ~Session();
@@ -128,20 +133,17 @@ class Session {
   // The server will stop: streams are told, those to come as well.
   void Drain();
 
-  // x from then on; after: transitions merged, default: as soon as can be. As SessionLearner::SetParameters.
+  // x from then on; after: transitions learned from, default: as soon as can be. As ParameterSchedule::Set.
   absl::Status SetParameters(std::optional<uint64_t> after, Vector x);
 
-  // As PreferenceStore.
-  absl::Status OfferPreferences(uint64_t first, std::span<const PreferenceSource> preferences);
+  // As PreferenceStore; waits for the learner, unless interrupted.
+  absl::Status OfferPreferences(uint64_t first, std::span<const PreferenceSource> preferences,
+                                const Interrupt& interrupt);
   // Number of a writer; NOT_FOUND for one that the session does not know.
   absl::StatusOr<size_t> FindWriter(const std::string& writer) const;
 
-  // Calls with what was learned so far, between two transitions; learning waits.
-  template <typename Use>
-  auto WithLearner(const Use& use) const {
-    const std::lock_guard lock(learning_);
-    return use(learner_);
-  }
+  // What was learned so far, between two transitions; waits for the learner, unless interrupted.
+  absl::StatusOr<SessionData> Data(bool trajectories, const Interrupt& interrupt) const;
   const BilevelProblem& problem() const { return learner_.problem(); }
   const SessionLearnerOptions& learner_options() const { return learner_.options(); }
   const SessionOptions& options() const { return options_; }
@@ -154,11 +156,13 @@ class Session {
   // Returns when everything that the merge order allows has been learned from.
   void WaitUntilIdle() const;
 
+  // Asks learning to end; Stop waits for it.
+  void Cancel();
   // Ends learning, and streams. What was learned stays readable.
   void Stop(StreamEnd why = StreamEnd::kDeleted);
 
  private:
-  Session(SessionLearner learner, const SessionOptions& options);
+  Session(SessionLearner learner, const SessionOptions& options, MemoryBudget::Reservation memory);
 
   void Run();
   void End(StreamEnd why);
@@ -174,6 +178,8 @@ class Session {
   Learned LearnNext();
   // Under mutex_.
   std::vector<MergeOrder::Run> TakeNext();
+  // Under learning_: x as it is after what was learned from.
+  void MoveLearner();
   // False when learning cannot go on.
   bool LearnSlice(size_t writer, const BlockSlice& slice, Learned& learned);
   // Under learning_; false when learning cannot go on.
@@ -195,6 +201,7 @@ class Session {
   };
 
   const SessionOptions options_;
+  const MemoryBudget::Reservation memory_;
 
   mutable std::mutex mutex_;                // queues, order, leases, status
   std::condition_variable changed_;         // for the learner
@@ -207,6 +214,7 @@ class Session {
   bool idle_ = false;    // what can be learned from is learned from
   bool asleep_ = false;  // the learner waits to be woken
   bool news_ = false;    // there is something to tell, or to learn from
+  bool more_ = false;    // the learner knows of more to learn from
   bool slow_ = false;    // it is at longer work, or was lately
   absl::Status failure_;
   std::shared_ptr<const PublishedPolicy> policy_;
@@ -215,8 +223,10 @@ class Session {
   uint64_t round_ = 0;
   std::shared_ptr<const PublishedPolicy> round_policy_;
   SessionStatus seen_;  // what is told of the learner
+  ParameterSchedule schedule_;
+  uint64_t taken_ = 0;  // transitions that went to the learner
 
-  mutable std::mutex learning_;  // the learner, and the order of learning; taken before mutex_
+  mutable LearnerLock learning_;  // the learner, and the order of learning; taken before mutex_
   SessionLearner learner_;
   PreferenceStore preferences_;
   const std::shared_ptr<const TransitionRules> rules_;

@@ -16,9 +16,10 @@ absl::Status Unknown(const std::string& id) {
 
 }  // namespace
 
-absl::StatusOr<SessionRegistry::Named> SessionRegistry::Create(const std::string& id, SessionLearner learner,
+absl::StatusOr<SessionRegistry::Named> SessionRegistry::Create(const std::string& id, const MakeLearner& make,
                                                                const SessionOptions& options, double bytes) {
   ASSIGN_OR_RETURN(MemoryBudget::Reservation reservation, budget_.Reserve(bytes));
+  ASSIGN_OR_RETURN(SessionLearner learner, make());
   const std::lock_guard lock(mutex_);
   if (stopped_) return absl::UnavailableError("the server is stopping");
   if (sessions_.size() >= most_) {
@@ -35,8 +36,9 @@ absl::StatusOr<SessionRegistry::Named> SessionRegistry::Create(const std::string
   if (sessions_.contains(name)) return absl::AlreadyExistsError(absl::StrCat("sessions/", name, " exists"));
   SessionOptions with_size = options;
   with_size.reserved_bytes = bytes;
-  ASSIGN_OR_RETURN(std::shared_ptr<Session> session, Session::Start(std::move(learner), with_size));
-  sessions_.emplace(name, Entry{session, std::move(reservation)});
+  ASSIGN_OR_RETURN(std::shared_ptr<Session> session,
+                   Session::Start(std::move(learner), with_size, std::move(reservation)));
+  sessions_.emplace(name, session);
   return Named{std::move(name), std::move(session)};
 }
 
@@ -44,26 +46,26 @@ absl::StatusOr<std::shared_ptr<Session>> SessionRegistry::Find(const std::string
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(id);
   if (found == sessions_.end()) return Unknown(id);
-  return found->second.session;
+  return found->second;
 }
 
 std::vector<SessionRegistry::Named> SessionRegistry::List() const {
   const std::lock_guard lock(mutex_);
   std::vector<Named> list;
-  for (const auto& [id, entry] : sessions_) list.push_back({id, entry.session});
+  for (const auto& [id, session] : sessions_) list.push_back({id, session});
   return list;
 }
 
 absl::Status SessionRegistry::Delete(const std::string& id) {
-  Entry entry;
+  std::shared_ptr<Session> session;
   {
     const std::lock_guard lock(mutex_);
     const auto found = sessions_.find(id);
     if (found == sessions_.end()) return Unknown(id);
-    entry = std::move(found->second);
+    session = std::move(found->second);
     sessions_.erase(found);
   }
-  entry.session->Stop();
+  session->Stop();
   return absl::OkStatus();
 }
 
@@ -72,13 +74,14 @@ void SessionRegistry::DrainAll() {
 }
 
 void SessionRegistry::StopAll() {
-  std::map<std::string, Entry> sessions;
+  std::map<std::string, std::shared_ptr<Session>> sessions;
   {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
     sessions.swap(sessions_);
   }
-  for (auto& [id, entry] : sessions) entry.session->Stop(StreamEnd::kServerStops);
+  for (auto& [id, session] : sessions) session->Cancel();
+  for (auto& [id, session] : sessions) session->Stop(StreamEnd::kServerStops);
 }
 
 }  // namespace bilevel::server

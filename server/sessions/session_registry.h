@@ -3,6 +3,7 @@
 #ifndef BILEVEL_SERVER_SESSIONS_SESSION_REGISTRY_H_
 #define BILEVEL_SERVER_SESSIONS_SESSION_REGISTRY_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -28,7 +29,9 @@ class SessionRegistry {
     std::string id;
     std::shared_ptr<Session> session;
   };
-  absl::StatusOr<Named> Create(const std::string& id, SessionLearner learner, const SessionOptions& options,
+  // make: the learner, once the memory is reserved.
+  using MakeLearner = std::function<absl::StatusOr<SessionLearner>()>;
+  absl::StatusOr<Named> Create(const std::string& id, const MakeLearner& make, const SessionOptions& options,
                                double bytes);
 
   // Whether so much memory could be had at all.
@@ -49,15 +52,10 @@ class SessionRegistry {
   void StopAll();
 
  private:
-  struct Entry {
-    std::shared_ptr<Session> session;
-    MemoryBudget::Reservation reservation;
-  };
-
   MemoryBudget& budget_;
   const size_t most_;
   mutable std::mutex mutex_;
-  std::map<std::string, Entry> sessions_;
+  std::map<std::string, std::shared_ptr<Session>> sessions_;
   uint64_t last_ = 0;
   bool stopped_ = false;
 };

@@ -71,9 +71,10 @@ class FakeActor : public v1::SessionService::Service {
         if (cut && before) return {grpc::StatusCode::UNAVAILABLE, "cut"};
         if (request.has_finish()) {
           finished_ = request.finish().last_sequence() == learned_.size();
-          continue;
+          response.mutable_opened()->set_accepted_sequence(learned_.size());
+        } else {
+          Take(request.observation(), response);
         }
-        Take(request.observation(), response);
         if (cut) return {grpc::StatusCode::UNAVAILABLE, "cut"};
       }
       if (drain.exchange(false)) {

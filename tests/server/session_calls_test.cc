@@ -275,6 +275,15 @@ TEST_F(SessionCallsTest, PolicyNewsCarryDigestAndEstimate) {
   }
 }
 
+TEST_F(SessionCallsTest, AnXTooLargeForNewsIsLeftOut) {
+  v1::CreateSessionRequest create = Request();
+  create.mutable_problem()->set_num_parameters(600'000);
+  create.mutable_problem()->mutable_contexts(0)->mutable_reward()->clear_features();
+  create.clear_parameters();
+  const std::string name = MustCreate(create);
+  EXPECT_FALSE(Get(name).has_parameters());
+}
+
 TEST_F(SessionCallsTest, FollowersAndLearnersGoTogetherOrNot) {
   const auto refused = [&](auto change) {
     v1::CreateSessionRequest request = Request();
@@ -294,12 +303,13 @@ TEST_F(SessionCallsTest, FollowersAndLearnersGoTogetherOrNot) {
   };
   EXPECT_THAT(observed([](R& r) { r.mutable_soft_q(); }), HasSubstr("soft_q: is given for an OBSERVED follower"));
   EXPECT_THAT(observed([](R& r) { r.mutable_plug_in(); }), HasSubstr("plug_in: is given for an OBSERVED follower"));
-  EXPECT_THAT(observed([](R& r) { r.mutable_observed()->set_strength(-1); }), HasSubstr("strength: is -1"));
+  EXPECT_THAT(observed([](R& r) { r.mutable_observed()->set_strength(-1); }), HasSubstr("observed.strength: is -1"));
   EXPECT_THAT(refused([](R& r) { r.set_trajectory_capacity(-1); }), HasSubstr("trajectory_capacity: is -1"));
   EXPECT_THAT(refused([](R& r) { r.set_preference_capacity(-1); }), HasSubstr("preference_capacity: is -1"));
   EXPECT_THAT(refused([](R& r) { r.mutable_soft_q()->set_num_features(-1); }), HasSubstr("soft_q.num_features: is -1"));
   EXPECT_THAT(refused([](R& r) { r.mutable_estimate_with_policy()->set_redraws(1); }),
               HasSubstr("estimate_with_policy.redraws: is 1"));
+  EXPECT_THAT(refused([](R& r) { r.add_writers(""); }), HasSubstr("writers[1]: is \"\"; must be letters"));
   v1::CreateSessionRequest request = Request();
   request.set_follower(v1::FOLLOWER_OBSERVED);
   const std::string name = Learned(request, 2000);

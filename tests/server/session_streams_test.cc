@@ -50,6 +50,23 @@ TEST_F(SessionStreamsTest, LearnTheSamePolicyFromAnyBatchesOfAnyWritersOverBroke
   }
 }
 
+TEST_F(SessionStreamsTest, AcknowledgeWhatCameBeforeTheyEnd) {
+  const std::vector<Step> steps = Explore(100);
+  for (int round = 0; round < 50; ++round) {
+    const std::string name = MustCreate(Request());
+    grpc::ClientContext context;
+    auto stream = Open(context, name, "w0");
+    ASSERT_TRUE(stream->Write(Batch(steps, 1, 100)));
+    stream->WritesDone();
+    v1::TrainResponse response;
+    uint64_t accepted = 0;
+    while (stream->Read(&response)) accepted = std::max(accepted, response.ack().accepted_sequence());
+    EXPECT_TRUE(stream->Finish().ok());
+    EXPECT_EQ(accepted, 100);
+    Delete(name);
+  }
+}
+
 // Every state has one feature of its own: learning is the table's.
 TEST_F(SessionStreamsTest, OneHotFeaturesEqualTheTable) {
   const std::vector<Step> steps = Explore(3000);

@@ -113,7 +113,7 @@ TEST(Session, LearnsTheSameFromAnyThreadsBatchesAndBrokenStreams) {
         while (!done) {
           const auto policy = session->policy();
           EXPECT_EQ(policy == nullptr ? 0 : policy->merged % 500, 0);
-          EXPECT_LE(session->WithLearner([](const SessionLearner& learner) { return learner.merged(); }), 6007);
+          EXPECT_LE(session->Data(false, {})->merged, 6007);
           EXPECT_TRUE(session->Status().failure.ok());
         }
       });
@@ -207,7 +207,7 @@ TEST(Session, StopsInTheMiddleOfItsWork) {
     std::thread other([&] { session->Stop(); });
     session->Stop();
     other.join();
-    EXPECT_LE(session->WithLearner([](const SessionLearner& learner) { return learner.merged(); }), 1000);
+    EXPECT_LE(session->Data(false, {})->merged, 1000);
   }
 }
 
@@ -229,9 +229,9 @@ TEST(Session, ActsTheSameFromAnyThreads) {
         const PreferenceSource preference{{.range = {}, .context = 0, .states = {1}, .actions = {0}},
                                           {.range = {}, .context = 0, .states = {2}, .actions = {1}}};
         if (i <= 100) {
-          EXPECT_TRUE(session->OfferPreferences(i, {&preference, 1}).ok());
+          EXPECT_TRUE(session->OfferPreferences(i, {&preference, 1}, {}).ok());
         }
-        session->WithLearner([](const SessionLearner& learner) { return learner.Data(true).trajectories.size(); });
+        EXPECT_TRUE(session->Data(true, {}).ok());
         EXPECT_LE(session->Status().parameters_version, 2);
       }
     });
@@ -272,6 +272,57 @@ TEST(Session, ActsTheSameFromAnyThreads) {
   }
 }
 
+// Transitions far ahead of the round are learned from, round after round.
+TEST(Session, LearnsRoundAfterRoundWhatASimulatedFollowersWriterSent) {
+  SessionOptions options = Options(1);
+  options.follower = Follower::kSimulated;
+  const auto session = *Session::Start(MakeLearner(Route::kPlugIn, 100), options);
+  const Session::Lease lease = *session->Open("w0", [](StreamEnd) {});
+  ASSERT_TRUE(session->Offer(lease, 1, Block(Deal(1, 900)[0])).ok());
+  session->WaitUntilIdle();
+  EXPECT_EQ(session->Status().merged, 900);
+  EXPECT_EQ(session->policy()->version, 9);
+}
+
+// x changes when so many transitions are learned from, whether or not more follow, and writers may name it from then
+// on.
+TEST(Session, XChangesWhereItWasSaidTo) {
+  const auto session = *Session::Start(MakeLearner(Route::kPlugIn, 50), Options(1));
+  const Session::Lease lease = *session->Open("w0", [](StreamEnd) {});
+  const Vector x{{1, 2}};
+  ASSERT_TRUE(session->SetParameters(100, x).ok());
+  EXPECT_EQ(session->Status().parameters_version, 1);
+  auto steps = Deal(1, 200)[0];
+  ASSERT_TRUE(session->Offer(lease, 1, Block(std::span(steps).first(100))).ok());
+  session->WaitUntilIdle();
+  EXPECT_EQ(session->Status().parameters_version, 2);
+  EXPECT_EQ(session->Data(false, {})->parameters, x);
+  EXPECT_EQ(session->policy()->parameters_version, 1);
+  for (Transition& step : steps) step.parameters_version = 2;
+  ASSERT_TRUE(session->Offer(lease, 101, Block(std::span(steps).subspan(100))).ok());
+  session->WaitUntilIdle();
+  EXPECT_EQ(session->policy()->parameters_version, 2);
+  EXPECT_EQ(session->policy()->parameters, x);
+  EXPECT_EQ(session->SetParameters(150, x).code(), absl::StatusCode::kFailedPrecondition);
+  for (uint64_t i = 0; i < ParameterSchedule::kMostToCome; ++i) EXPECT_TRUE(session->SetParameters(1000 + i, x).ok());
+  EXPECT_EQ(session->SetParameters(2000, x).code(), absl::StatusCode::kResourceExhausted);
+}
+
+// However long learning from what waits would take.
+TEST(Session, StopsAtOnce) {
+  auto learner = *SessionLearner::Create(MakeProblem(), true, Vector{{0.1, -0.05}},
+                                         {.route = Route::kSoftQ, .update_interval = 1'000'000, .replay_draws = 1000});
+  const auto session = *Session::Start(std::move(learner), Options(1));
+  const Session::Lease lease = *session->Open("w0", [](StreamEnd) {});
+  ASSERT_TRUE(session->Offer(lease, 1, Block(Deal(1, 1000)[0])).ok());
+  const auto begin = std::chrono::steady_clock::now();
+  const std::atomic<bool> off = true;
+  while (session->Data(false, Interrupt(&off, std::nullopt)).ok()) std::this_thread::yield();  // until it is at work
+  session->Stop();
+  EXPECT_LT(session->Data(false, {})->merged, 1000);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+}
+
 TEST(Session, StreamsLearnWhyTheyEnd) {
   for (const StreamEnd why : {StreamEnd::kDeleted, StreamEnd::kServerStops}) {
     const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(1));
@@ -303,7 +354,8 @@ TEST(SessionRegistry, KeepsNamesWithinItsCapsOfNumberAndMemory) {
   MemoryBudget budget(1000);
   SessionRegistry registry(budget, 3);
   const auto create = [&](const std::string& id, double bytes) {
-    return registry.Create(id, MakeLearner(Route::kCount, 1), Options(1), bytes);
+    return registry.Create(
+        id, [] { return absl::StatusOr<SessionLearner>(MakeLearner(Route::kCount, 1)); }, Options(1), bytes);
   };
   EXPECT_EQ(create("", 100)->id, "s1");
   EXPECT_EQ(create("town", 100)->id, "town");
@@ -314,11 +366,13 @@ TEST(SessionRegistry, KeepsNamesWithinItsCapsOfNumberAndMemory) {
   EXPECT_EQ(create("", 100)->id, "s2");
   EXPECT_EQ(GetRefusal(create("one more", 1).status())->reason, reasons::kSessionLimit);
   EXPECT_EQ(registry.List().size(), 3);
-  const auto held = *registry.Find("town");
+  auto held = *registry.Find("town");
   EXPECT_TRUE(registry.Delete("town").ok());
   EXPECT_EQ(registry.Delete("town").code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(registry.Find("town").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(held->Open("w0", [](StreamEnd) {}).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(budget.used(), 300);  // it is still held
+  held = nullptr;
   EXPECT_EQ(budget.used(), 200);
   registry.StopAll();
   EXPECT_EQ(budget.used(), 0);

@@ -184,7 +184,7 @@ TEST_F(SessionEstimate, TrajectoriesOfAnOlderXAreLeftOut) {
   const GradientEstimate before = Estimate(learner, {.kind = Kind::kReturn});
   EXPECT_EQ(before.left_out, 0);
   const Vector x = exact_.x() + Vector::Constant(5, 0.5);
-  ASSERT_TRUE(learner.SetParameters(learner.merged(), x).ok());
+  learner.SetParameters(x);
   EXPECT_EQ(learner.parameters_version(), 2);
   const auto none = EstimateGradient(learner.problem(), learner.Data(true), x, {.kind = Kind::kReturn}, {});
   EXPECT_EQ(none.status().code(), absl::StatusCode::kFailedPrecondition);

@@ -172,6 +172,22 @@ TEST(WriterQueue, TakesBackWhatARefusedBatchDidToEpisodes) {
   EXPECT_TRUE(queue.Offer(3, Block(good), 1).ok());
 }
 
+TEST(WriterQueue, HoldsNothingOfWhatWasKnown) {
+  WriterQueue queue(Rules(), 10'000);
+  Rng rng(6);
+  const std::vector<Transition> walk = Walk(3000, 1, rng);
+  ASSERT_TRUE(queue.Offer(1, Block(std::span(walk).first(2000)), 1).ok());
+  for (size_t end = 2001; end <= 3000; ++end) ASSERT_TRUE(queue.Offer(1, Block(std::span(walk).first(end)), 1).ok());
+  EXPECT_EQ(queue.Pop(5000).block->steps.size(), 2000);
+  size_t held = 0;
+  while (true) {
+    const BlockSlice slice = queue.Pop(5000);
+    if (slice.count == 0) break;
+    held += slice.block->steps.capacity();
+  }
+  EXPECT_LT(held, 4000);
+}
+
 TEST(WriterQueue, FinishesWhereItSays) {
   Rng rng(4);
   const std::vector<Transition> walk = Walk(10, 1, rng);

@@ -1,0 +1,48 @@
+// Which x holds when, counted in transitions: x_1 from the start, and changes to come.
+
+#ifndef BILEVEL_CORE_STREAMING_PARAMETER_SCHEDULE_H_
+#define BILEVEL_CORE_STREAMING_PARAMETER_SCHEDULE_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "core/mdp/tabular_mdp.h"
+
+namespace bilevel {
+
+class ParameterSchedule {
+ public:
+  explicit ParameterSchedule(Vector x) : x_(std::move(x)) {}
+
+  // Changes that may be to come at a time; each holds one x.
+  static constexpr size_t kMostToCome = 16;
+
+  // x after `after` transitions; at: how many there were so far. What was already set for that moment gives way.
+  // FAILED_PRECONDITION when after < at, unless that very change was made; RESOURCE_EXHAUSTED beyond kMostToCome.
+  absl::Status Set(uint64_t after, Vector x, uint64_t at);
+
+  // When x changes next.
+  std::optional<uint64_t> next() const {
+    return to_come_.empty() ? std::nullopt : std::optional(to_come_.begin()->first);
+  }
+  // There were `at` transitions. True when x changed.
+  bool Reach(uint64_t at);
+
+  const Vector& x() const { return x_; }
+  uint32_t version() const { return version_; }  // of x: 1, 2, ...
+  // Of the last change to come.
+  uint32_t newest() const { return version_ + static_cast<uint32_t>(to_come_.size()); }
+
+ private:
+  Vector x_;
+  uint32_t version_ = 1;
+  uint64_t since_ = 0;  // when x was set
+  std::map<uint64_t, Vector> to_come_;
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_STREAMING_PARAMETER_SCHEDULE_H_
