@@ -176,27 +176,16 @@ std::optional<Vector> ContextLearner::ModelFreePolicy() const {
   return pi;
 }
 
-std::optional<RowMatrix> ContextLearner::LearnedScore() const {
+std::optional<RowMatrix> ContextLearner::LearnedScore(const TabularMdp& mdp) const {
   if (!soft_q_.has_value() || !options_->learn_gradient) return std::nullopt;
   const LinearCritic& gradient = soft_q_->gradient();
-  const int A = frame_.num_actions;
-  RowMatrix score = RowMatrix::Zero(Eigen::Index{frame_.num_states} * A, gradient.dimension());
+  RowMatrix q(mdp.num_rows(), gradient.dimension());
   std::vector<Feature> here;
   for (int s = 0; s < frame_.num_states; ++s) {
     const Features phi = FeaturesOf(s, here);
-    const Vector pi = soft_q_->Policy(phi, AvailableIn(s));
-    Vector mean = Vector::Zero(gradient.dimension());
-    for (int a = 0; a < A; ++a) {
-      if (pi[a] == 0) continue;
-      const Vector value = gradient.Value(phi, a);
-      score.row(RowOf(s, a)) = value.transpose();
-      mean += pi[a] * value;
-    }
-    for (int a = 0; a < A; ++a) {
-      if (pi[a] > 0) score.row(RowOf(s, a)) -= mean.transpose();
-    }
+    for (int a = 0; a < frame_.num_actions; ++a) q.row(RowOf(s, a)) = gradient.Value(phi, a).transpose();
   }
-  return score;
+  return CenteredScore(mdp, *ModelFreePolicy(), std::move(q));
 }
 
 double ContextLearner::MaxBytes(const Context& context, const SessionLearnerOptions& options) {

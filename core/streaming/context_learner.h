@@ -51,8 +51,8 @@ class ContextLearner {
 
   // pi [S*A] as it is learned or seen, without a model; nothing for kPlugIn and kCount.
   std::optional<Vector> ModelFreePolicy() const;
-  // Where grad Q is learned: grad Q - grad V at the learned policy [S*A, d].
-  std::optional<RowMatrix> LearnedScore() const;
+  // Where grad Q is learned: grad Q - grad V at the learned policy [S*A, d]. mdp: the context's.
+  std::optional<RowMatrix> LearnedScore(const TabularMdp& mdp) const;
 
   const ModelFrame& frame() const { return frame_; }
   ContextCounts Counts() const { return {frame_, counts_.Sorted()}; }

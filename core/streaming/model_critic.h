@@ -16,11 +16,10 @@ struct ModelCritic {
 };
 
 // model: in place of the context's environment; pi [S*A]: of whoever acts, for baselines and control variates to have
-// mean 0; leader: a term of the context; used: what an estimator has in place of the score, [S*A, d], or null. x [n]
-// and theta = map.Apply(x). Cost: 2 + d_u + 2 d linear solves. Interrupted: what is missing is 0.
+// mean 0; leader: a term of the context; cost: its reward c at x, or as it was sampled [S*A]; used: what an estimator
+// has in place of the score, [S*A, d], or null. Cost: 2 + d_u + 2 d linear solves. Interrupted: what is missing is 0.
 ModelCritic AskModel(const TabularMdp& model, const Vector& pi, const Context& context, const LeaderReturn& leader,
-                     const Vector& x, const Vector& theta, const RowMatrix* used, PolicySystem::Kind kind,
-                     const Interrupt& interrupt);
+                     const Vector& cost, const RowMatrix* used, PolicySystem::Kind kind, const Interrupt& interrupt);
 
 }  // namespace bilevel
 

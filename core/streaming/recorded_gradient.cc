@@ -5,6 +5,7 @@
 
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
+#include "core/streaming/model_critic.h"
 #include "core/streaming/one_step_score.h"
 #include "core/streaming/trajectory_gradient.h"
 
@@ -148,7 +149,7 @@ struct FollowerPolicy {
 };
 
 // The model's solution, or the policy that is learned or seen.
-absl::StatusOr<FollowerPolicy> FindPolicy(const Setting& at, const TabularMdp& model, PolicySystem& system) {
+absl::StatusOr<FollowerPolicy> FindPolicy(const Setting& at, const TabularMdp& model) {
   const Vector& model_free = at.data.policies[at.c];
   if (model_free.size() != 0 && (at.data.observed || at.learned()))
     return FollowerPolicy{model_free, model_free.array().log()};
@@ -156,24 +157,25 @@ absl::StatusOr<FollowerPolicy> FindPolicy(const Setting& at, const TabularMdp& m
   const RegularizedMdp follower{&model, reward, {}, at.context().discount, at.context().temperature};
   LowerLevelOptions lower_level = at.options.lower_level;
   lower_level.refuse_unreachable = false;
+  PolicySystem system(model, SystemKind(lower_level, model.num_states()));
   ASSIGN_OR_RETURN(LowerLevelSolution solution, SolveLowerLevel(follower, lower_level, {}, at.interrupt, system));
   return FollowerPolicy{std::move(solution.backup.pi), std::move(solution.backup.log_pi)};
 }
 
+// What the model says of pi, and what the estimator has in place of its score.
 struct Critics {
-  RowMatrix exact;            // grad Q - grad V on the model
-  RowMatrix other;            // what the estimator uses in its place; empty: nothing else
-  ExpectedGradient expected;  // of the score that is used
-  Vector initial;             // rho_u
-  bool start_known = false;   // rho_u is given, not estimated
-  Vector bias;                // of `other` [n]
+  ModelCritic model;
+  RowMatrix other;           // empty: nothing
+  bool start_known = false;  // rho_u is given, not estimated
+  Vector bias;               // of `other` [n]
 
-  const RowMatrix& score() const { return other.size() == 0 ? exact : other; }
+  const RowMatrix& score() const { return other.size() == 0 ? model.gradient.advantage : other; }
 };
 
 TrajectoryModel ModelOf(const Setting& at, const Critics& critics, const RowMatrix& score, int num_actions) {
   const bool control = at.options.baseline == EstimatorOptions::Baseline::kModel;
   const bool baseline = at.options.baseline != EstimatorOptions::Baseline::kNone;
+  const ExpectedGradient& expected = critics.model.expected;
   return {.map = at.problem.map,
           .x = at.x,
           .reward = at.context().reward,
@@ -181,34 +183,30 @@ TrajectoryModel ModelOf(const Setting& at, const Critics& critics, const RowMatr
           .score = score,
           .leader_reward = at.term().reward,
           .leader_discount = at.leader_discount(),
-          .leader_value = baseline ? critics.expected.leader.value : Vector(),
-          .leader_advantage = critics.expected.leader.advantage,
+          .leader_value = baseline ? expected.leader.value : Vector(),
+          .leader_advantage = expected.leader.advantage,
           .num_actions = num_actions,
-          .expected = &critics.expected,
+          .expected = &expected,
           .control_variate = control,
-          .initial_distribution = control && critics.start_known ? critics.initial : Vector()};
+          .initial_distribution = control && critics.start_known ? critics.model.initial : Vector()};
 }
 
-Critics AskCritics(const Setting& at, const PolicyInput& policy, const Records& records) {
+Critics AskCritics(const Setting& at, const TabularMdp& model, const Vector& pi, const Records& records) {
   Critics critics;
-  const SparseRows features = at.context().reward.GradientFeatures();
-  critics.exact = SolveValueGradient(policy, at.context().discount, features).advantage;
   if (at.options.kind == Kind::kOneStep) {
-    critics.other = OneStepScore(policy.mdp, policy.pi, features);
+    critics.other = OneStepScore(model, pi, at.context().reward.GradientFeatures());
   } else if (at.learned()) {
     critics.other = at.data.scores[at.c];
   }
-  const LeaderReturn& term = at.term();
-  const Vector cost = records.MeanRewards(term.reward.Evaluate(at.x, at.problem.map.Apply(at.x)));
-  critics.expected =
-      SolveExpectedGradient(policy, at.leader_discount(), cost, term.reward.GradientFeatures(), critics.score());
-  critics.initial = term.initial.size() == 0 ? policy.mdp.initial_distribution() : term.initial;
-  critics.start_known = term.initial.size() != 0 || at.data.contexts[at.c].frame.initial_distribution.size() != 0;
+  const Vector cost = records.MeanRewards(at.term().reward.Evaluate(at.x, at.problem.map.Apply(at.x)));
+  critics.model =
+      AskModel(model, pi, at.context(), at.term(), cost, critics.other.size() == 0 ? nullptr : &critics.other,
+               SystemKind(at.options.lower_level, model.num_states()), at.interrupt);
+  critics.start_known = at.term().initial.size() != 0 || at.data.contexts[at.c].frame.initial_distribution.size() != 0;
   critics.bias = Vector::Zero(at.x.size());
   if (critics.other.size() != 0) {
-    const Occupancy occupancy = EvaluateOccupancy(policy, at.leader_discount(), critics.initial, nullptr);
-    critics.bias =
-        ScoreBias(ModelOf(at, critics, critics.exact, policy.mdp.num_actions()), critics.other, occupancy.visits);
+    critics.bias = ScoreBias(ModelOf(at, critics, critics.model.gradient.advantage, model.num_actions()), critics.other,
+                             critics.model.visits);
   }
   return critics;
 }
@@ -250,6 +248,12 @@ class Sum {
   double objective_variance_ = 0;
 };
 
+// Whether the model leaves nothing for the trajectories to say: see trajectory_gradient.h.
+bool IsPlugIn(const EstimatorOptions& options) {
+  return options.kind == Kind::kCritic && options.critic == EstimatorOptions::Critic::kModel &&
+         options.baseline == EstimatorOptions::Baseline::kModel;
+}
+
 absl::Status Stopped(const Interrupt& interrupt) {
   return interrupt.Check() == StopReason::kCancelled
              ? absl::CancelledError("the call was cancelled")
@@ -269,12 +273,10 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
     if (at.context().weight == 0) continue;
     ASSIGN_OR_RETURN(const EstimatedModel model,
                      EstimateModel(data.contexts[c].frame, data.contexts[c].entries, data.prior));
-    PolicySystem system(model.mdp, SystemKind(options.lower_level, model.mdp.num_states()));
-    ASSIGN_OR_RETURN(const FollowerPolicy follower, FindPolicy(at, model.mdp, system));
+    ASSIGN_OR_RETURN(const FollowerPolicy follower, FindPolicy(at, model.mdp));
     const Records records(data, c, follower.log_pi);
     RETURN_IF_ERROR(records.Check(c));
-    system.SetPolicy(follower.pi);
-    const Critics critics = AskCritics(at, {model.mdp, follower.pi, system, 1e-10, interrupt}, records);
+    const Critics critics = AskCritics(at, model.mdp, follower.pi, records);
     // Systems that were not solved leave zeros behind, which are no answer.
     if (interrupt.Check().has_value()) return Stopped(interrupt);
     const SampledGradient found =
@@ -298,6 +300,11 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
   if (sampled) assumptions.emplace_back("the leader's values are those of the mean rewards that were sampled");
   if (options.kind == Kind::kOneStep) {
     assumptions.emplace_back("BIASED: grad Q - grad V is cut to one step; `bias` is what that costs on the model");
+  }
+  if (IsPlugIn(options)) {
+    assumptions.emplace_back(
+        "critic and control variate of the model leave the plug-in gradient of the same data: these intervals are too "
+        "short, ESTIMATOR_PLUG_IN has honest ones");
   }
   return estimate;
 }

@@ -14,7 +14,7 @@
 namespace bilevel {
 
 // options.kind: one that UsesTrajectories; else as EstimateGradient, whose common assumptions are left to it. Cost: one
-// solve and 1 + 2 (d + d_u) linear solves for each context, and its trajectories.
+// solve and 2 + d_u + 2 d linear solves for each context, and its trajectories.
 absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& problem, const SessionData& data,
                                                      const Vector& x, const EstimatorOptions& options,
                                                      const Interrupt& interrupt);

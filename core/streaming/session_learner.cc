@@ -73,10 +73,10 @@ SessionData SessionLearner::Data(bool trajectories) const {
                    .parameters_version = parameters_version_,
                    .prior = options_->prior,
                    .observed = options_->route == Route::kObserved};
-  for (const ContextLearner& context : contexts_) {
-    data.contexts.push_back(context.Counts());
-    data.policies.push_back(context.ModelFreePolicy().value_or(Vector()));
-    data.scores.push_back(context.LearnedScore().value_or(RowMatrix()));
+  for (size_t c = 0; c < contexts_.size(); ++c) {
+    data.contexts.push_back(contexts_[c].Counts());
+    data.policies.push_back(contexts_[c].ModelFreePolicy().value_or(Vector()));
+    data.scores.push_back(contexts_[c].LearnedScore(*problem_->contexts[c].mdp).value_or(RowMatrix()));
   }
   if (trajectories) data.trajectories.assign(trajectories_.held().begin(), trajectories_.held().end());
   return data;

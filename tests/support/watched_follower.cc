@@ -36,7 +36,7 @@ TabularMdp WatchedFollower::ModelOf(const std::vector<Trajectory>& trajectories)
 }
 
 ModelCritic WatchedFollower::AskModel(const TabularMdp& model, const RowMatrix* used) const {
-  return bilevel::AskModel(model, pi(), context(), leader(), x_, theta_, used, PolicySystem::Kind::kDirect, {});
+  return bilevel::AskModel(model, pi(), context(), leader(), LeaderReward(), used, PolicySystem::Kind::kDirect, {});
 }
 
 TrajectoryModel WatchedFollower::Model(const Vector& leader_value, const RowMatrix& score) const {

@@ -2,6 +2,7 @@
 
 #include "core/streaming/session_estimate.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -114,6 +115,9 @@ TEST_F(SessionEstimate, EveryEstimatorAgreesWithTheWorldWithinItsErrorBars) {
       EXPECT_EQ(estimate.parameters_version, 1);
       EXPECT_EQ(estimate.left_out, 0);
       EXPECT_EQ(estimate.kind, kind);
+      EXPECT_EQ(std::any_of(estimate.assumptions.begin(), estimate.assumptions.end(),
+                            [](const std::string& one) { return one.find("plug-in gradient") != one.npos; }),
+                kind == Kind::kCritic && baseline == Baseline::kModel);
       if (!UsesTrajectories(kind)) break;
       EXPECT_GT(estimate.trajectories, 1000);
       EXPECT_LT((estimate.exploitation + estimate.exploration - estimate.gradient).norm(), 1e-12 * Scale());
