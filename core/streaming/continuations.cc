@@ -1,5 +1,7 @@
 #include "core/streaming/continuations.h"
 
+#include <algorithm>
+
 namespace bilevel {
 namespace {
 
@@ -17,6 +19,11 @@ void AddWalk(const Continuations& follower, int64_t row, double sign, Rng& rng, 
 
 }  // namespace
 
+SampledScore ShareScore(std::span<const int64_t> rows, int64_t row, const Vector& draw) {
+  const auto alike = static_cast<double>(std::count(rows.begin(), rows.end(), row));
+  return {row, static_cast<double>(rows.size()) / alike * draw};
+}
+
 Vector Continuations::DrawScore(int64_t row, Rng& rng) const {
   Vector score = Vector::Zero(features.cols());
   const auto state = static_cast<int>(row / num_actions);
@@ -29,8 +36,8 @@ std::vector<SampledScore> Continuations::DrawScores(std::span<const Trajectory> 
   std::vector<SampledScore> scores;
   scores.reserve(trajectories.size());
   for (const Trajectory& trajectory : trajectories) {
-    const size_t steps = trajectory.rows.size(), step = rng.Below(steps);
-    scores.push_back({step, static_cast<double>(steps) * DrawScore(trajectory.rows[step], rng)});
+    const int64_t row = trajectory.rows[rng.Below(trajectory.rows.size())];
+    scores.push_back(ShareScore(trajectory.rows, row, DrawScore(row, rng)));
   }
   return scores;
 }

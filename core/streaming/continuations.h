@@ -6,6 +6,9 @@
 //
 //   E[ H A_h (grad Q - grad V)(s_h, a_h) ] = E[ sum_h A_h (grad Q - grad V)(s_h, a_h) ]
 //
+// Given the row (s_h, a_h), h is any of the steps that have it: the mean of A over them takes A_h's place, with less
+// spread.
+//
 // The walks are independent of the trajectory's own tail, which A_h depends on, and that is what (13) asks for. Needs
 // an environment that can be set to any state. Yang, Gao, Yuan (2025), arXiv:2405.19697; one step for each trajectory
 // is ours.
@@ -19,6 +22,9 @@
 #include "core/streaming/trajectory_gradient.h"
 
 namespace bilevel {
+
+// A draw at `row` in place of the scores of all these steps, which it is one of. Cost: O(steps).
+SampledScore ShareScore(std::span<const int64_t> rows, int64_t row, const Vector& draw);
 
 // The follower, where it can be started anywhere. References must outlive the calls.
 struct Continuations {

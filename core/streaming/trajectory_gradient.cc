@@ -68,7 +68,7 @@ class Estimator {
         sums.gradient.leader[entry.col()] += discount * entry.value();
       }
       if (model_.control_variate) ControlChoice(row, discount, sums);
-      AddScore(row, t, sampled, 1, sums.score);
+      AddScore(row, sampled, 1, sums.score);
       if (model_.control_variate && geometric_) ControlCoin(trajectory, t, sums);
     }
     if (model_.expected != nullptr && !geometric_ && trajectory.final_state >= 0) {
@@ -141,10 +141,10 @@ class Estimator {
     AddValue(next, (goes_on ? 1 : 0) - model_.leader_discount, sums.score, sums.control, sums.gradient_control);
   }
 
-  void AddScore(int64_t row, size_t t, const SampledScore* sampled, double weight, Vector& sum) const {
+  void AddScore(int64_t row, const SampledScore* sampled, double weight, Vector& sum) const {
     if (sampled == nullptr) {
       sum += weight * model_.score.row(row).transpose();
-    } else if (sampled->step == t) {
+    } else if (sampled->row == row) {
       sum += weight * sampled->score;
     }
   }
@@ -162,7 +162,7 @@ class Estimator {
         worth = to_go - (baseline_.size() == 0 ? 0 : baseline_[StateOf(row)]);
       }
       const double discount = std::pow(step_discount_, static_cast<double>(t));
-      AddScore(row, t, sampled, discount * worth, sums.gradient.follower);
+      AddScore(row, sampled, discount * worth, sums.gradient.follower);
     }
   }
 

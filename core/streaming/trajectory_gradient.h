@@ -86,11 +86,11 @@ struct SampledGradient {
   Vector corrected() const { return mean() - bias; }
 };
 
-// What stands for the scores of all steps of one trajectory: its number of steps times a draw of mean grad Q - grad V
-// at one of them, drawn uniformly (continuations.h).
+// What stands for the scores of all steps of one trajectory: of the row (s_h, a_h) of one of them, h uniform, the
+// number of steps times a draw of mean grad Q - grad V there (continuations.h). Steps with that row share it alike.
 struct SampledScore {
-  size_t step;
-  Vector score;  // [d]
+  int64_t row;
+  Vector score;  // number of steps / number of them with this row, times the draw [d]
 };
 
 // trajectories: two at least, of the horizon of `kind`, which its bound on steps does not cut where it is geometric.
