@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace bilevel {
 namespace {
@@ -189,12 +190,16 @@ class Mean {
   }
   Vector mean() const { return sum_ / weights_; }
   double effective() const { return weights_ * weights_ / square_weights_; }
+  // The share of a sample in its difference to the mean of the others; infinite when there are no others to speak of.
+  double others() const {
+    return effective() > 1 + 1e-9 ? effective() / (effective() - 1) : std::numeric_limits<double>::infinity();
+  }
   // sqrt(sum w^2 (value - mean)^2) / sum w, as from effective() - 1 degrees of freedom.
   Vector standard_error() const {
     const Vector m = mean();
     const Vector spread = squares_ - 2 * m.cwiseProduct(weighted_) + square_weights_ * m.cwiseAbs2();
-    const double freedom = effective() / std::max(effective() - 1, 1e-300);
-    return (spread.cwiseMax(0) * freedom).cwiseSqrt() / weights_;
+    if (std::isinf(others())) return Vector::Constant(m.size(), others());
+    return (spread.cwiseMax(0) * others()).cwiseSqrt() / weights_;
   }
 
  private:
@@ -217,7 +222,7 @@ SampledGradient EstimateFromTrajectories(const TrajectoryModel& model, std::span
     returns.Add(weight(trajectory), Vector::Constant(1, estimate.Return(trajectory)));
   }
   // l_i less the mean of the others is l_i less the mean of all, times this.
-  const double others = returns.effective() / std::max(returns.effective() - 1, 1e-300);
+  const double others = std::isinf(returns.others()) ? 0 : returns.others();
   SampledGradient result;
   Mean loss(1), exploitation(n), exploration(n), total(n), missing_loss(1), missing(n), corrected(n);
   for (size_t i = 0; i < trajectories.size(); ++i) {

@@ -65,9 +65,9 @@ struct TrajectoryModel {
 enum class TrajectoryEstimator { kReturn, kRewardToGo, kCritic };
 
 // Means over trajectories with weights exp(log_weight), normalised by their sum. Standard errors hold for independent
-// trajectories, to first order in 1/sqrt(effective_sample_size), and for critics as they are: what chance made of
-// learned or estimated ones is not in them. For kCritic with a model of the same trajectories that is most of the
-// error; plug_in.h has error bars for it.
+// trajectories, to first order in 1/sqrt(effective_sample_size) (infinite where that is 1), and for critics as they
+// are: what chance made of learned or estimated ones is not in them. For kCritic with a model of the same trajectories
+// that is most of the error; plug_in.h has error bars for it.
 struct SampledGradient {
   double objective = 0;  // the leader's return, penalties left out
   double objective_standard_error = 0;

@@ -152,6 +152,26 @@ TEST(TrajectoryGradient, WeightsCorrectForAnotherPolicy) {
   EXPECT_GT((wrong.mean() - exact.point().gradient).norm(), 5 * wrong.standard_error.norm());
 }
 
+// One trajectory that outweighs all others says nothing of its own error.
+TEST(TrajectoryGradient, HasNoErrorBarsFromOneTrajectoryThatCounts) {
+  Rng start(40);
+  const WatchedFollower exact(Build(DrawReturn(41, 0.8)), DrawNormal(start, 5));
+  Rng rng(42);
+  auto trajectories = exact.Draw(2, {}, rng);
+  for (const double gap : {20., 40., 800.}) {
+    trajectories[0].log_weight = gap;
+    for (const TrajectoryEstimator estimator : {TrajectoryEstimator::kReturn, TrajectoryEstimator::kRewardToGo}) {
+      const auto found = EstimateFromTrajectories(exact.Model(Vector()), trajectories, Kind::kGeometric, estimator);
+      EXPECT_TRUE(found.mean().allFinite());
+      EXPECT_LT(found.mean().norm(), 1e6);
+      if (gap > 30) {
+        EXPECT_TRUE(std::isinf(found.standard_error[0]));
+        EXPECT_TRUE(std::isinf(found.objective_standard_error));
+      }
+    }
+  }
+}
+
 // A sample of the leader's reward with its mean serves as well as the table.
 TEST(TrajectoryGradient, TakesNoisyRewardsOfTheLeader) {
   Rng start(18);
