@@ -34,6 +34,7 @@ absl::Status ActReactor::Open(const v1::ActRequest& request) {
   if (!request.has_open()) return FieldError("open", "is absent; the first message of a stream opens it");
   ASSIGN_OR_RETURN(const std::string id, InField("open.session", DecodeSessionName(request.open().session())));
   ASSIGN_OR_RETURN(exploration_, InField("open.exploration", DecodeExploration(request.open().exploration())));
+  walks_ = request.open().walks();
   ASSIGN_OR_RETURN(std::shared_ptr<Session> session, registry_.Find(id));
   if (session->options().follower != Follower::kSimulated) {
     return absl::FailedPreconditionError("the session's follower is not SIMULATED; it does not act here");
@@ -78,7 +79,7 @@ absl::Status ActReactor::Take(const v1::ActRequest& request) {
 
 void ActReactor::TryToAct() {
   if (!waiting_.has_value()) return;
-  const absl::StatusOr<std::optional<ActedStep>> step = session_->Act(lease_, *waiting_, exploration_);
+  const absl::StatusOr<std::optional<ActedStep>> step = session_->Act(lease_, *waiting_, exploration_, walks_);
   if (step.ok() && !step->has_value()) return;
   const Observation observation = *std::exchange(waiting_, std::nullopt);
   if (!step.ok()) {

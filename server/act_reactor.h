@@ -40,6 +40,7 @@ class ActReactor final : public StreamReactor<v1::ActRequest, v1::ActResponse> {
   Session::Lease lease_;
   uint64_t watch_ = 0;
   Exploration exploration_;
+  bool walks_ = false;
 
   std::mutex acting_;  // taken before mutex_
   std::optional<Observation> waiting_;

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "core/base/field_error.h"
-#include "core/base/rng.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 
@@ -20,7 +19,34 @@ uint64_t Scramble(uint64_t key) {
   return key ^ (key >> 31);
 }
 
+// 2^64 over the golden ratio: keeps what is scrambled for one use apart from what is for another.
+constexpr uint64_t kApart = 0x9e3779b97f4a7c15u;
+
+// The action whose stretch of [0, 1) `uniform` falls into.
+int DrawFrom(const Vector& pi, double uniform) {
+  double left = uniform * pi.sum();
+  int drawn = 0;
+  for (int a = 0; a < static_cast<int>(pi.size()); ++a) {
+    if (pi[a] <= 0) continue;
+    drawn = a;
+    left -= pi[a];
+    if (left < 0) break;
+  }
+  return drawn;
+}
+
+const char* NameOf(WalkKind kind) { return kind == WalkKind::kFromChoice ? "FROM_CHOICE" : "FROM_STATE"; }
+
 }  // namespace
+
+double Actor::MaxBytes(size_t open_episodes, size_t num_features) {
+  // Tables are at worst just doubled, from 7/8 full.
+  constexpr double kSlots = 16.0 / 7;
+  constexpr double kEach =
+      sizeof(Episode) + sizeof(Asked) + sizeof(std::pair<uint64_t, WalkKind>) + 2 * sizeof(uint64_t);
+  const size_t numbers = 2 + num_features;  // of order_, and features
+  return static_cast<double>(open_episodes) * (kSlots * kEach + static_cast<double>(numbers * sizeof(double)));
+}
 
 absl::StatusOr<bool> Actor::IsKnown(const Observation& observation, uint64_t accepted) const {
   if (observation.sequence > accepted + 1) {
@@ -32,13 +58,16 @@ absl::StatusOr<bool> Actor::IsKnown(const Observation& observation, uint64_t acc
   if (observation.sequence == 0) {
     if (open == episodes_.end()) return false;
     const Episode& episode = open->second;
-    if (episode.sequence == 0 && episode.state == observation.state && episode.context == observation.context) {
+    const uint64_t name = observation.walk == WalkKind::kNone ? observation.episode : observation.walk_of;
+    if (episode.sequence == 0 && episode.state == observation.state && episode.context == observation.context &&
+        episode.walk == observation.walk && episode.name == name) {
       return true;
     }
     return FieldError("episode_id", absl::StrCat("is ", observation.episode, ", which has begun already"));
   }
-  if (Ends(observation.kind) ? open == episodes_.end()
-                             : open != episodes_.end() && open->second.sequence == observation.sequence) {
+  if (open != episodes_.end()
+          ? !Ends(observation.kind) && open->second.sequence == observation.sequence
+          : Ends(observation.kind) || stopped_ == std::pair(observation.episode, observation.sequence)) {
     return true;
   }
   return FieldError(
@@ -63,10 +92,39 @@ absl::Status Actor::CheckState(const Observation& observation, int32_t context) 
   return absl::OkStatus();
 }
 
+absl::Status Actor::CheckBegin(const Observation& observation) const {
+  if (observation.walk == WalkKind::kNone) {
+    for (const WalkKind kind : {WalkKind::kFromChoice, WalkKind::kFromState}) {
+      if (!open_walks_.contains({observation.episode, kind})) continue;
+      return FieldError("episode_id", absl::StrCat("is ", observation.episode, "; its walk ", NameOf(kind),
+                                                   " is open: end that first"));
+    }
+    return absl::OkStatus();
+  }
+  const auto found = asked_.find(observation.walk_of);
+  if (found == asked_.end()) {
+    return FieldError("walk_of",
+                      absl::StrCat("is ", observation.walk_of, ", an episode of which no walks are asked for"));
+  }
+  const Asked& asked = found->second;
+  const std::string walk = absl::StrCat(NameOf(observation.walk), " of episode ", observation.walk_of);
+  if (asked.begun[static_cast<size_t>(observation.walk)]) {
+    return FieldError("walk_kind", absl::StrCat("is ", walk, ", which has begun already"));
+  }
+  if (observation.state != asked.state) {
+    return FieldError("state", absl::StrCat("is ", observation.state, "; ", walk, " begins in ", asked.state));
+  }
+  if (observation.context != asked.context) {
+    return FieldError("context", absl::StrCat("is ", observation.context, "; ", walk, " is in ", asked.context));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::optional<TransitionBlock>> Actor::Complete(const Observation& observation) const {
   if (observation.sequence == 0) {
     if (Ends(observation.kind)) return FieldError("step_kind", "ends an episode that only begins; must be 0");
     RETURN_IF_ERROR(CheckState(observation, observation.context));
+    RETURN_IF_ERROR(CheckBegin(observation));
     if (episodes_.size() >= rules_->max_open_episodes) {
       return absl::ResourceExhaustedError(absl::StrCat(episodes_.size(), " episodes are open; at most ",
                                                        rules_->max_open_episodes,
@@ -86,7 +144,8 @@ absl::StatusOr<std::optional<TransitionBlock>> Actor::Complete(const Observation
     return FieldError("sequence", absl::StrCat("is ", observation.sequence, "; episode ", observation.episode,
                                                " has no action yet that it could complete"));
   }
-  TransitionBlock completed{{{.episode = observation.episode,
+  const bool stopped = observation.kind != StepKind::kTerminated && Stops(episode);
+  TransitionBlock completed{{{.episode = episode.name,
                               .state = episode.state,
                               .action = episode.drawn->action,
                               .next_state = observation.kind == StepKind::kTerminated ? 0 : observation.state,
@@ -94,7 +153,9 @@ absl::StatusOr<std::optional<TransitionBlock>> Actor::Complete(const Observation
                               .leader_reward = observation.leader_reward,
                               .behavior_log_probability = episode.drawn->log_probability,
                               .parameters_version = episode.drawn->parameters_version,
-                              .kind = observation.kind}},
+                              .kind = stopped ? StepKind::kTruncated : observation.kind,
+                              .walk = episode.walk,
+                              .stopped = stopped}},
                             episode.features};
   if (observation.kind == StepKind::kTerminated) {
     completed.features.resize(2 * rules_->num_features, 0);
@@ -104,26 +165,95 @@ absl::StatusOr<std::optional<TransitionBlock>> Actor::Complete(const Observation
   return completed;
 }
 
-void Actor::Take(const Observation& observation) {
-  if (Ends(observation.kind)) {
-    episodes_.erase(observation.episode);
+Rng Actor::RngOf(const Episode& episode, Purpose purpose) const {
+  const uint64_t name = episode.walk == WalkKind::kNone
+                            ? episode.name
+                            : Scramble(episode.name + kApart * static_cast<uint64_t>(episode.walk));
+  const uint64_t step = Scramble(Scramble(name) + episode.steps);
+  const uint64_t stream = purpose == Purpose::kAction ? step : Scramble(step + kApart * static_cast<uint64_t>(purpose));
+  return Rng(Scramble(seed_ + Scramble(writer_ + 1)), stream);
+}
+
+bool Actor::Stops(const Episode& episode) const {
+  return episode.walk != WalkKind::kNone &&
+         RngOf(episode, Purpose::kCoin).Uniform() >= rules_->contexts[static_cast<size_t>(episode.context)].discount;
+}
+
+void Actor::Take(const Observation& observation, bool walks) {
+  if (observation.sequence == 0) {
+    Begin(observation);
     return;
   }
-  Episode& episode = episodes_[observation.episode];
-  if (observation.sequence == 0) {
-    episode = Episode{.context = observation.context};
-  } else {
-    ++episode.steps;
+  Episode& episode = episodes_.at(observation.episode);
+  // Of the steps so far each is (s_h, a_h) alike: the last with probability 1 / steps.
+  if (episode.walk == WalkKind::kNone && RngOf(episode, Purpose::kWalkStep).Below(episode.steps + 1) == 0) {
+    episode.walk_state = episode.state;
+    episode.walk_action = episode.drawn->action;
   }
+  if (Ends(observation.kind) || Stops(episode)) {
+    End(observation, walks);
+    return;
+  }
+  ++episode.steps;
   episode.sequence = observation.sequence;
   episode.state = observation.state;
   episode.features = observation.features;
   episode.drawn.reset();
 }
 
+void Actor::Begin(const Observation& observation) {
+  Episode episode{.name = observation.episode,
+                  .walk = observation.walk,
+                  .state = observation.state,
+                  .context = observation.context,
+                  .features = observation.features};
+  if (observation.walk == WalkKind::kNone) {
+    asked_.erase(observation.episode);
+  } else {
+    Asked& asked = asked_.at(observation.walk_of);
+    asked.begun[static_cast<size_t>(observation.walk)] = true;
+    open_walks_.insert({observation.walk_of, observation.walk});
+    episode.name = observation.walk_of;
+    episode.walk_action = asked.action;
+  }
+  episodes_.insert_or_assign(observation.episode, std::move(episode));
+}
+
+void Actor::End(const Observation& observation, bool walks) {
+  const auto open = episodes_.find(observation.episode);
+  const Episode& episode = open->second;
+  if (episode.walk != WalkKind::kNone) {
+    open_walks_.erase({episode.name, episode.walk});
+    if (!Ends(observation.kind)) stopped_ = {observation.episode, observation.sequence};
+  } else if (walks) {
+    Ask(observation, episode);
+  }
+  episodes_.erase(open);
+}
+
+void Actor::Ask(const Observation& observation, const Episode& episode) {
+  asked_.insert_or_assign(episode.name, Asked{.sequence = observation.sequence,
+                                              .state = episode.walk_state,
+                                              .action = episode.walk_action,
+                                              .context = episode.context});
+  order_.emplace_back(episode.name, observation.sequence);
+  if (order_.size() <= rules_->max_open_episodes) return;
+  const auto oldest = asked_.find(order_.front().first);
+  if (oldest != asked_.end() && oldest->second.sequence == order_.front().second) asked_.erase(oldest);
+  order_.pop_front();
+}
+
 std::optional<ActedStep> Actor::Drawn(const Observation& observation) const {
-  if (Ends(observation.kind)) return ActedStep{.episode = observation.episode, .ended = true};
-  return episodes_.at(observation.episode).drawn;
+  const auto open = episodes_.find(observation.episode);
+  if (open != episodes_.end()) return open->second.drawn;
+  ActedStep ended{.episode = observation.episode, .ended = true};
+  const auto found = asked_.find(observation.episode);
+  if (found == asked_.end() || found->second.sequence != observation.sequence) return ended;
+  const Asked& asked = found->second;
+  for (const WalkKind kind : {WalkKind::kFromChoice, WalkKind::kFromState}) {
+    ended.walks.push_back({kind, observation.episode, asked.state, asked.context});
+  }
+  return ended;
 }
 
 std::vector<int> Actor::Available(const Episode& episode) const {
@@ -163,22 +293,20 @@ Vector Actor::Probabilities(const Episode& episode, const PolicySnapshot* policy
 
 ActedStep Actor::Draw(const Observation& observation, const PolicySnapshot* policy, const Exploration& exploration) {
   Episode& episode = episodes_.at(observation.episode);
-  const Vector pi = Probabilities(episode, policy, exploration);
-  Rng rng(Scramble(seed_ + Scramble(writer_ + 1)), Scramble(Scramble(observation.episode) + episode.steps));
   ActedStep step{.episode = observation.episode};
   if (policy != nullptr) {
     step.policy_version = policy->version;
     step.parameters_version = policy->parameters_version;
   }
-  double left = rng.Uniform() * pi.sum();
-  for (int a = 0; a < static_cast<int>(pi.size()); ++a) {
-    if (pi[a] <= 0) continue;
-    step.action = a;
-    left -= pi[a];
-    if (left < 0) break;
+  if (episode.walk == WalkKind::kFromChoice && episode.steps == 0) {
+    step.action = episode.walk_action;
+  } else {
+    const Vector pi = Probabilities(episode, policy, episode.walk == WalkKind::kNone ? exploration : Exploration());
+    step.action = DrawFrom(pi, RngOf(episode, Purpose::kAction).Uniform());
+    step.log_probability = std::min(0.0, std::log(pi[step.action]));
   }
-  step.log_probability = std::min(0.0, std::log(pi[step.action]));
-  ++tried_[{episode.context, Eigen::Index{episode.state} * pi.size() + step.action}];
+  const int A = rules_->contexts[static_cast<size_t>(episode.context)].num_actions;
+  ++tried_[{episode.context, Eigen::Index{episode.state} * A + step.action}];
   episode.drawn = step;
   return step;
 }

@@ -53,7 +53,7 @@ ContextLearner::ContextLearner(const ContextSetting& setting, bool initial_known
 void ContextLearner::Learn(const Transition& transition, std::span<const double> features, bool newest, Rng& rng) {
   const int64_t row = RowOf(transition.state, transition.action);
   const bool ended = transition.kind == StepKind::kTerminated;
-  if (transition.begins) counts_.AddStart(transition.state);
+  if (transition.begins && transition.walk == WalkKind::kNone) counts_.AddStart(transition.state);
   if (ended) {
     counts_.AddTermination(row);
   } else {

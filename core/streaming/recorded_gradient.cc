@@ -7,6 +7,7 @@
 #include "core/base/text.h"
 #include "core/streaming/model_critic.h"
 #include "core/streaming/one_step_score.h"
+#include "core/streaming/recorded_walks.h"
 #include "core/streaming/trajectory_gradient.h"
 
 namespace bilevel {
@@ -62,25 +63,33 @@ std::optional<std::vector<double>> SampledRewards(const RecordedTrajectory& reco
 // One context's.
 class Records {
  public:
-  Records(const SessionData& data, size_t context, const Vector& log_pi) {
+  // walked: grad r, where scores are walks'; else null.
+  Records(const SessionData& data, size_t context, const Vector& log_pi, const SparseRows* walked) {
     for (const RecordedTrajectory& recorded : data.trajectories) {
       if (static_cast<size_t>(recorded.context) != context) continue;
-      if (!Add(recorded, data, log_pi)) ++left_out_;
+      if (!Add(recorded, data, log_pi, walked)) ++left_out_;
     }
   }
 
   // Two at least.
   absl::Status Check(size_t context) const {
     if (trajectories_.size() >= 2) return absl::OkStatus();
-    return absl::FailedPreconditionError(absl::StrCat(
-        "context ", context, " has ", trajectories_.size(), " trajectories that can be used and ", left_out_,
-        " that cannot (open, of another x, or such as the policy never makes); two are the least"));
+    return absl::FailedPreconditionError(absl::StrCat("context ", context, " has ", trajectories_.size(),
+                                                      " trajectories that can be used and ", left_out_,
+                                                      " that cannot (open, of another x, such as the policy never "
+                                                      "makes, or for CRITIC_CONTINUATIONS without both walks "
+                                                      "complete); two are the least"));
   }
 
   const std::vector<Trajectory>& trajectories() const { return trajectories_; }
   int64_t left_out() const { return left_out_; }
   bool off_policy() const { return off_policy_; }
   bool own() const { return own_; }  // some steps without a log-probability
+  // In place of scores, one for each trajectory; empty: none.
+  const std::vector<SampledScore>& walked() const { return walked_; }
+  int64_t walked_transitions() const { return walked_transitions_; }
+  bool walked_by_others() const { return walked_by_others_; }  // by policies that are not pi
+  bool cut_walks() const { return cut_walks_; }
 
   // The mean of the samples of each row, or `otherwise`.
   Vector MeanRewards(Vector otherwise) const {
@@ -98,7 +107,8 @@ class Records {
   }
 
  private:
-  bool Add(const RecordedTrajectory& recorded, const SessionData& data, const Vector& log_pi) {
+  bool Add(const RecordedTrajectory& recorded, const SessionData& data, const Vector& log_pi,
+           const SparseRows* walked) {
     if (recorded.end == StepKind::kRunning) return false;
     std::optional<std::vector<double>> rewards = SampledRewards(recorded);
     if (!rewards.has_value()) return false;
@@ -118,15 +128,27 @@ class Records {
       }
     }
     if (std::isinf(trajectory.log_weight)) return false;
+    if (walked != nullptr && !AddWalks(recorded, *walked, log_pi)) return false;
     own_ = own_ || own;
     off_policy_ = off_policy_ || other;
     trajectories_.push_back(std::move(trajectory));
     return true;
   }
 
+  bool AddWalks(const RecordedTrajectory& recorded, const SparseRows& features, const Vector& log_pi) {
+    cut_walks_ = cut_walks_ || HasCutWalks(recorded);
+    std::optional<WalkedScore> found = ScoreOfWalks(recorded, features, log_pi);
+    if (!found.has_value()) return false;
+    walked_transitions_ += found->transitions;
+    walked_by_others_ = walked_by_others_ || found->other_policy;
+    walked_.push_back(std::move(found->score));
+    return true;
+  }
+
   std::vector<Trajectory> trajectories_;
-  int64_t left_out_ = 0;
-  bool off_policy_ = false, own_ = false;
+  std::vector<SampledScore> walked_;
+  int64_t left_out_ = 0, walked_transitions_ = 0;
+  bool off_policy_ = false, own_ = false, walked_by_others_ = false, cut_walks_ = false;
 };
 
 // Of one context: who the follower is on the estimated model, and what that model thinks of it.
@@ -142,6 +164,7 @@ struct Setting {
   const LeaderReturn& term() const { return std::get<LeaderReturn>(context().objective[0].measure); }
   double leader_discount() const { return term().discount.value_or(context().discount); }
   bool learned() const { return options.critic == EstimatorOptions::Critic::kLearned; }
+  bool walks() const { return options.critic == EstimatorOptions::Critic::kContinuations; }
 };
 
 struct FollowerPolicy {
@@ -151,7 +174,7 @@ struct FollowerPolicy {
 // The model's solution, or the policy that is learned or seen.
 absl::StatusOr<FollowerPolicy> FindPolicy(const Setting& at, const TabularMdp& model) {
   const Vector& model_free = at.data.policies[at.c];
-  if (model_free.size() != 0 && (at.data.observed || at.learned()))
+  if (model_free.size() != 0 && (at.data.observed || at.learned() || at.walks()))
     return FollowerPolicy{model_free, model_free.array().log()};
   const Vector reward = at.context().reward.Evaluate(at.x, at.problem.map.Apply(at.x));
   const RegularizedMdp follower{&model, reward, {}, at.context().discount, at.context().temperature};
@@ -267,26 +290,30 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
                                                      const Interrupt& interrupt) {
   RETURN_IF_ERROR(CheckNeeds(problem, data, x, options));
   Sum sum(x.size());
-  bool off_policy = false, own = false, sampled = false;
+  bool off_policy = false, own = false, sampled = false, walked_by_others = false, cut_walks = false;
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     const Setting at{problem, data, x, options, interrupt, c};
     if (at.context().weight == 0) continue;
     ASSIGN_OR_RETURN(const EstimatedModel model,
                      EstimateModel(data.contexts[c].frame, data.contexts[c].entries, data.prior));
     ASSIGN_OR_RETURN(const FollowerPolicy follower, FindPolicy(at, model.mdp));
-    const Records records(data, c, follower.log_pi);
+    const SparseRows features = at.context().reward.GradientFeatures();
+    const Records records(data, c, follower.log_pi, at.walks() ? &features : nullptr);
     RETURN_IF_ERROR(records.Check(c));
     const Critics critics = AskCritics(at, model.mdp, follower.pi, records);
     // Systems that were not solved leave zeros behind, which are no answer.
     if (interrupt.Check().has_value()) return Stopped(interrupt);
     const SampledGradient found =
         EstimateFromTrajectories(ModelOf(at, critics, critics.score(), model.mdp.num_actions()), records.trajectories(),
-                                 Horizon::Kind::kSteps, EstimatorOf(options.kind));
+                                 Horizon::Kind::kSteps, EstimatorOf(options.kind), records.walked());
     sum.Add(at.context().weight * at.context().objective[0].weight, found, critics.bias);
     sum.estimate().unseen_rows += model.unseen_rows;
     sum.estimate().left_out += records.left_out();
     off_policy = off_policy || records.off_policy();
     own = own || records.own();
+    sum.estimate().transitions += static_cast<uint64_t>(records.walked_transitions());
+    walked_by_others = walked_by_others || records.walked_by_others();
+    cut_walks = cut_walks || records.cut_walks();
     sampled = sampled || !records.trajectories()[0].leader_rewards.empty();
   }
   GradientEstimate estimate = sum.Finish(problem, x);
@@ -300,6 +327,15 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
   if (sampled) assumptions.emplace_back("the leader's values are those of the mean rewards that were sampled");
   if (options.kind == Kind::kOneStep) {
     assumptions.emplace_back("BIASED: grad Q - grad V is cut to one step; `bias` is what that costs on the model");
+  }
+  if (options.critic == EstimatorOptions::Critic::kContinuations) {
+    assumptions.emplace_back("walks go on from a state as a visit of its own would, whoever set the environment to it");
+  }
+  if (walked_by_others) {
+    assumptions.emplace_back("walks of other policies than today's weigh as likely as it would make them");
+  }
+  if (cut_walks) {
+    assumptions.emplace_back("BIASED: the environment cut walks short, which leaves out those with more steps first");
   }
   if (IsPlugIn(options)) {
     assumptions.emplace_back(

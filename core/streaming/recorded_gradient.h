@@ -1,10 +1,11 @@
 // The estimators of trajectory_gradient.h on the trajectories that a session recorded.
 //
 // Used are those that are complete and were made at x. Where whoever acted is known by log-probabilities, a trajectory
-// weighs prod pi(a|s) / b(a|s), pi being the follower's policy: the estimated model's solution, the learned one where
-// the critic is learned, or the observed one, which weighs 1. Critics are exact on the estimated model or learned; c is
-// the mean of the leader's sampled rewards where there are any. What critics are off is told as bias, as far as the
-// estimated model knows it.
+// weighs prod pi(a|s) / b(a|s), pi being the follower's policy: the estimated model's solution; where the critic is
+// learned or walks (recorded_walks.h), the learned one if there is one; or the observed one, which weighs 1. Critics
+// are exact on the estimated model, learned, or walks, which the leader's values stay the model's beside; c is the mean
+// of the leader's sampled rewards where there are any. What critics are off is told as bias, as far as the estimated
+// model knows it.
 
 #ifndef BILEVEL_CORE_STREAMING_RECORDED_GRADIENT_H_
 #define BILEVEL_CORE_STREAMING_RECORDED_GRADIENT_H_

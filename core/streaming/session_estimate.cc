@@ -57,6 +57,9 @@ absl::StatusOr<GradientEstimate> FromDirections(const BilevelProblem& problem, c
 bool UsesTrajectories(Kind kind) { return kind != Kind::kPlugIn && kind != Kind::kZerothOrder; }
 
 absl::Status EstimatorOptions::Validate() const {
+  if (kind == Kind::kOneStep && critic == Critic::kContinuations) {
+    return FieldError("critic", "is CRITIC_CONTINUATIONS; ESTIMATOR_ONE_STEP cuts grad Q - grad V itself");
+  }
   const bool none = draws == 0 && kind != Kind::kZerothOrder;
   if (!none && (draws < 2 || draws > kMaxDraws)) {
     return FieldError("redraws", absl::StrCat("is ", draws, "; must be ", kind == Kind::kZerothOrder ? "" : "0 or ",

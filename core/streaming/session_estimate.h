@@ -21,8 +21,9 @@ namespace bilevel {
 struct EstimatorOptions {
   enum class Kind { kPlugIn, kReturn, kRewardToGo, kCritic, kOneStep, kZerothOrder };
   enum class Critic {
-    kModel,    // exact on the estimated model
-    kLearned,  // grad Q by successor features; the leader's values stay the model's
+    kModel,          // exact on the estimated model
+    kLearned,        // grad Q by successor features; the leader's values stay the model's
+    kContinuations,  // grad Q - grad V by walks that were recorded; the leader's values stay the model's
   };
   enum class Baseline {
     kDefault,  // the others' mean return for kReturn and kOneStep, V_u for kRewardToGo
@@ -37,7 +38,7 @@ struct EstimatorOptions {
   uint64_t seed = 0;     // of all draws
   LowerLevelOptions lower_level;
 
-  // A field error names the option out of range: "redraws", "radius", "lower_level...".
+  // A field error names the option out of range: "critic", "redraws", "radius", "lower_level...".
   absl::Status Validate() const;
 };
 
@@ -69,7 +70,8 @@ struct GradientEstimate {
   double objective_bias = 0;
   double effective_sample_size = 0;  // trajectories of equal weight, or redraws and directions made
   int64_t trajectories = 0;          // used
-  int64_t left_out = 0;              // held, but open, of another x, of weight 0, or with some of the leader's rewards
+  int64_t left_out = 0;              // held, but open, of another x, of weight 0, with some of the leader's rewards, or
+                                     // without complete walks where they are needed
   uint64_t transitions = 0;          // used
   int64_t unseen_rows = 0;           // available (s,a) never seen, where the prior stands
   uint32_t parameters_version = 0;   // 0: x was the caller's own

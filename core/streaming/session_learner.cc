@@ -60,9 +60,10 @@ absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::Update(const Inter
 
 TransitionRules SessionLearner::Rules(size_t max_open_episodes) const {
   TransitionRules rules{{}, max_open_episodes, options_->num_features};
-  for (const ContextLearner& context : contexts_) {
-    const ModelFrame& frame = context.frame();
-    rules.contexts.push_back({frame.num_states, frame.num_actions, frame.available_actions});
+  for (size_t c = 0; c < contexts_.size(); ++c) {
+    const ModelFrame& frame = contexts_[c].frame();
+    rules.contexts.push_back(
+        {frame.num_states, frame.num_actions, frame.available_actions, problem_->contexts[c].discount});
   }
   return rules;
 }

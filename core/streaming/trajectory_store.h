@@ -3,6 +3,8 @@
 // Bounded by steps: beyond the capacity the trajectory that began first is forgotten whole, and what is still to come
 // of it with it. Trajectories are named writer/episode; where an episode's number is used again, the name is the later
 // one's.
+//
+// Walks from a step of a trajectory are part of it, and no trajectories of their own.
 
 #ifndef BILEVEL_CORE_STREAMING_TRAJECTORY_STORE_H_
 #define BILEVEL_CORE_STREAMING_TRAJECTORY_STORE_H_
@@ -25,6 +27,15 @@ struct RecordedStep {
   uint32_t parameters_version;
 };
 
+struct RecordedWalk {
+  WalkKind kind = WalkKind::kNone;
+  StepKind end = StepKind::kRunning;  // how its last step ended
+  bool stopped = false;               // by its coin
+  std::vector<RecordedStep> steps;
+
+  bool complete() const { return stopped || end == StepKind::kTerminated; }
+};
+
 struct RecordedTrajectory {
   size_t writer = 0;
   uint64_t episode = 0;
@@ -32,14 +43,15 @@ struct RecordedTrajectory {
   std::vector<RecordedStep> steps;
   StepKind end = StepKind::kRunning;  // how its last step ended
   int32_t last_state = 0;             // that the last step led to; unless terminated
+  std::vector<RecordedWalk> walks;    // one of each kind at most
 };
 
 class TrajectoryStore {
  public:
-  // capacity: steps held, >= 0.
+  // capacity: steps held, those of walks included, >= 0.
   explicit TrajectoryStore(size_t capacity) : capacity_(capacity) {}
 
-  // The next step of its episode. Cost: O(1) amortised.
+  // The next step of its episode or walk. Cost: O(1) amortised.
   void Add(size_t writer, const Transition& transition, const RecordedStep& step);
 
   // Null when it is not held.
@@ -56,6 +68,7 @@ class TrajectoryStore {
  private:
   using Name = std::pair<size_t, uint64_t>;
 
+  static bool AddToWalk(const Transition& transition, const RecordedStep& step, RecordedTrajectory& trajectory);
   void ForgetOldest();
 
   size_t capacity_;

@@ -37,7 +37,8 @@ absl::Status WriterQueue::Offer(uint64_t first, TransitionBlock batch, uint32_t 
   RETURN_IF_ERROR(CheckRoom(batch.steps.size() - known));
   Undo undo;
   if (absl::Status status = Check(batch.steps, known, newest_parameters, undo); !status.ok()) {
-    for (auto change = undo.rbegin(); change != undo.rend(); ++change) Put(change->first, change->second);
+    for (auto change = undo.rbegin(); change != undo.rend(); ++change)
+      Put(change->walk, change->episode, change->before);
     return status;
   }
   Push(std::move(batch), known);
@@ -58,14 +59,15 @@ absl::Status WriterQueue::CheckRoom(size_t count) const {
 // The episode of the last transition is at hand; the table is asked only where another one goes on.
 absl::Status WriterQueue::Check(std::vector<Transition>& steps, size_t known, uint32_t newest_parameters, Undo& undo) {
   std::optional<Standing> standing;
-  size_t open = episodes_.size();
+  size_t open = open_episodes();
   for (size_t i = known; i < steps.size(); ++i) {
     Transition& step = steps[i];
-    if (i == known || step.episode != steps[i - 1].episode) {
-      if (i > known) Put(steps[i - 1].episode, standing);
-      const auto found = episodes_.find(step.episode);
-      standing = found == episodes_.end() ? std::nullopt : std::optional<Standing>(found->second);
-      undo.emplace_back(step.episode, standing);
+    if (i == known || step.episode != steps[i - 1].episode || step.walk != steps[i - 1].walk) {
+      if (i > known) Put(steps[i - 1].walk, steps[i - 1].episode, standing);
+      const Episodes& episodes = episodes_[static_cast<size_t>(step.walk)];
+      const auto found = episodes.find(step.episode);
+      standing = found == episodes.end() ? std::nullopt : std::optional<Standing>(found->second);
+      undo.push_back({step.walk, step.episode, standing});
     }
     step.begins = !standing.has_value();
     if (step.begins) ++open;
@@ -80,7 +82,7 @@ absl::Status WriterQueue::Check(std::vector<Transition>& steps, size_t known, ui
     }
     if (open > rules_->max_open_episodes) return TooManyOpen(i, rules_->max_open_episodes);
   }
-  Put(steps.back().episode, standing);
+  Put(steps.back().walk, steps.back().episode, standing);
   return absl::OkStatus();
 }
 
@@ -122,11 +124,12 @@ absl::Status WriterQueue::CheckStep(const Transition& step, const std::optional<
   return absl::OkStatus();
 }
 
-void WriterQueue::Put(uint64_t episode, const std::optional<Standing>& standing) {
+void WriterQueue::Put(WalkKind walk, uint64_t episode, const std::optional<Standing>& standing) {
+  Episodes& episodes = episodes_[static_cast<size_t>(walk)];
   if (standing.has_value()) {
-    episodes_.insert_or_assign(episode, *standing);
+    episodes.insert_or_assign(episode, *standing);
   } else {
-    episodes_.erase(episode);
+    episodes.erase(episode);
   }
 }
 

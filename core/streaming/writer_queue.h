@@ -7,11 +7,11 @@
 #ifndef BILEVEL_CORE_STREAMING_WRITER_QUEUE_H_
 #define BILEVEL_CORE_STREAMING_WRITER_QUEUE_H_
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -26,6 +26,7 @@ struct TransitionRules {
     int num_states = 0;
     int num_actions = 0;
     std::vector<uint8_t> available_actions;  // [S*A]; empty: all
+    double discount = 1;                     // gamma, by which walks end
   };
   std::vector<World> contexts;
   size_t max_open_episodes = 4096;  // of one writer
@@ -62,7 +63,7 @@ class WriterQueue {
   uint64_t merged() const { return merged_; }
   // The highest number that may be sent now.
   uint64_t credit() const { return merged_ + capacity_; }
-  size_t open_episodes() const { return episodes_.size(); }
+  size_t open_episodes() const { return episodes_[0].size() + episodes_[1].size() + episodes_[2].size(); }
 
  private:
   // Where an open episode stands.
@@ -71,15 +72,20 @@ class WriterQueue {
     int32_t context;
   };
   using Episodes = absl::flat_hash_map<uint64_t, Standing>;
-  // What Check changed, to be taken back: the episodes as they stood before.
-  using Undo = std::vector<std::pair<uint64_t, std::optional<Standing>>>;
+  // What Check changed, to be taken back: episodes and walks as they stood before.
+  struct Change {
+    WalkKind walk;
+    uint64_t episode;
+    std::optional<Standing> before;
+  };
+  using Undo = std::vector<Change>;
 
   absl::Status CheckRoom(size_t count) const;
   // Follows the episodes through the transitions from `known` on, and says which begin them.
   absl::Status Check(std::vector<Transition>& steps, size_t known, uint32_t newest_parameters, Undo& undo);
   absl::Status CheckStep(const Transition& step, const std::optional<Standing>& standing,
                          uint32_t newest_parameters) const;
-  void Put(uint64_t episode, const std::optional<Standing>& standing);
+  void Put(WalkKind walk, uint64_t episode, const std::optional<Standing>& standing);
   void Push(TransitionBlock batch, size_t known);
 
   std::shared_ptr<const TransitionRules> rules_;
@@ -93,7 +99,7 @@ class WriterQueue {
     bool popped;
   };
   std::deque<Waiting> waiting_;
-  Episodes episodes_;
+  std::array<Episodes, kWalkKinds> episodes_;  // open, by WalkKind
 };
 
 }  // namespace bilevel

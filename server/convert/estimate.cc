@@ -61,10 +61,11 @@ absl::StatusOr<EstimatorOptions> DecodeEstimator(const v1::EstimatorOptions& mes
   EstimatorOptions options;
   ASSIGN_OR_RETURN(options.kind, DecodeKind(message.estimator()));
   if (!v1::Critic_IsValid(message.critic())) {
-    return FieldError("critic",
-                      absl::StrCat("is ", static_cast<int>(message.critic()), "; must be CRITIC_MODEL or _LEARNED"));
+    return FieldError("critic", absl::StrCat("is ", static_cast<int>(message.critic()),
+                                             "; must be CRITIC_MODEL, _LEARNED or _CONTINUATIONS"));
   }
   if (message.critic() == v1::CRITIC_LEARNED) options.critic = EstimatorOptions::Critic::kLearned;
+  if (message.critic() == v1::CRITIC_CONTINUATIONS) options.critic = EstimatorOptions::Critic::kContinuations;
   if (!v1::Baseline_IsValid(message.baseline())) {
     return FieldError("baseline", absl::StrCat("is ", static_cast<int>(message.baseline()),
                                                "; must be BASELINE_DEFAULT, _NONE or _MODEL"));

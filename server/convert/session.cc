@@ -298,6 +298,11 @@ double SessionBytes(const SessionPlan& plan) {
                  PreferenceStore::MaxBytes(plan.session.preference_capacity) +
                  (ParameterSchedule::kMostToCome + 4) * 8.0 * plan.problem.num_parameters +
                  static_cast<double>(plan.session.writers.size() * plan.session.max_open_episodes) * 96;
+  // What SIMULATED followers know of open episodes, and of walks to come.
+  if (plan.session.follower == Follower::kSimulated) {
+    bytes += static_cast<double>(plan.session.writers.size()) *
+             Actor::MaxBytes(plan.session.max_open_episodes, plan.learner.num_features);
+  }
   for (const Context& context : plan.problem.contexts) {
     const double S = context.mdp->num_states();
     // The actions that SIMULATED followers tried.

@@ -17,6 +17,10 @@ namespace {
 
 constexpr int64_t kRetrySeconds = 1;
 
+static_assert(static_cast<int>(WalkKind::kNone) == v1::Walk::KIND_UNSPECIFIED &&
+              static_cast<int>(WalkKind::kFromChoice) == v1::Walk::KIND_FROM_CHOICE &&
+              static_cast<int>(WalkKind::kFromState) == v1::Walk::KIND_FROM_STATE);
+
 }  // namespace
 
 std::string DecodeWriter(const std::string& writer_id) { return writer_id.empty() ? "default" : writer_id; }
@@ -59,6 +63,15 @@ absl::StatusOr<Observation> DecodeObservation(const v1::Observation& message) {
                           .state = narrow(message.state()),
                           .kind = static_cast<StepKind>(message.step_kind()),
                           .context = narrow(message.context())};
+  if (!v1::Walk::Kind_IsValid(message.walk_kind())) {
+    return FieldError("walk_kind", absl::StrCat("is ", static_cast<int>(message.walk_kind()),
+                                                "; must be KIND_FROM_CHOICE or KIND_FROM_STATE, or absent"));
+  }
+  observation.walk = static_cast<WalkKind>(message.walk_kind());
+  observation.walk_of = message.walk_of();
+  if (observation.walk == WalkKind::kNone && observation.walk_of != 0) {
+    return FieldError("walk_of", absl::StrCat("is ", observation.walk_of, " without walk_kind"));
+  }
   if (message.has_leader_reward()) {
     observation.leader_reward = message.leader_reward();
     if (!std::isfinite(observation.leader_reward)) {
@@ -95,6 +108,13 @@ void EncodeAction(const ActedStep& step, v1::Action* message) {
   message->set_log_probability(step.log_probability);
   message->set_policy_version(static_cast<double>(step.policy_version));
   message->set_ended(step.ended);
+  for (const Walk& walk : step.walks) {
+    v1::Walk& asked = *message->add_walks();
+    asked.set_kind(static_cast<v1::Walk::Kind>(walk.kind));
+    asked.set_of_episode(walk.of_episode);
+    asked.set_state(static_cast<uint32_t>(walk.state));
+    asked.set_context(static_cast<uint32_t>(walk.context));
+  }
 }
 
 void EncodePolicyUpdate(const PublishedPolicy& policy, v1::PolicyUpdate* message) {

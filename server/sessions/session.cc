@@ -120,7 +120,7 @@ absl::Status Session::Finish(const Lease& lease, uint64_t last) {
 }
 
 absl::StatusOr<std::optional<ActedStep>> Session::Act(const Lease& lease, const Observation& observation,
-                                                      const Exploration& exploration) {
+                                                      const Exploration& exploration, bool walks) {
   const std::lock_guard lock(mutex_);
   if (!Holds(lease)) return Ended();
   if (actors_.empty()) {
@@ -137,7 +137,7 @@ absl::StatusOr<std::optional<ActedStep>> Session::Act(const Lease& lease, const 
       RETURN_IF_ERROR(queue.Offer(observation.sequence, *std::move(completed), schedule_.newest()));
       Wake();
     }
-    actor.Take(observation);
+    actor.Take(observation, walks);
   }
   if (const std::optional<ActedStep> drawn = actor.Drawn(observation); drawn.has_value()) return drawn;
   if (queue.accepted() / static_cast<uint64_t>(options_.merge_round) > round_) return std::nullopt;

@@ -116,10 +116,10 @@ class Session {
 
   // Takes an observation, and with it the transition that it completes, and draws the follower's action from the policy
   // of the writer's round: the newest one made when the round before was merged, so that it does not depend on timing.
-  // Nothing while that is still to come: ask again, with the same observation, when Watch tells. FAILED_PRECONDITION
-  // unless the follower is SIMULATED; else as Actor and WriterQueue.
+  // Nothing while that is still to come: ask again, with the same observation, when Watch tells. walks: asked for where
+  // it ends an episode. FAILED_PRECONDITION unless the follower is SIMULATED; else as Actor and WriterQueue.
   absl::StatusOr<std::optional<ActedStep>> Act(const Lease& lease, const Observation& observation,
-                                               const Exploration& exploration);
+                                               const Exploration& exploration, bool walks = false);
 
   // The newest policy; null before the first.
   std::shared_ptr<const PublishedPolicy> policy() const;

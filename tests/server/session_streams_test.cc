@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <deque>
 
 #include "server/convert/array.h"
 #include "tests/server/server_process.h"
@@ -156,11 +157,13 @@ TEST_F(SessionStreamsTest, RejectOptionalColumnsByEntry) {
 // of.
 class Environment {
  public:
-  Environment(uint64_t seed, uint64_t episodes)
+  // walks: it can be set to any state, and does what it is asked for at once.
+  Environment(uint64_t seed, uint64_t episodes, bool walks = false)
       : world_(*DecodeProblem(World(true), Purpose::kGradient, Limits())),
         simulator_(*world_.contexts[0].mdp),
         seed_(seed),
-        episodes_(episodes) {}
+        episodes_(episodes),
+        walks_(walks) {}
 
   // One stream; true when all episodes are over. budget: observations until it is cut.
   bool Play(grpc::ClientReaderWriter<v1::ActRequest, v1::ActResponse>& stream, int budget) {
@@ -170,24 +173,37 @@ class Environment {
       v1::ActRequest request;
       v1::Observation& observation = *request.mutable_observation();
       observation.set_sequence(sequence_);
-      observation.set_episode_id(episode_);
+      observation.set_episode_id(walk_.kind() == v1::Walk::KIND_UNSPECIFIED ? episode_ : kWalkNumber);
+      if (sequence_ == 0) {
+        observation.set_walk_kind(walk_.kind());
+        observation.set_walk_of(walk_.of_episode());
+      }
       observation.set_state(static_cast<uint32_t>(state_));
       observation.set_step_kind(static_cast<uint32_t>(kind_));
       if (!stream.Write(request) || !stream.Read(&response)) return false;
       EXPECT_TRUE(response.has_action()) << response.rejected().status().message();
       if (budget % 7 == 0) continue;  // as if the answer had been lost
       actions.push_back({response.action().action(), response.action().log_probability()});
-      if (kind_ == 0) {
+      EXPECT_TRUE(kind_ == 0 || response.action().ended());
+      if (!response.action().ended()) {
         // The world's own chance, the same however often a stream broke.
         Rng rng(seed_, ++drawn_);
         const int next = simulator_.DrawNext(state_ * kActions + static_cast<int>(response.action().action()), rng);
-        kind_ = next == Simulator::kEnded ? 1 : rng.Below(20) == 0 ? 2 : 0;
+        const bool cut = walk_.kind() == v1::Walk::KIND_UNSPECIFIED && rng.Below(20) == 0;
+        kind_ = next == Simulator::kEnded ? 1 : cut ? 2 : 0;
         state_ = next == Simulator::kEnded ? 0 : next;
         sequence_ = ++steps_;
       } else {
-        EXPECT_TRUE(response.action().ended());
-        ++episode_;
-        state_ = 0;
+        EXPECT_EQ(response.action().walks_size(), walks_ && walk_.kind() == v1::Walk::KIND_UNSPECIFIED ? 2 : 0);
+        to_come_.insert(to_come_.end(), response.action().walks().begin(), response.action().walks().end());
+        if (to_come_.empty()) {
+          walk_.Clear();
+          ++episode_;
+        } else {
+          walk_ = to_come_.front();
+          to_come_.pop_front();
+        }
+        state_ = static_cast<int>(walk_.state());
         kind_ = 0;
         sequence_ = 0;
       }
@@ -203,18 +219,24 @@ class Environment {
   Simulator simulator_;
   uint64_t seed_, episodes_, episode_ = 0, steps_ = 0, sequence_ = 0, drawn_ = 0;
   int state_ = 0, kind_ = 0;
+  bool walks_;
+  std::deque<v1::Walk> to_come_;
+  v1::Walk walk_;  // under way
+  static constexpr uint64_t kWalkNumber = 1'000'000;
 };
 
-TEST_F(SessionStreamsTest, ASimulatedFollowerActsTheSameHoweverStreamsBreak) {
-  std::vector<std::pair<uint32_t, double>> first;
-  std::string policy;
-  for (const int cuts : {0, 50}) {
-    v1::CreateSessionRequest request = Request(2);
+class SimulatedFollowerTest : public SessionFixture {
+ protected:
+  v1::CreateSessionRequest Request() {
+    v1::CreateSessionRequest request = SessionFixture::Request(2);
     request.set_follower(v1::FOLLOWER_SIMULATED);
     request.set_update_interval(128);
     request.set_seed(3);
-    const std::string name = MustCreate(request);
-    std::vector<Environment> players{{5, 150}, {6, 150}};
+    return request;
+  }
+
+  // Two environments play over streams of which so many are cut.
+  void Play(const std::string& name, int cuts, bool walks, std::vector<Environment>& players) {
     std::vector<std::thread> threads;
     for (size_t w = 0; w < 2; ++w) {
       threads.emplace_back([&, w] {
@@ -226,6 +248,7 @@ TEST_F(SessionStreamsTest, ASimulatedFollowerActsTheSameHoweverStreamsBreak) {
           open.mutable_open()->set_session(name);
           open.mutable_open()->set_writer_id(absl::StrCat("w", w));
           open.mutable_open()->mutable_exploration()->set_kind(v1::Exploration::KIND_UNIFORM);
+          open.mutable_open()->set_walks(walks);
           v1::ActResponse response;
           ASSERT_TRUE(stream->Write(open) && stream->Read(&response)) << stream->Finish().error_message();
           if (players[w].Play(*stream, cut < cuts / 2 ? static_cast<int>(rng.Below(100)) : -1)) {
@@ -244,6 +267,28 @@ TEST_F(SessionStreamsTest, ASimulatedFollowerActsTheSameHoweverStreamsBreak) {
     }
     for (std::thread& thread : threads) thread.join();
     WaitUntilMerged(name, static_cast<double>(players[0].steps() + players[1].steps()));
+  }
+
+  grpc::Status Estimate(const std::string& name, const v1::EstimatorOptions& options,
+                        v1::HypergradientEstimate* estimate) {
+    grpc::ClientContext context;
+    v1::EstimateHypergradientRequest request;
+    request.set_name(name);
+    *request.mutable_options() = options;
+    v1::EstimateHypergradientResponse response;
+    const grpc::Status status = stub_->EstimateHypergradient(&context, request, &response);
+    *estimate = response.estimate();
+    return status;
+  }
+};
+
+TEST_F(SimulatedFollowerTest, ActsTheSameHoweverStreamsBreak) {
+  std::vector<std::pair<uint32_t, double>> first;
+  std::string policy;
+  for (const int cuts : {0, 50}) {
+    const std::string name = MustCreate(Request());
+    std::vector<Environment> players{{5, 150}, {6, 150}};
+    Play(name, cuts, false, players);
     const std::string found = Policy(name).SerializeAsString();
     if (cuts == 0) {
       first = players[0].actions;
@@ -254,6 +299,49 @@ TEST_F(SessionStreamsTest, ASimulatedFollowerActsTheSameHoweverStreamsBreak) {
     EXPECT_EQ(players[0].actions, first);
     EXPECT_EQ(found, policy);
   }
+}
+
+TEST_F(SimulatedFollowerTest, WalksTheSameHoweverStreamsBreak) {
+  std::vector<std::pair<uint32_t, double>> first;
+  std::string policy, estimate;
+  v1::EstimatorOptions options;
+  options.set_estimator(v1::ESTIMATOR_REWARD_TO_GO);
+  options.set_critic(v1::CRITIC_CONTINUATIONS);
+  for (const int cuts : {0, 50}) {
+    const std::string name = MustCreate(Request());
+    std::vector<Environment> players{{5, 150, true}, {6, 150, true}};
+    Play(name, cuts, true, players);
+    v1::HypergradientEstimate found;
+    const grpc::Status status = Estimate(name, options, &found);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(found.trajectories(), 300);
+    EXPECT_EQ(found.trajectories_left_out(), 0);
+    EXPECT_EQ(found.transitions(), Get(name).merged());
+    EXPECT_EQ(Get(name).trajectories(), 300);
+    if (cuts == 0) {
+      first = players[0].actions;
+      policy = Policy(name).SerializeAsString();
+      estimate = found.SerializeAsString();
+    }
+    EXPECT_EQ(players[0].actions, first);
+    EXPECT_EQ(Policy(name).SerializeAsString(), policy);
+    EXPECT_EQ(found.SerializeAsString(), estimate);
+  }
+}
+
+TEST_F(SimulatedFollowerTest, NeedsWalksForContinuations) {
+  const std::string name = MustCreate(Request());
+  std::vector<Environment> players{{5, 10}, {6, 10}};
+  Play(name, 0, false, players);
+  v1::EstimatorOptions options;
+  options.set_estimator(v1::ESTIMATOR_RETURN);
+  options.set_critic(v1::CRITIC_CONTINUATIONS);
+  v1::HypergradientEstimate found;
+  const grpc::Status status = Estimate(name, options, &found);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("without both walks complete"));
+  options.set_estimator(v1::ESTIMATOR_ONE_STEP);
+  EXPECT_THAT(Estimate(name, options, &found).error_message(), HasSubstr("options.critic: is CRITIC_CONTINUATIONS"));
 }
 
 TEST_F(SessionStreamsTest, ActRefusesInTheStream) {
@@ -280,6 +368,7 @@ TEST_F(SessionStreamsTest, ActRefusesInTheStream) {
   open.mutable_open()->mutable_exploration()->set_share(1.5);
   EXPECT_THAT(ends().error_message(), HasSubstr("open.exploration.share: is 1.5; must be in [0, 1]"));
   open.mutable_open()->mutable_exploration()->set_share(1);
+  open.mutable_open()->set_walks(true);
 
   grpc::ClientContext context;
   auto stream = stub_->Act(&context);
@@ -299,11 +388,46 @@ TEST_F(SessionStreamsTest, ActRefusesInTheStream) {
   EXPECT_THAT(rejected([](O& o) { o.set_step_kind(5); }), HasSubstr("observation.step_kind: is 5"));
   EXPECT_THAT(rejected([](O& o) { o.set_leader_reward(NAN); }), HasSubstr("observation.leader_reward: is nan"));
   EXPECT_THAT(rejected([](O& o) { o.add_features(1); }), HasSubstr("observation.features: has 1 entries"));
+  EXPECT_THAT(rejected([](O& o) { o.set_walk_kind(static_cast<v1::Walk::Kind>(3)); }),
+              HasSubstr("observation.walk_kind: is 3; must be KIND_FROM_CHOICE or KIND_FROM_STATE"));
+  EXPECT_THAT(rejected([](O& o) { o.set_walk_of(3); }), HasSubstr("observation.walk_of: is 3 without walk_kind"));
+  EXPECT_THAT(rejected([](O& o) {
+                o.set_walk_kind(v1::Walk::KIND_FROM_STATE);
+                o.set_walk_of(3);
+              }),
+              HasSubstr("observation.walk_of: is 3, an episode of which no walks are asked for"));
   v1::ActRequest start;
   start.mutable_observation()->set_state(1);
   ASSERT_TRUE(stream->Write(start) && stream->Read(&response));
   EXPECT_TRUE(response.has_action());
   EXPECT_NEAR(response.action().log_probability(), 0, 1e-12);  // least tried, always
+  start.mutable_observation()->set_sequence(1);
+  start.mutable_observation()->set_step_kind(2);
+  ASSERT_TRUE(stream->Write(start) && stream->Read(&response));
+  ASSERT_EQ(response.action().walks_size(), 2);
+  const v1::Walk walk = response.action().walks(1);
+  EXPECT_EQ(walk.kind(), v1::Walk::KIND_FROM_STATE);
+  EXPECT_EQ(walk.state(), 1);
+  const auto begin = [&](O& o) {
+    o.set_episode_id(7);
+    o.set_state(walk.state());
+    o.set_walk_kind(walk.kind());
+    o.set_walk_of(walk.of_episode());
+  };
+  EXPECT_THAT(rejected([&](O& o) {
+                begin(o);
+                o.set_state(2);
+              }),
+              HasSubstr("observation.state: is 2; FROM_STATE of episode 0 begins in 1"));
+  v1::ActRequest first;
+  begin(*first.mutable_observation());
+  ASSERT_TRUE(stream->Write(first) && stream->Read(&response));
+  EXPECT_TRUE(response.has_action());
+  EXPECT_THAT(rejected([&](O& o) {
+                begin(o);
+                o.set_episode_id(8);
+              }),
+              HasSubstr("observation.walk_kind: is FROM_STATE of episode 0, which has begun already"));
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
 }

@@ -2,7 +2,9 @@
 
 #include "core/streaming/actor.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -124,6 +126,207 @@ TEST(Actor, RefusesWhatDoesNotFit) {
               HasSubstr("not the last of episode 1"));
   actor.Take({.episode = 2});
   EXPECT_EQ(actor.Complete({.episode = 3}).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+// Walks after episodes through states 0, 1, 2 in turn.
+class Walker {
+ public:
+  static constexpr double kDiscount = 0.6;
+
+  Walker() : actor_(RulesOfWalks(), 1, 0) {}
+
+  static std::shared_ptr<const TransitionRules> RulesOfWalks() {
+    return std::make_shared<const TransitionRules>(
+        TransitionRules{{{kStates, kActions, std::vector<uint8_t>(kStates * kActions, 1), kDiscount}}, 2, 0});
+  }
+  static PolicySnapshot Uniform() {
+    PolicySnapshot policy{.version = 3, .merged = 10, .parameters = Vector(), .parameters_version = 2};
+    policy.contexts.push_back({Vector::Constant(Eigen::Index{kStates} * kActions, 0.25), {}, {}});
+    return policy;
+  }
+
+  // As a session does.
+  ActedStep Observe(const Observation& observation) {
+    const absl::StatusOr<bool> known = actor_.IsKnown(observation, accepted_);
+    EXPECT_TRUE(known.ok()) << known.status();
+    if (!*known) {
+      const auto completed = actor_.Complete(observation);
+      EXPECT_TRUE(completed.ok()) << completed.status();
+      if (completed->has_value()) {
+        last_ = (**completed).steps[0];
+        ++accepted_;
+      }
+      actor_.Take(observation, true);
+    }
+    const std::optional<ActedStep> drawn = actor_.Drawn(observation);
+    const PolicySnapshot policy = Uniform();
+    return drawn.has_value() ? *drawn : actor_.Draw(observation, &policy, {Exploration::Kind::kUniform, 1});
+  }
+  Observation Next(uint64_t episode, int state, StepKind kind = StepKind::kRunning) const {
+    return {.sequence = accepted_ + 1, .episode = episode, .state = state, .kind = kind};
+  }
+  static Observation StartOf(const Walk& walk, uint64_t number) {
+    return {.episode = number, .state = walk.state, .walk = walk.kind, .walk_of = walk.of_episode};
+  }
+
+  // The walks, and in `actions` what was done in each state.
+  std::vector<Walk> RunEpisode(uint64_t episode, int* actions = nullptr) {
+    int action = Observe({.episode = episode}).action;
+    for (int s = 0; s < kStates; ++s) {
+      if (actions != nullptr) actions[s] = action;
+      const ActedStep step =
+          Observe(Next(episode, s + 1, s + 1 == kStates ? StepKind::kTerminated : StepKind::kRunning));
+      if (step.ended) return step.walks;
+      action = step.action;
+    }
+    return {};
+  }
+
+  // The actions of a walk that is run under this number.
+  std::vector<int> RunWalk(const Walk& walk, uint64_t number) {
+    std::vector<int> actions;
+    for (ActedStep step = Observe(StartOf(walk, number)); !step.ended; step = Observe(Next(number, 2))) {
+      actions.push_back(step.action);
+    }
+    return actions;
+  }
+
+  std::string Refusal(const Observation& observation) {
+    const absl::StatusOr<bool> known = actor_.IsKnown(observation, accepted_);
+    if (!known.ok()) return std::string(known.status().message());
+    return std::string(actor_.Complete(observation).status().message());
+  }
+
+  uint64_t accepted() const { return accepted_; }
+  const Transition& last() const { return last_; }
+  Actor& actor() { return actor_; }
+
+ private:
+  Actor actor_;
+  uint64_t accepted_ = 0;
+  Transition last_;
+};
+
+TEST(ActorWalks, BeginInEveryStepAlikeAndEndByAFairCoin) {
+  Walker walker;
+  constexpr int kEpisodes = 4000;
+  Vector begun = Vector::Zero(kStates), length = Vector::Zero(2);
+  RowMatrix choices = RowMatrix::Zero(kActions, 2), stopped = choices;  // first actions, and those that were the last
+  for (uint64_t episode = 0; episode < kEpisodes; ++episode) {
+    int actions[kStates];
+    const std::vector<Walk> walks = walker.RunEpisode(episode, actions);
+    ASSERT_EQ(walks.size(), 2);
+    EXPECT_EQ(walks[0].state, walks[1].state);
+    begun[walks[0].state] += 1.0 / kEpisodes;
+    for (const Walk& walk : walks) {
+      EXPECT_EQ(walk.of_episode, episode);
+      ActedStep step = walker.Observe(walker.StartOf(walk, episode));  // its number is free again
+      if (walk.kind == WalkKind::kFromChoice) {
+        EXPECT_EQ(step.action, actions[walk.state]);
+        EXPECT_EQ(step.log_probability, 0);
+      } else {
+        EXPECT_NEAR(step.log_probability, std::log(0.25), 1e-12);
+      }
+      const int first = step.action, kind = walk.kind == WalkKind::kFromChoice ? 0 : 1;
+      choices(first, kind) += 1;
+      int steps = 0;
+      do {
+        step = walker.Observe(walker.Next(episode, 1));
+        EXPECT_EQ(walker.last().episode, episode);
+        EXPECT_EQ(walker.last().walk, walk.kind);
+        EXPECT_EQ(walker.last().stopped, step.ended);
+        EXPECT_EQ(walker.last().kind, step.ended ? StepKind::kTruncated : StepKind::kRunning);
+        EXPECT_TRUE(step.walks.empty());
+        ++steps;
+      } while (!step.ended);
+      stopped(first, kind) += steps == 1 ? 1 : 0;
+      length[kind] += static_cast<double>(steps) / kEpisodes;
+    }
+  }
+  const double bound = 4 / std::sqrt(kEpisodes);
+  EXPECT_LT((begun - Vector::Constant(kStates, 1.0 / kStates)).lpNorm<Eigen::Infinity>(), 0.5 * bound);
+  // A geometric length has mean 1 / (1 - gamma) and deviation sqrt(gamma) / (1 - gamma).
+  for (int kind = 0; kind < 2; ++kind) {
+    EXPECT_NEAR(length[kind], 1 / (1 - Walker::kDiscount),
+                bound * std::sqrt(Walker::kDiscount) / (1 - Walker::kDiscount));
+    // Neither which step it was, nor the coin, has to do with the actions.
+    for (int a = 0; a < kActions; ++a) {
+      EXPECT_NEAR(choices(a, kind) / kEpisodes, 0.25, 0.5 * bound);
+      EXPECT_NEAR(stopped(a, kind) / choices(a, kind), 1 - Walker::kDiscount, bound);
+    }
+  }
+}
+
+TEST(ActorWalks, AreTheSameWhateverIsAskedAgain) {
+  Walker walker;
+  for (uint64_t episode = 0; episode < 50; ++episode) {
+    walker.RunEpisode(episode);
+    const Observation end{.sequence = walker.accepted(), .episode = episode, .kind = StepKind::kTerminated};
+    const std::vector<Walk> walks = walker.Observe(end).walks;
+    ASSERT_EQ(walks.size(), 2);
+    EXPECT_EQ(walker.Observe(end).walks[1].state, walks[1].state);
+    for (const Walk& walk : walks) {
+      Observation observation = walker.StartOf(walk, 1000 + episode);
+      ActedStep step = walker.Observe(observation);
+      while (!step.ended) {
+        EXPECT_EQ(walker.Observe(observation).action, step.action);
+        observation = walker.Next(1000 + episode, 1);
+        step = walker.Observe(observation);
+      }
+      const uint64_t accepted = walker.accepted();
+      EXPECT_TRUE(walker.Observe(observation).ended);
+      EXPECT_EQ(walker.accepted(), accepted);
+    }
+  }
+}
+
+// Whatever else happens between, and whatever numbers they have.
+TEST(ActorWalks, DependOnSeedEpisodeAndKindAlone) {
+  Walker one, other;
+  other.RunEpisode(3);
+  int differ = 0;
+  for (uint64_t episode = 10; episode < 30; ++episode) {
+    const std::vector<Walk> walks = one.RunEpisode(episode), again = other.RunEpisode(episode);
+    ASSERT_EQ(walks.size(), 2);
+    EXPECT_EQ(walks[0].state, again[0].state);
+    const std::vector<int> choice = one.RunWalk(walks[0], episode), state = one.RunWalk(walks[1], 7);
+    EXPECT_EQ(state, other.RunWalk(again[1], 90));
+    EXPECT_EQ(choice, other.RunWalk(again[0], 20 + episode));
+    differ += choice.size() != state.size() ? 1 : 0;
+  }
+  EXPECT_GT(differ, 5);
+}
+
+TEST(ActorWalks, RefuseWhatWasNotAskedFor) {
+  Walker walker;
+  const std::vector<Walk> walks = walker.RunEpisode(4);
+  const auto change = [&](auto edit) {
+    Observation observation = walker.StartOf(walks[0], 9);
+    edit(observation);
+    return walker.Refusal(observation);
+  };
+  EXPECT_EQ(change([](Observation&) {}), "");
+  EXPECT_THAT(change([](Observation& o) { o.walk_of = 5; }), HasSubstr("walk_of: is 5, an episode of which no walks"));
+  EXPECT_THAT(change([](Observation& o) { o.state = (o.state + 1) % kStates; }),
+              HasSubstr("; FROM_CHOICE of episode 4 begins in "));
+  walker.Observe(walker.StartOf(walks[0], 9));
+  EXPECT_THAT(change([](Observation& o) { o.episode = 8; }),
+              HasSubstr("walk_kind: is FROM_CHOICE of episode 4, which has begun already"));
+  EXPECT_THAT(change([](Observation& o) { o.walk = WalkKind::kFromState; }), HasSubstr("9, which has begun already"));
+  EXPECT_THAT(walker.Refusal({.episode = 4}), HasSubstr("episode_id: is 4; its walk FROM_CHOICE is open"));
+  // A walk is an open episode like others, of which two may be.
+  walker.Observe({.episode = 5});
+  EXPECT_EQ(walker.actor().Complete({.episode = 6}).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(ActorWalks, AreForgottenBeyondTheLatestAndWithTheirNumber) {
+  Walker walker;
+  const std::vector<Walk> one = walker.RunEpisode(1), two = walker.RunEpisode(2), three = walker.RunEpisode(3);
+  EXPECT_THAT(walker.Refusal(walker.StartOf(one[0], 9)), HasSubstr("walk_of: is 1"));
+  EXPECT_EQ(walker.Refusal(walker.StartOf(two[0], 9)), "");
+  walker.Observe({.episode = 2});
+  EXPECT_THAT(walker.Refusal(walker.StartOf(two[0], 9)), HasSubstr("walk_of: is 2"));
+  EXPECT_EQ(walker.Refusal(walker.StartOf(three[0], 9)), "");
 }
 
 }  // namespace

@@ -59,6 +59,45 @@ TEST(TrajectoryStore, ANumberUsedAgainNamesTheLaterEpisode) {
   EXPECT_EQ(store.Find(0, 1)->steps[0].row, 20);
 }
 
+TEST(TrajectoryStore, KeepsWalksWithTheirTrajectory) {
+  TrajectoryStore store(12);
+  const auto walk = [&](uint64_t episode, WalkKind kind, int64_t row, bool begins, bool stopped = false) {
+    store.Add(0,
+              {.episode = episode,
+               .kind = stopped ? StepKind::kTruncated : StepKind::kRunning,
+               .begins = begins,
+               .walk = kind,
+               .stopped = stopped},
+              {row, Transition::kNone, -1, 1});
+  };
+  const WalkKind choice = WalkKind::kFromChoice, state = WalkKind::kFromState;
+  Add(store, 0, 4, 1, true);
+  walk(4, choice, 9, true);  // its trajectory is not over: it is of an earlier one of that number
+  EXPECT_EQ(store.steps(), 1);
+  Add(store, 0, 4, 2, false, StepKind::kTruncated);
+  walk(4, state, 9, false);  // nor did this one begin here
+  walk(4, choice, 10, true);
+  walk(4, state, 20, true, true);
+  Add(store, 0, 5, 3, true, StepKind::kTruncated);
+  walk(4, choice, 11, false);
+  walk(7, choice, 9, true);
+  const RecordedTrajectory& trajectory = *store.Find(0, 4);
+  EXPECT_EQ(trajectory.steps.size(), 2);
+  ASSERT_EQ(trajectory.walks.size(), 2);
+  EXPECT_EQ(trajectory.walks[0].kind, choice);
+  EXPECT_EQ(trajectory.walks[0].steps[1].row, 11);
+  EXPECT_FALSE(trajectory.walks[0].complete());
+  EXPECT_TRUE(trajectory.walks[1].complete());
+  EXPECT_EQ(store.held().size(), 2);
+  EXPECT_EQ(store.steps(), 6);
+  // Their steps count, and go with the trajectory.
+  for (int64_t i = 0; i < 7; ++i) Add(store, 0, 6, i, i == 0);
+  EXPECT_EQ(store.Find(0, 4), nullptr);
+  EXPECT_EQ(store.steps(), 8);
+  walk(4, choice, 12, false);
+  EXPECT_EQ(store.steps(), 8);
+}
+
 class PreferenceStoreTest : public ::testing::Test {
  protected:
   PreferenceStoreTest() : trajectories_(100), rules_{{{5, 3, {}}, {5, 3, {}}}, 8, 0} {
