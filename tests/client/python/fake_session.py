@@ -38,6 +38,8 @@ class Fake:
         self.policy = None  # a GetPolicyResponse: too large for a message
         self.answers = {}  # of unary calls
         self.actions = {}  # (episode, sequence) -> action
+        self.walking = {}  # number of a walk -> steps still to come
+        self.walks = []  # (kind, episode, state) of those that began
         self.random = random.Random(seed)
         self.lock = threading.Lock()
         self.port = 0
@@ -163,7 +165,7 @@ class Fake:
 
     def Act(self, requests, context):
         opening = next(requests).open
-        self.exploration = opening.exploration
+        self.exploration, walks = opening.exploration, opening.walks
         mine = self.open(context, opening)
         yield v1.ActResponse(opened=self.progress())
         for request in requests:
@@ -189,8 +191,16 @@ class Fake:
             if self.roll():
                 context.abort(grpc.StatusCode.UNAVAILABLE, "cut after")
             action = v1.Action(episode_id=seen.episode_id, accepted_sequence=len(self.rows), policy_version=3)
-            if seen.step_kind:
+            if seen.sequence == 0 and seen.walk_kind:
+                self.walking[seen.episode_id] = 2  # steps to the coin that ends it
+                self.walks.append((seen.walk_kind, seen.walk_of, seen.state))
+            if seen.sequence > 0 and seen.episode_id in self.walking:
+                self.walking[seen.episode_id] -= 1
+            if seen.step_kind or self.walking.get(seen.episode_id) == 0:
                 action.ended = True
+                if walks and self.walking.pop(seen.episode_id, None) is None:
+                    for kind in (1, 2):
+                        action.walks.add(kind=kind, of_episode=seen.episode_id, state=1)
             else:
                 action.action = self.actions[key]
                 action.log_probability = -0.5

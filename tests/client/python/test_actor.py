@@ -110,6 +110,54 @@ def test_gymnasium_environments_run(fake, session):
     assert [row["step_kind"] for row in fake.rows] == [0, 0, 1, 0, 2]
 
 
+def test_walks_are_run_after_their_episode(fake, session):
+    class Ring:
+        def reset(self):
+            self.at = 0
+            return self.at, {}
+
+        def set_state(self, state):
+            self.at = state
+
+        def step(self, action):
+            self.at = (self.at + 1) % 5
+            return self.at, 0.0, False, False, {}
+
+    with session.actor(walks=True) as actor:
+        for episode in (7, 8):
+            assert bilevel.run_episode(actor, Ring(), episode, max_steps=3).states == [0, 1, 2, 3]
+            assert actor.walks == []
+    assert fake.walks == [(1, 7, 1), (2, 7, 1), (1, 8, 1), (2, 8, 1)]
+    assert [row["state"] for row in fake.rows] == [1, 2, 3, 2, 3, 2, 3] * 2
+    with session.actor() as actor:
+        bilevel.run_episode(actor, Ring(), 9, max_steps=3)
+        assert actor.walks == []
+
+
+def test_the_real_server_estimates_from_walks_over_cut_connections(server, client):
+    def estimate(address):
+        made = client.create_session(
+            world(known=False), [0.5, -0.3], follower="simulated", update_interval=500, merge_round=50, seed=3
+        )
+        with bilevel.Client(address) as connected:
+            with connected.session(made.name).actor(walks=True) as actor:
+                environment = World(seed=5)
+                for episode in range(40):
+                    bilevel.run_episode(actor, environment, episode, max_steps=20)
+                steps = actor.accepted
+                actor.finish()
+        made.wait(merged=steps)
+        found = made.hypergradient("reward_to_go", critic="continuations")
+        assert found.trajectories == 40 and found.trajectories_left_out == 0 and found.transitions == steps
+        made.delete()
+        return found.gradient
+
+    plain = estimate(server.address)
+    with CuttingProxy(server.address, least=2_000, most=20_000) as proxy:
+        assert (estimate(proxy.address) == plain).all()
+        assert proxy.cuts > 3
+
+
 def test_the_real_server_acts_alike_over_cut_connections(server, client):
     def act(address):
         made = client.create_session(

@@ -35,6 +35,9 @@ class World:
         self._state = 0
         return 0, {}
 
+    def set_state(self, state):
+        self._state = state
+
     def step(self, action):
         row = self._mdp.transitions[self._state, action]
         following = int(np.searchsorted(np.cumsum(row), self._rng.random(), side="right"))

@@ -10,7 +10,7 @@ Sessions (client.create_session) learn from streamed transitions. bilevel.torch 
 policy as a differentiable layer. bilevel.v1 has the raw messages.
 """
 
-from bilevel.actor import Actor, Drawn, Episode, run_episode
+from bilevel.actor import Actor, Drawn, Episode, Walk, run_episode
 from bilevel.client import (
     Client,
     Cotangent,

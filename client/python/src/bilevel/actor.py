@@ -27,12 +27,22 @@ class Drawn(NamedTuple):
     policy_version: int  # 0: no policy yet, uniform
 
 
+class Walk(NamedTuple):
+    """What an environment is asked for when an episode ended: to go on from one of its steps once more."""
+
+    kind: str  # "from_choice": by the action that was taken there; "from_state": as the follower chooses
+    of_episode: int
+    state: int  # where it begins
+    context: int
+
+
 class Actor(Link):
     """An environment of a session whose follower is simulated: `session.actor()`. Use it in a `with` block.
 
     writer_id: one of the session's writers, whose transitions these become. exploration: "none", "uniform" or
-    "least_tried", what is tried with probability `share` in place of the policy's action. timeout: a call gives up when
-    the server answered nothing for so many seconds.
+    "least_tried", what is tried with probability `share` in place of the policy's action. walks: the environment can be
+    set to any state; after each episode `walks` has what it is asked for, and estimators take critic="continuations".
+    timeout: a call gives up when the server answered nothing for so many seconds.
 
     Connections may break: an observation that was seen before gets the same action again. A call that raises
     DeadlineExceeded may be made again with the same arguments. One observation is on its way at a time; episodes may
@@ -47,10 +57,11 @@ class Actor(Link):
         *,
         exploration: Literal["none", "uniform", "least_tried"] = "none",
         share: Optional[float] = None,
+        walks: bool = False,
         timeout: float = 60.0,
     ) -> None:
         super().__init__(f"actor {writer_id} of {session}", start, timeout)
-        self._open_actor = v1.OpenActor(session=session, writer_id=writer_id)
+        self._open_actor = v1.OpenActor(session=session, writer_id=writer_id, walks=walks)
         if exploration != "none" or share is not None:
             if exploration not in ("none", "uniform", "least_tried"):
                 raise ValueError(f"exploration is {exploration!r}; must be none, uniform or least_tried")
@@ -63,6 +74,7 @@ class Actor(Link):
         self._answer: Any = None
         self._rejection: Optional[Rejected] = None
         self._drawn: Optional[Drawn] = None
+        self._walks: List[Walk] = []
         self._open()
 
     @property
@@ -75,21 +87,33 @@ class Actor(Link):
         """How the last action was drawn."""
         return self._drawn
 
+    @property
+    def walks(self) -> List[Walk]:
+        """What was asked for when the last episode ended; of a walk's end, nothing."""
+        return list(self._walks)
+
     def start(
         self,
         episode: int,
         state: int,
         context: int = 0,
         features: Sequence[float] = (),
+        walk: Optional[Walk] = None,
         timeout: Optional[float] = None,
     ) -> int:
-        """An episode begins in this state: the action to take."""
+        """An episode, or a walk that was asked for, begins in this state: the action to take.
+
+        A walk goes on until step() returns None, and needs a number that is free.
+        """
         observation = v1.Observation(
             episode_id=_columns.whole("episode", episode, "<u8"),
             state=_columns.whole("state", state, "<u4"),
             context=_columns.whole("context", context, "<u4"),
             features=features,
         )
+        if walk is not None:
+            observation.walk_kind = v1.Walk.Kind.Value(f"KIND_{walk.kind.upper()}")
+            observation.walk_of = walk.of_episode
         action = self._observe(observation, timeout)
         assert action is not None
         return action
@@ -103,7 +127,10 @@ class Actor(Link):
         features: Sequence[float] = (),
         timeout: Optional[float] = None,
     ) -> Optional[int]:
-        """Where the last action has led: the next action, or None where the episode ended ("terminated", "truncated")."""
+        """Where the last action has led: the next action, or None where the episode ended ("terminated", "truncated").
+
+        A walk ends here, too, when the server says so.
+        """
         observation = v1.Observation(
             sequence=self._sequence + 1,
             episode_id=_columns.whole("episode", episode, "<u8"),
@@ -139,6 +166,7 @@ class Actor(Link):
             answer = self._answer
             self._sequence = max(self._sequence, observation.sequence)
             if answer.ended:
+                self._walks = [_walk(message) for message in answer.walks]
                 return None
             self._drawn = Drawn(answer.log_probability, int(answer.policy_version))
             return int(answer.action)
@@ -204,6 +232,11 @@ class Actor(Link):
         self._rejection = error
 
 
+def _walk(message: Any) -> Walk:
+    kind = v1.Walk.Kind.Name(message.kind).replace("KIND_", "").lower()
+    return Walk(kind, int(message.of_episode), int(message.state), int(message.context))
+
+
 class Episode(NamedTuple):
     """What an environment of Gymnasium's kind went through."""
 
@@ -227,9 +260,29 @@ def run_episode(
 
     Observations are numbers of states. leader_reward(state, action, next_state, reward), where given, makes the samples
     of the leader's reward. Stops as truncated after max_steps.
+
+    Of an actor with walks the environment needs set_state(state) as well: the walks that the episode's end asks for are
+    run at once, under its number, and must not be truncated by the environment.
     """
     state = int(environment.reset(**reset)[0])
-    action: Optional[int] = actor.start(episode, state, context)
+    result = _run(actor, environment, episode, actor.start(episode, state, context), state, max_steps, leader_reward)
+    for walk in actor.walks:
+        environment.set_state(walk.state)
+        action = actor.start(episode, walk.state, walk.context, walk=walk)
+        _run(actor, environment, episode, action, walk.state, None, leader_reward)
+    return result
+
+
+def _run(
+    actor: Actor,
+    environment: Any,
+    episode: int,
+    first: int,
+    state: int,
+    max_steps: Optional[int],
+    leader_reward: Optional[Callable[[int, int, int, float], float]],
+) -> Episode:
+    action: Optional[int] = first
     result = Episode([state], [], [], "running")
     kind: Literal["running", "terminated", "truncated"] = "running"
     while action is not None:

@@ -28,13 +28,13 @@ class Estimator:
     """How a hyper-gradient is estimated; None means the server's default.
 
     name: plug_in, exact on the model that the transitions estimate; return, reward_to_go, critic and one_step, from
-    recorded trajectories; zeroth_order, by differences on the estimated model. critic: "model" or "learned". baseline:
-    "default", "none" or "model". redraws: models redrawn for the standard errors of plug_in, directions of zeroth_order.
-    radius: length of zeroth_order's differences.
+    recorded trajectories; zeroth_order, by differences on the estimated model. critic: "model", "learned" or
+    "continuations", which an actor with walks makes possible. baseline: "default", "none" or "model". redraws: models
+    redrawn for the standard errors of plug_in, directions of zeroth_order. radius: length of zeroth_order's differences.
     """
 
     name: EstimatorName = "plug_in"
-    critic: Literal["model", "learned"] = "model"
+    critic: Literal["model", "learned", "continuations"] = "model"
     baseline: Literal["default", "none", "model"] = "default"
     redraws: Optional[int] = None
     radius: Optional[float] = None
