@@ -123,6 +123,7 @@ absl::StatusOr<std::shared_ptr<ActStream::Link::Connection>> ActStream::Link::Co
   v1::ActRequest open;
   open.mutable_open()->set_session(session_);
   open.mutable_open()->set_writer_id(options_.writer);
+  open.mutable_open()->set_walks(options_.walks);
   if (options_.exploration.ByteSizeLong() > 0) *open.mutable_open()->mutable_exploration() = options_.exploration;
   auto connection = std::make_shared<Connection>(stub_, open, again);
   {

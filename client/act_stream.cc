@@ -34,6 +34,15 @@ absl::StatusOr<v1::Action> ActStream::Start(std::uint64_t episode, std::uint32_t
   return link_->Observe(observation, Clock::now() + timeout.value_or(link_->options().deadline));
 }
 
+absl::StatusOr<v1::Action> ActStream::StartWalk(std::uint64_t number, const v1::Walk& walk, const Shown& shown,
+                                                std::optional<std::chrono::milliseconds> timeout) {
+  v1::Observation observation = MakeObservation(number, walk.state(), shown);
+  observation.set_context(walk.context());
+  observation.set_walk_kind(walk.kind());
+  observation.set_walk_of(walk.of_episode());
+  return link_->Observe(observation, Clock::now() + timeout.value_or(link_->options().deadline));
+}
+
 absl::StatusOr<v1::Action> ActStream::Step(std::uint64_t episode, std::uint32_t state, StepKind kind,
                                            const Shown& shown, std::optional<std::chrono::milliseconds> timeout) {
   v1::Observation observation = MakeObservation(episode, state, shown);

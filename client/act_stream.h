@@ -48,6 +48,9 @@ struct ActOptions {
   std::string writer = "";
   // How the follower tries what its policy would not. Default: not at all.
   v1::Exploration exploration = {};
+  // Whether the environment can be set to any state: then what ends an episode brings Action.walks, for StartWalk and
+  // CRITIC_CONTINUATIONS.
+  bool walks = false;
   ReconnectOptions reconnect = {};
   // Of an observation without a timeout of its own, > 0.
   std::chrono::milliseconds deadline{60'000};
@@ -73,6 +76,11 @@ class ActStream {
   absl::StatusOr<v1::Action> Start(std::uint64_t episode, std::uint32_t state, std::uint32_t context = 0,
                                    const Shown& shown = {},
                                    std::optional<std::chrono::milliseconds> timeout = std::nullopt);
+
+  // A walk that was asked for begins, in its state, under a number that is free: its episode's own will do. It goes on
+  // by Step until the reply says `ended`, which here the server decides.
+  absl::StatusOr<v1::Action> StartWalk(std::uint64_t number, const v1::Walk& walk, const Shown& shown = {},
+                                       std::optional<std::chrono::milliseconds> timeout = std::nullopt);
 
   // Where the last action led. kTerminated (state is ignored) and kTruncated end the episode; the reply has no action.
   absl::StatusOr<v1::Action> Step(std::uint64_t episode, std::uint32_t state, StepKind kind = StepKind::kRunning,

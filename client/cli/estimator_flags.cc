@@ -9,7 +9,7 @@ void EstimatorFlags::AddTo(FlagSet& flags, const std::string& default_estimator)
   flags.Add(
       "estimator", &estimator, "NAME",
       absl::StrCat("plug-in, return, reward-to-go, critic, one-step or zeroth-order; default ", default_estimator));
-  flags.Add("critic", &critic, "NAME", "of estimators from trajectories: model (default) or learned");
+  flags.Add("critic", &critic, "NAME", "of estimators from trajectories: model (default), learned or continuations");
   flags.Add("baseline", &baseline, "NAME", "of estimators from trajectories: default, none or model");
   flags.Add("redraws", &redraws, "N", "models redrawn for error bars, or directions of zeroth-order; default 64");
   flags.Add("radius", &radius, "NUMBER", "zeroth-order: length of the differences; default 0.01");
@@ -23,7 +23,7 @@ absl::Status EstimatorFlags::Fill(v1::EstimatorOptions& options) const {
     options.set_estimator(*parsed);
   }
   if (!critic.empty()) {
-    const auto parsed = ParseEnum("critic", "CRITIC_", critic, v1::Critic_Parse, "model or learned");
+    const auto parsed = ParseEnum("critic", "CRITIC_", critic, v1::Critic_Parse, "model, learned or continuations");
     if (!parsed.ok()) return parsed.status();
     options.set_critic(*parsed);
   }

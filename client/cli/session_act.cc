@@ -27,6 +27,7 @@ struct ActFlags {
   std::string explore;
   std::optional<double> share;
   std::uint32_t seed = 0;
+  bool walks = false;
   bool finish = false;
 
   void AddTo(FlagSet& flags) {
@@ -36,6 +37,8 @@ struct ActFlags {
     flags.Add("explore", &explore, "NAME", "try what the policy would not: none (default), uniform or least-tried");
     flags.Add("share", &share, "NUMBER", "how often, in [0, 1]; default 0.1");
     flags.Add("max-episode-steps", &max_episode_steps, "N", "episodes are truncated there; default 1000");
+    flags.Add("walks", &walks,
+              "walk on from a step of each episode when asked to, for --critic continuations; beyond N");
     flags.Add("finish", &finish, "tell the session that no more will come from this writer");
     flags.Add("seed", &seed, "N", "of what the world draws; default 0");
   }
@@ -55,6 +58,7 @@ struct ActFlags {
   absl::StatusOr<ActOptions> Options() const {
     ActOptions options;
     options.writer = writer;
+    options.walks = walks;
     if (explore.empty()) return options;
     const auto kind =
         ParseEnum("explore", "KIND_", explore, v1::Exploration::Kind_Parse, "none, uniform or least-tried");
@@ -81,7 +85,8 @@ absl::StatusOr<std::vector<Simulator>> ReadWorlds(const std::string& file) {
   return worlds;
 }
 
-// Episodes one after another, in each context in turn. The last one is truncated, so that none stays open.
+// Episodes one after another, in each context in turn, and after each the walks that it ends with. The last one is
+// truncated, so that none stays open.
 class Loop {
  public:
   Loop(ActStream& stream, const std::vector<Simulator>& worlds, const ActFlags& flags,
@@ -112,19 +117,33 @@ class Loop {
     ++episodes_;
     // Above all that an earlier run has used: it had no more episodes than transitions and one.
     const std::uint64_t episode = before_ + 1 + episodes_;
-    std::uint32_t state = world.DrawStart(random_);
-    absl::StatusOr<v1::Action> action = stream_.Start(episode, state, static_cast<std::uint32_t>(context));
+    const std::uint32_t start = world.DrawStart(random_);
+    const absl::StatusOr<v1::Action> end =
+        Follow(world, episode, start, stream_.Start(episode, start, static_cast<std::uint32_t>(context)), false);
+    if (!end.ok()) return end.status();
+    for (const v1::Walk& walk : end->walks()) {
+      // Its episode is over: the number is free.
+      const absl::StatusOr<v1::Action> over =
+          Follow(world, episode, walk.state(), stream_.StartWalk(episode, walk), true);
+      if (!over.ok()) return over.status();
+    }
+    return absl::OkStatus();
+  }
+
+  // Steps until the end, which it returns. Walks are ended by the server.
+  absl::StatusOr<v1::Action> Follow(const Simulator& world, std::uint64_t episode, std::uint32_t state,
+                                    absl::StatusOr<v1::Action> action, bool walk) {
     for (std::uint64_t length = 1; action.ok() && !action->ended(); ++length) {
       policy_version_ = action->policy_version();
       if (action->action() >= world.num_actions()) return absl::InternalError("the server took an unknown action");
       const std::optional<std::uint32_t> next = world.DrawNext(state, action->action(), random_);
-      --left_;
-      const bool cut = left_ == 0 || length == max_length_ || interrupted_;
+      if (left_ > 0) --left_;
+      const bool cut = interrupted_ || (!walk && (left_ == 0 || length == max_length_));
       const StepKind kind = !next ? StepKind::kTerminated : cut ? StepKind::kTruncated : StepKind::kRunning;
       state = next.value_or(0);
       action = stream_.Step(episode, state, kind);
     }
-    return action.status();
+    return action;
   }
 
   ActStream& stream_;

@@ -32,7 +32,8 @@ struct Learned {
   friend bool operator==(const Learned&, const Learned&) = default;
 };
 
-// Draws actions at random; an observation that was seen before gets the same one. State 99 is rejected.
+// Draws actions at random; an observation that was seen before gets the same one. State 99 is rejected. Walks are asked
+// for in state 7, and end after two steps.
 class FakeActor : public v1::SessionService::Service {
  public:
   int cut_one_in = 0;
@@ -44,6 +45,10 @@ class FakeActor : public v1::SessionService::Service {
   std::vector<Learned> learned() const {
     const std::lock_guard lock(mutex_);
     return learned_;
+  }
+  std::vector<std::string> walks() const {
+    const std::lock_guard lock(mutex_);
+    return walks_;
   }
   bool finished() const {
     const std::lock_guard lock(mutex_);
@@ -108,9 +113,23 @@ class FakeActor : public v1::SessionService::Service {
       learned_.push_back({seen.episode_id(), standing.state, standing.action, seen.state(), seen.step_kind()});
     }
     if (!known) standing = {seen.state(), static_cast<std::uint32_t>(random_() % 5)};
+    if (!known && begins && seen.walk_kind() != v1::Walk::KIND_UNSPECIFIED) {
+      walks_.push_back(
+          absl::StrCat(v1::Walk::Kind_Name(seen.walk_kind()), " of ", seen.walk_of(), " in ", seen.state()));
+      walk_ends_[seen.episode_id()] = learned_.size() + 2;
+    }
+    const auto walk = walk_ends_.find(seen.episode_id());
     v1::Action& action = *response.mutable_action();
     action.set_episode_id(seen.episode_id());
-    action.set_ended(seen.step_kind() != 0);
+    action.set_ended(seen.step_kind() != 0 || (walk != walk_ends_.end() && seen.sequence() == walk->second));
+    if (opened.walks() && action.ended() && walk == walk_ends_.end()) {
+      for (const auto kind : {v1::Walk::KIND_FROM_CHOICE, v1::Walk::KIND_FROM_STATE}) {
+        v1::Walk& asked = *action.add_walks();
+        asked.set_kind(kind);
+        asked.set_of_episode(seen.episode_id());
+        asked.set_state(7);
+      }
+    }
     if (!action.ended()) action.set_action(standing.action);
     action.set_accepted_sequence(learned_.size());
   }
@@ -119,6 +138,8 @@ class FakeActor : public v1::SessionService::Service {
   std::mt19937 random_{5};
   std::vector<Learned> learned_;
   std::map<std::uint64_t, Standing> standing_;
+  std::vector<std::string> walks_;                    // that began
+  std::map<std::uint64_t, std::uint64_t> walk_ends_;  // by number: the sequence that ends it
   bool finished_ = false;
 };
 
@@ -134,8 +155,9 @@ class ActStreamTest : public ::testing::Test {
   }
   ~ActStreamTest() override { server_->Shutdown(std::chrono::system_clock::now()); }
 
-  absl::StatusOr<ActStream> Act(const std::string& session = "sessions/s1") {
+  absl::StatusOr<ActStream> Act(const std::string& session = "sessions/s1", bool walks = false) {
     ActOptions options;
+    options.walks = walks;
     options.writer = "w0";
     options.exploration.set_kind(v1::Exploration::KIND_UNIFORM);
     options.reconnect = {.initial_delay = milliseconds(1), .max_delay = milliseconds(4), .retry_for = seconds(10)};
@@ -187,6 +209,27 @@ TEST_F(ActStreamTest, ANewProcessIsNumberedBehindWhatTheServerHas) {
   ASSERT_TRUE(second->Start(2, 4).ok());
   ASSERT_TRUE(second->Step(2, 5, StepKind::kTruncated).ok());
   EXPECT_EQ(actor_.learned().size(), 2);
+}
+
+TEST_F(ActStreamTest, RunsTheWalksThatItIsAskedForOverCutStreams) {
+  actor_.cut_one_in = 3;
+  auto stream = Act("sessions/s1", true);
+  ASSERT_TRUE(stream->Start(1, 0).ok());
+  const auto end = stream->Step(1, 3, StepKind::kTruncated);
+  ASSERT_TRUE(end.ok()) << end.status();
+  ASSERT_EQ(end->walks_size(), 2);
+  for (int i = 0; i < 2; ++i) {
+    const auto number = static_cast<std::uint64_t>(10 + i);
+    auto action = stream->StartWalk(number, end->walks(i));
+    ASSERT_TRUE(action.ok() && !action->ended());
+    action = stream->Step(number, 4);
+    ASSERT_TRUE(action.ok() && !action->ended());
+    action = stream->Step(number, 5);
+    ASSERT_TRUE(action.ok() && action->ended());
+    EXPECT_EQ(action->walks_size(), 0);
+  }
+  EXPECT_THAT(actor_.walks(), ::testing::ElementsAre("KIND_FROM_CHOICE of 1 in 7", "KIND_FROM_STATE of 1 in 7"));
+  EXPECT_EQ(actor_.learned().size(), 5);
 }
 
 TEST_F(ActStreamTest, ARejectedObservationHasNotCounted) {

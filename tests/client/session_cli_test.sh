@@ -60,7 +60,7 @@ expect 0 'assumed:' session gradient two
 echo '[-0.567143290409784]' >"$dir/best.json"
 expect 0 '^objective +0\.567143 ' session gradient two --at "$dir/best.json"
 expect 2 'estimator is "best"; must be plug-in, return' session gradient two --estimator best
-expect 2 'critic is "me"; must be model or learned' session gradient two --critic me
+expect 2 'critic is "me"; must be model, learned or continuations' session gradient two --critic me
 expect 1 'INVALID_ARGUMENT: .*redraws' session gradient two --redraws 1
 expect 0 'version [0-9]+, from 5000 transitions' session policy two
 expect 0 '0\.693147 +0\.5000 +0\.5000' session policy two
@@ -191,6 +191,10 @@ expect 0 '^300 transitions in 8 episodes; the last action came from policy [0-9]
 expect 0 '^100 transitions in 1 episode; .*the writer has finished$' session act actor --simulate "$dir/two.json" --steps 100 --finish
 expect 0 '^transitions +400 accepted' session show actor
 expect 0 '^trajectories +9, of 400 steps' session show actor
+expect 1 'FAILED_PRECONDITION: .*without both walks complete' session gradient actor --estimator return --critic continuations
+expect 0 '' session create "$dir/two.json" --id walker --follower simulated --update-interval 100 --trajectories 2000
+expect 0 'transitions in [0-9]+ episodes' session act walker --simulate "$dir/two.json" --steps 100 --max-episode-steps 3 --walks
+expect 0 'walks go on from a state' session gradient walker --estimator reward-to-go --critic continuations
 expect 1 'FAILED_PRECONDITION: .*not SIMULATED' session act two --simulate "$dir/two.json" --steps 5
 expect 1 'FAILED_PRECONDITION: .*the writer finished' session act actor --simulate "$dir/two.json" --steps 5
 expect 1 'NOT_FOUND' session act nobody --simulate "$dir/two.json" --steps 5
