@@ -37,7 +37,8 @@ absl::Status ActReactor::Open(const v1::ActRequest& request) {
   walks_ = request.open().walks();
   ASSIGN_OR_RETURN(std::shared_ptr<Session> session, registry_.Find(id));
   if (session->options().follower != Follower::kSimulated) {
-    return absl::FailedPreconditionError("the session's follower is not SIMULATED; it does not act here");
+    return absl::FailedPreconditionError(
+        "the session's follower is not SIMULATED; create it with FOLLOWER_SIMULATED for it to act here");
   }
   ASSIGN_OR_RETURN(lease_, session->Open(DecodeWriter(request.open().writer_id()), [link = link()](StreamEnd why) {
     Reach<ActReactor>(*link, [why](ActReactor& reactor) { reactor.End(EndedStatus(why)); });

@@ -193,7 +193,7 @@ absl::StatusOr<NpyArray> ParseNpy(const std::string& bytes) {
   if (bytes.size() < kMagicBytes + 4 || std::memcmp(bytes.data(), kMagic, kMagicBytes) != 0) {
     return Wrong("is no .npy file");
   }
-  const int version = bytes[kVersionAt];
+  const int version = static_cast<unsigned char>(bytes[kVersionAt]);
   if (version != 1 && version != 2) return Wrong(absl::StrCat("has version ", version, " of .npy; must be 1 or 2"));
   const std::size_t length_bytes = version == 1 ? 2 : 4;
   const std::size_t begin = kMagicBytes + 2 + length_bytes;

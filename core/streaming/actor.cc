@@ -166,10 +166,7 @@ absl::StatusOr<std::optional<TransitionBlock>> Actor::Complete(const Observation
 }
 
 Rng Actor::RngOf(const Episode& episode, Purpose purpose) const {
-  const uint64_t name = episode.walk == WalkKind::kNone
-                            ? episode.name
-                            : Scramble(episode.name + kApart * static_cast<uint64_t>(episode.walk));
-  const uint64_t step = Scramble(Scramble(name) + episode.steps);
+  const uint64_t step = Scramble(Scramble(episode.number) + episode.steps);
   const uint64_t stream = purpose == Purpose::kAction ? step : Scramble(step + kApart * static_cast<uint64_t>(purpose));
   return Rng(Scramble(seed_ + Scramble(writer_ + 1)), stream);
 }
@@ -208,11 +205,13 @@ void Actor::Begin(const Observation& observation) {
                   .context = observation.context,
                   .features = observation.features};
   if (observation.walk == WalkKind::kNone) {
+    episode.number = ++begun_;
     asked_.erase(observation.episode);
   } else {
     Asked& asked = asked_.at(observation.walk_of);
     asked.begun[static_cast<size_t>(observation.walk)] = true;
     open_walks_.insert({observation.walk_of, observation.walk});
+    episode.number = Scramble(asked.number + kApart * static_cast<uint64_t>(observation.walk));
     episode.name = observation.walk_of;
     episode.walk_action = asked.action;
   }
@@ -232,7 +231,8 @@ void Actor::End(const Observation& observation, bool walks) {
 }
 
 void Actor::Ask(const Observation& observation, const Episode& episode) {
-  asked_.insert_or_assign(episode.name, Asked{.sequence = observation.sequence,
+  asked_.insert_or_assign(episode.name, Asked{.number = episode.number,
+                                              .sequence = observation.sequence,
                                               .state = episode.walk_state,
                                               .action = episode.walk_action,
                                               .context = episode.context});

@@ -1,7 +1,8 @@
 // A follower that acts through us: observations of one environment in, actions out, transitions completed on the way.
 //
-// What is drawn depends on the seed, the writer, the episode, the step and the policy alone. An observation that comes
-// again gets its action again, so an environment may ask again whatever it is unsure of.
+// What is drawn depends on the seed, the writer, which of its episodes it is, the step, the policy and what this actor
+// tried before. An observation that comes again gets its action again, so an environment may ask again whatever it is
+// unsure of.
 //
 // Where the environment can be set to any state, an episode's end asks it for two walks (continuations.h) from one of
 // the episode's steps (s_h, a_h), h uniform: from s_h by a_h, and from s_h as the follower chooses. The environment
@@ -98,7 +99,9 @@ class Actor {
  private:
   // Where an open episode stands.
   struct Episode {
-    uint64_t name = 0;  // its number; of a walk: the number of the episode that it is of
+    uint64_t number =
+        0;              // 1, 2, ...: in the order in which they began; of a walk: by that of its episode, and its kind
+    uint64_t name = 0;  // as the environment calls it; of a walk: the number of the episode that it is of
     WalkKind walk = WalkKind::kNone;
     uint64_t sequence = 0;  // of the last observation
     uint64_t steps = 0;
@@ -110,6 +113,7 @@ class Actor {
   };
   // Walks of an episode that ended.
   struct Asked {
+    uint64_t number = 0;    // of the episode
     uint64_t sequence = 0;  // of the observation that ended it
     int32_t state = 0;
     int32_t action = 0;
@@ -133,6 +137,7 @@ class Actor {
   std::shared_ptr<const TransitionRules> rules_;
   uint64_t seed_;
   size_t writer_;
+  uint64_t begun_ = 0;
   absl::flat_hash_map<uint64_t, Episode> episodes_;  // open, walks among them
   // As many walks are remembered as episodes may be open, the latest; by episode.
   absl::flat_hash_map<uint64_t, Asked> asked_;

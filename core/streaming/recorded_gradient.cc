@@ -1,5 +1,6 @@
 #include "core/streaming/recorded_gradient.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -26,30 +27,6 @@ TrajectoryEstimator EstimatorOf(Kind kind) {
   }
 }
 
-absl::Status CheckNeeds(const BilevelProblem& problem, const SessionData& data, const Vector& x,
-                        const EstimatorOptions& options) {
-  if (x != data.parameters) {
-    return absl::FailedPreconditionError(
-        "parameters are not the session's: trajectories were made there; ESTIMATOR_PLUG_IN answers at any x");
-  }
-  if (problem.aggregation != Aggregation::kWeightedSum) {
-    return absl::FailedPreconditionError("estimators from trajectories need AGGREGATION_WEIGHTED_SUM");
-  }
-  for (size_t c = 0; c < problem.contexts.size(); ++c) {
-    const Context& context = problem.contexts[c];
-    if (context.weight == 0) continue;
-    if (context.objective.size() != 1 || !std::holds_alternative<LeaderReturn>(context.objective[0].measure)) {
-      return absl::FailedPreconditionError(absl::StrCat("contexts[", c,
-                                                        "].objective is not one leader_return, which is what "
-                                                        "estimators from trajectories estimate"));
-    }
-    if (options.critic == EstimatorOptions::Critic::kLearned && data.scores[c].size() == 0) {
-      return absl::FailedPreconditionError("CRITIC_LEARNED needs a session with soft_q.learn_gradient");
-    }
-  }
-  return absl::OkStatus();
-}
-
 // The leader's rewards that came with the steps: all, none, or (nothing) a mixture.
 std::optional<std::vector<double>> SampledRewards(const RecordedTrajectory& recorded) {
   std::vector<double> rewards;
@@ -71,16 +48,31 @@ class Records {
     }
   }
 
-  // Two at least.
+  // Two at least, and as many as to count for two.
   absl::Status Check(size_t context) const {
-    if (trajectories_.size() >= 2) return absl::OkStatus();
-    return absl::FailedPreconditionError(absl::StrCat("context ", context, " has ", trajectories_.size(),
-                                                      " trajectories that can be used and ", left_out_,
-                                                      " that cannot (open, of another x, such as the policy never "
-                                                      "makes, or for CRITIC_CONTINUATIONS without both walks "
-                                                      "complete); two are the least"));
+    if (trajectories_.size() < 2) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "context ", context, " has ", trajectories_.size(), " trajectories that can be used and ", left_out_,
+          " that cannot (open, of another x, such as the policy never makes, or for CRITIC_CONTINUATIONS without both "
+          "walks complete); two are the least"));
+    }
+    double highest = -HUGE_VAL, sum = 0, squares = 0;
+    for (const Trajectory& trajectory : trajectories_) highest = std::max(highest, trajectory.log_weight);
+    for (const Trajectory& trajectory : trajectories_) {
+      const double weight = std::exp(trajectory.log_weight - highest);
+      sum += weight;
+      squares += weight * weight;
+    }
+    if (sum * sum >= 1.5 * squares) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the ", trajectories_.size(), " trajectories of context ", context, " count for ", ToText(sum * sum / squares),
+        ": the policy has moved too far from those that acted; stream newer or shorter episodes"));
   }
 
+  int64_t cut() const {
+    return std::count_if(trajectories_.begin(), trajectories_.end(),
+                         [](const Trajectory& trajectory) { return !trajectory.terminated; });
+  }
   const std::vector<Trajectory>& trajectories() const { return trajectories_; }
   int64_t left_out() const { return left_out_; }
   bool off_policy() const { return off_policy_; }
@@ -285,11 +277,39 @@ absl::Status Stopped(const Interrupt& interrupt) {
 
 }  // namespace
 
+absl::Status CheckRecordable(const BilevelProblem& problem, const EstimatorOptions& options, bool learns_gradient) {
+  if (problem.aggregation != Aggregation::kWeightedSum) {
+    return absl::FailedPreconditionError("estimators from trajectories need AGGREGATION_WEIGHTED_SUM");
+  }
+  if (options.critic == EstimatorOptions::Critic::kLearned && !learns_gradient) {
+    return absl::FailedPreconditionError("CRITIC_LEARNED needs a session with soft_q.learn_gradient");
+  }
+  for (size_t c = 0; c < problem.contexts.size(); ++c) {
+    const Context& context = problem.contexts[c];
+    if (context.weight == 0) continue;
+    if (context.objective.size() != 1 || !std::holds_alternative<LeaderReturn>(context.objective[0].measure)) {
+      return absl::FailedPreconditionError(absl::StrCat("contexts[", c,
+                                                        "].objective is not one leader_return, which is what "
+                                                        "estimators from trajectories estimate"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& problem, const SessionData& data,
                                                      const Vector& x, const EstimatorOptions& options,
                                                      const Interrupt& interrupt) {
-  RETURN_IF_ERROR(CheckNeeds(problem, data, x, options));
+  if (x != data.parameters) {
+    return absl::FailedPreconditionError(
+        "parameters are not the session's: trajectories were made there; ESTIMATOR_PLUG_IN answers at any x");
+  }
+  if (!data.keeps_trajectories) {
+    return absl::FailedPreconditionError("the session keeps no trajectories: its trajectory_capacity is 0");
+  }
+  const bool learned = !data.scores.empty() && data.scores[0].size() != 0;
+  RETURN_IF_ERROR(CheckRecordable(problem, options, learned));
   Sum sum(x.size());
+  int64_t cut = 0;
   bool off_policy = false, own = false, sampled = false, walked_by_others = false, cut_walks = false;
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     const Setting at{problem, data, x, options, interrupt, c};
@@ -314,6 +334,7 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
     sum.estimate().transitions += static_cast<uint64_t>(records.walked_transitions());
     walked_by_others = walked_by_others || records.walked_by_others();
     cut_walks = cut_walks || records.cut_walks();
+    cut += records.cut();
     sampled = sampled || !records.trajectories()[0].leader_rewards.empty();
   }
   GradientEstimate estimate = sum.Finish(problem, x);
@@ -321,9 +342,27 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
   assumptions.emplace_back("trajectories are independent, and begin as the objective's initial distribution says");
   assumptions.emplace_back("standard errors take critics as they are: the estimated model's own error is not in them");
   if (own && !data.observed) {
-    assumptions.emplace_back("steps without behavior_log_probability were the follower's own");
+    assumptions.emplace_back(
+        "steps without behavior_log_probability were the follower's own: if somebody else acted, this is WRONG by an "
+        "unknown amount");
   }
-  if (off_policy) assumptions.emplace_back("behavior log-probabilities are those of whoever acted");
+  if (off_policy) {
+    assumptions.emplace_back("behavior log-probabilities are those of whoever acted");
+    if (estimate.effective_sample_size < 0.5 * static_cast<double>(estimate.trajectories)) {
+      assumptions.emplace_back(
+          "weights are uneven: few trajectories count for most, and intervals from so heavy tails are often too short");
+    }
+  }
+  if (cut > 0) {
+    assumptions.emplace_back(absl::StrCat("BIASED: ", cut, " of ", estimate.trajectories,
+                                          " trajectories were truncated, and count as if nothing followed; `bias` is "
+                                          "what that leaves out on the model: subtract it"));
+  }
+  if (options.baseline == EstimatorOptions::Baseline::kModel && !IsPlugIn(options)) {
+    assumptions.emplace_back(
+        "with a control variate of the model most of the error is that of the model, which standard errors leave out: "
+        "intervals are too short");
+  }
   if (sampled) assumptions.emplace_back("the leader's values are those of the mean rewards that were sampled");
   if (options.kind == Kind::kOneStep) {
     assumptions.emplace_back("BIASED: grad Q - grad V is cut to one step; `bias` is what that costs on the model");

@@ -14,6 +14,9 @@
 
 namespace bilevel {
 
+// Whether these estimators answer for the problem at all: FAILED_PRECONDITION with the reason.
+absl::Status CheckRecordable(const BilevelProblem& problem, const EstimatorOptions& options, bool learns_gradient);
+
 // options.kind: one that UsesTrajectories; else as EstimateGradient, whose common assumptions are left to it. Cost: one
 // solve and 2 + d_u + 2 d linear solves for each context, and its trajectories.
 absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& problem, const SessionData& data,

@@ -48,7 +48,8 @@ absl::StatusOr<GradientEstimate> FromDirections(const BilevelProblem& problem, c
   estimate.effective_sample_size = found.directions;
   estimate.transitions = data.merged;
   estimate.assumptions.emplace_back(
-      "standard errors are those of the directions: the estimated model's own error is not in them");
+      "standard errors are those of the directions: the estimated model's own error, the objective's too, is not in "
+      "them");
   return estimate;
 }
 
@@ -79,6 +80,10 @@ absl::StatusOr<GradientEstimate> EstimateGradient(const BilevelProblem& problem,
     return absl::FailedPreconditionError(
         absl::StrCat("the session's problem has no objective: ", std::string(checked.message())));
   }
+  if (data.merged == 0) {
+    return absl::FailedPreconditionError(
+        "the session has not learned from any transition yet; there is nothing to estimate from");
+  }
   absl::StatusOr<GradientEstimate> estimate =
       UsesTrajectories(options.kind)       ? EstimateFromRecords(problem, data, x, options, interrupt)
       : options.kind == Kind::kZerothOrder ? FromDirections(problem, data, x, options, interrupt)
@@ -92,7 +97,8 @@ absl::StatusOr<GradientEstimate> EstimateGradient(const BilevelProblem& problem,
                                ? "the follower moves with x as a soft-optimal one with its policy would"
                                : "the follower is soft-optimal for the session's reward and temperature");
   assumptions.emplace_back("transitions depend on state and action alone, and not on x");
-  if (estimate->unseen_rows > 0) assumptions.emplace_back("(s,a) that were never seen are as the prior says");
+  if (estimate->unseen_rows > 0)
+    assumptions.emplace_back("(s,a) that were never seen are as the prior says, which no error bar covers");
   return estimate;
 }
 

@@ -73,7 +73,8 @@ SessionData SessionLearner::Data(bool trajectories) const {
                    .parameters = x_,
                    .parameters_version = parameters_version_,
                    .prior = options_->prior,
-                   .observed = options_->route == Route::kObserved};
+                   .observed = options_->route == Route::kObserved,
+                   .keeps_trajectories = options_->trajectory_capacity > 0};
   for (size_t c = 0; c < contexts_.size(); ++c) {
     data.contexts.push_back(contexts_[c].Counts());
     data.policies.push_back(contexts_[c].ModelFreePolicy().value_or(Vector()));

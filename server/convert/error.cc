@@ -19,7 +19,10 @@ void AddDetail(const google::protobuf::Message& detail, v1::rpc::Status& status)
 std::string ReasonOf(const absl::Status& status) {
   if (GetFieldViolation(status).has_value()) return reasons::kInvalidField;
   if (const auto refusal = GetRefusal(status); refusal.has_value()) return refusal->reason;
-  return absl::IsCancelled(status) ? reasons::kCallCancelled : reasons::kInternal;
+  if (absl::IsCancelled(status)) return reasons::kCallCancelled;
+  // The code says it all.
+  const bool ours = absl::IsInternal(status) || absl::IsUnknown(status);
+  return ours ? reasons::kInternal : "";
 }
 
 void AddBadRequest(const absl::Status& status, v1::rpc::Status& message) {
@@ -62,7 +65,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   v1::rpc::ErrorInfo info;
   info.set_reason(ReasonOf(status));
   info.set_domain("bilevel");
-  AddDetail(info, message);
+  if (!info.reason().empty()) AddDetail(info, message);
   AddBadRequest(status, message);
   AddRefusal(status, message);
   return {static_cast<grpc::StatusCode>(status.code()), text, message.SerializeAsString()};

@@ -10,6 +10,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "core/mdp/lower_level.h"
+#include "core/streaming/recorded_gradient.h"
 #include "server/convert/array.h"
 #include "server/convert/estimate.h"
 #include "server/convert/in_field.h"
@@ -232,6 +233,13 @@ absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionReque
     }
     options.trajectory_capacity = static_cast<size_t>(request.trajectory_capacity());
   }
+  if (options.estimate.has_value() && UsesTrajectories(options.estimate->kind)) {
+    if (options.trajectory_capacity == 0) {
+      return FieldError("estimate_with_policy.estimator", "needs trajectories; trajectory_capacity is 0");
+    }
+    const absl::Status can = CheckRecordable(problem, *options.estimate, options.learn_gradient);
+    if (!can.ok()) return FieldError("estimate_with_policy.estimator", std::string(can.message()));
+  }
   return options;
 }
 
@@ -307,13 +315,14 @@ double SessionBytes(const SessionPlan& plan) {
     const double S = context.mdp->num_states();
     // The actions that SIMULATED followers tried.
     if (plan.session.follower == Follower::kSimulated) {
-      bytes += 32 * static_cast<double>(context.mdp->num_rows()) * static_cast<double>(plan.session.writers.size());
+      bytes += 64 * static_cast<double>(context.mdp->num_rows()) * static_cast<double>(plan.session.writers.size());
     }
     if (S <= kDirectStates) bytes += kFactorisation * S * S;
     // The estimate that comes with a policy: a second model, or scores of every parameter.
     if (plan.learner.estimate.has_value()) {
       const auto n = static_cast<double>(plan.problem.num_parameters);
       bytes += 8 * static_cast<double>(context.mdp->num_rows()) * (16 + 6 * n);
+      bytes += 2 * TrajectoryStore::MaxBytes(plan.learner.trajectory_capacity);
     }
   }
   return bytes;

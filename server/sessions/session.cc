@@ -124,7 +124,8 @@ absl::StatusOr<std::optional<ActedStep>> Session::Act(const Lease& lease, const 
   const std::lock_guard lock(mutex_);
   if (!Holds(lease)) return Ended();
   if (actors_.empty()) {
-    return absl::FailedPreconditionError("the session's follower is not SIMULATED; it does not act here");
+    return absl::FailedPreconditionError(
+        "the session's follower is not SIMULATED; create it with FOLLOWER_SIMULATED for it to act here");
   }
   RETURN_IF_ERROR(failure_);
   Actor& actor = actors_[lease.writer];

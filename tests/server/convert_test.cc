@@ -316,6 +316,9 @@ TEST(Error, RefusalsCarryQuotaAndRetryDelay) {
 TEST(Error, AnythingElseIsOurBug) {
   EXPECT_EQ(DetailsOf(ToGrpcStatus(absl::InternalError("broken"))).info.reason(), reasons::kInternal);
   EXPECT_TRUE(ToGrpcStatus(absl::OkStatus()).ok());
+  // What the code says already needs no reason.
+  EXPECT_EQ(DetailsOf(ToGrpcStatus(absl::NotFoundError("who?"))).info.reason(), "");
+  EXPECT_EQ(DetailsOf(ToGrpcStatus(absl::FailedPreconditionError("too early"))).info.reason(), "");
 }
 
 }  // namespace

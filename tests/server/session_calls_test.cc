@@ -94,17 +94,12 @@ TEST_F(SessionCallsTest, EstimatesThatCannotBeMadeSayWhy) {
   EXPECT_THAT(refused([](R& r) { r.mutable_options()->set_baseline(static_cast<v1::Baseline>(7)); }),
               HasSubstr("3 options.baseline: is 7"));
   EXPECT_THAT(refused([](R& r) { r.mutable_options()->set_estimator(v1::ESTIMATOR_RETURN); }),
-              AllOf(HasSubstr("9 "), HasSubstr("0 trajectories that can be used")));
+              AllOf(HasSubstr("9 "), HasSubstr("trajectory_capacity is 0")));
   EXPECT_THAT(refused([](R& r) {
                 r.mutable_options()->set_estimator(v1::ESTIMATOR_RETURN);
                 SetReals({1, 1}, r.mutable_parameters());
               }),
               AllOf(HasSubstr("9 "), HasSubstr("parameters are not the session's")));
-  EXPECT_THAT(refused([](R& r) {
-                r.mutable_options()->set_estimator(v1::ESTIMATOR_RETURN);
-                r.mutable_options()->set_critic(v1::CRITIC_LEARNED);
-              }),
-              AllOf(HasSubstr("9 "), HasSubstr("soft_q.learn_gradient")));
   EXPECT_THAT(refused([](R& r) { SetReals({1}, r.mutable_parameters()); }), HasSubstr("3 parameters"));
 }
 
@@ -309,6 +304,14 @@ TEST_F(SessionCallsTest, FollowersAndLearnersGoTogetherOrNot) {
   EXPECT_THAT(refused([](R& r) { r.mutable_soft_q()->set_num_features(-1); }), HasSubstr("soft_q.num_features: is -1"));
   EXPECT_THAT(refused([](R& r) { r.mutable_estimate_with_policy()->set_redraws(1); }),
               HasSubstr("estimate_with_policy.redraws: is 1"));
+  EXPECT_THAT(refused([](R& r) { r.mutable_estimate_with_policy()->set_estimator(v1::ESTIMATOR_RETURN); }),
+              HasSubstr("estimate_with_policy.estimator: needs trajectories"));
+  EXPECT_THAT(refused([](R& r) {
+                r.mutable_estimate_with_policy()->set_estimator(v1::ESTIMATOR_RETURN);
+                r.mutable_estimate_with_policy()->set_critic(v1::CRITIC_LEARNED);
+                r.set_trajectory_capacity(100);
+              }),
+              HasSubstr("estimate_with_policy.estimator: CRITIC_LEARNED needs"));
   EXPECT_THAT(refused([](R& r) { r.add_writers(""); }), HasSubstr("writers[1]: is \"\"; must be letters"));
   v1::CreateSessionRequest request = Request();
   request.set_follower(v1::FOLLOWER_OBSERVED);

@@ -517,7 +517,7 @@ TEST_F(SessionStreamsTest, HoldLittleOfAWriterThatNeverStopsOrNeverReads) {
     const std::string merging = MustCreate(alone);
     WriterWithoutEnd endless(*stub_, merging, "w0", /*reads=*/true);
     endless.Write(kCount / 8, std::chrono::seconds(2), kMost);
-    EXPECT_GT(Get(merging).accepted(), 65536);
+    EXPECT_GE(Get(merging).accepted(), 65536);
     Delete(merging);
     EXPECT_LT(server.resident_megabytes(), kSanitized ? 1000 : 400);
     RecordProperty(absl::StrCat("megabytes", round), absl::StrCat(server.resident_megabytes()));

@@ -3,6 +3,7 @@
 #include "core/streaming/actor.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -78,6 +79,30 @@ TEST(Actor, GivesTheSameActionToTheSameObservation) {
       one->Take({.sequence = 1, .episode = episode, .kind = StepKind::kTerminated});
   }
   EXPECT_GT(differ, 50);
+}
+
+// What an environment calls its episodes is of no account, nor are two actors or two steps alike.
+TEST(Actor, DrawsAnewInEveryEpisodeAndStep) {
+  Actor actor(Rules(), 5, 1), neighbour(Rules(), 5, 2);
+  int firsts = 0, same_step = 0, same_actor = 0;
+  uint64_t sequence = 0;
+  for (int episode = 0; episode < 1000; ++episode) {
+    std::array<int32_t, 2> actions = {};
+    for (size_t step = 0; step < 2; ++step) {
+      const Observation seen{.sequence = step == 0 ? 0 : ++sequence, .episode = 0, .state = 1};
+      actor.Take(seen);
+      actions[step] = actor.Draw(seen, nullptr, {}).action;
+      if (step > 0) continue;
+      neighbour.Take(seen);
+      same_actor += neighbour.Draw(seen, nullptr, {}).action == actions[0] ? 1 : 0;
+    }
+    firsts += actions[0] == 0 ? 1 : 0;
+    same_step += actions[0] == actions[1] ? 1 : 0;
+    actor.Take({.sequence = ++sequence, .episode = 0, .kind = StepKind::kTruncated});
+    neighbour.Take({.sequence = sequence, .episode = 0, .kind = StepKind::kTruncated});
+  }
+  // Four actions: a quarter each, within 5 standard deviations.
+  for (const int count : {firsts, same_step, same_actor}) EXPECT_NEAR(count, 250, 5 * std::sqrt(1000 * 0.25 * 0.75));
 }
 
 TEST(Actor, CompletesTransitions) {
@@ -280,13 +305,12 @@ TEST(ActorWalks, AreTheSameWhateverIsAskedAgain) {
   }
 }
 
-// Whatever else happens between, and whatever numbers they have.
+// Whatever happens between, and whatever numbers they and their episodes have.
 TEST(ActorWalks, DependOnSeedEpisodeAndKindAlone) {
   Walker one, other;
-  other.RunEpisode(3);
   int differ = 0;
   for (uint64_t episode = 10; episode < 30; ++episode) {
-    const std::vector<Walk> walks = one.RunEpisode(episode), again = other.RunEpisode(episode);
+    const std::vector<Walk> walks = one.RunEpisode(episode), again = other.RunEpisode(500 + episode);
     ASSERT_EQ(walks.size(), 2);
     EXPECT_EQ(walks[0].state, again[0].state);
     const std::vector<int> choice = one.RunWalk(walks[0], episode), state = one.RunWalk(walks[1], 7);

@@ -221,6 +221,60 @@ TEST_F(SessionEstimate, SaysWhatItLacks) {
   EXPECT_THAT(message({.radius = -1}, exact_.x()), HasSubstr("radius: is -1"));
 }
 
+// Weights of contexts and terms, penalties and the sense enter as in the exact hyper-gradient.
+TEST(SessionEstimateOfContexts, AddUpAsTheProblemSays) {
+  ProblemNumbers numbers = DrawReturn(51, 0.7);
+  numbers.contexts.push_back(DrawReturn(52, 0.6).contexts[0]);
+  numbers.contexts[0].weight = 0.3;
+  numbers.contexts[1].weight = 2;
+  numbers.contexts[0].return_weight = -1.5;
+  numbers.sense = Sense::kMinimize;
+  numbers.penalties = {.squared_l2 = 0.8, .l1 = 0.3};
+  const BilevelProblem problem = Build(numbers);
+  Rng rng(53);
+  const Vector x = DrawNormal(rng, 5);
+  const HypergradientPoint exact = *HypergradientEvaluator(problem, {}).Evaluate(x, {});
+  auto learner = *SessionLearner::Create(
+      problem, true, x, {.route = Route::kCount, .update_interval = 1'000'000'000, .trajectory_capacity = 1'000'000});
+  uint64_t episode = 0;
+  for (int32_t c = 0; c < 2; ++c) {
+    const Context& context = problem.contexts[static_cast<size_t>(c)];
+    const Simulator simulator(*context.mdp);
+    const Vector& pi = exact.contexts[static_cast<size_t>(c)].solution.backup.pi;
+    const int A = context.mdp->num_actions();
+    for (int i = 0; i < kTransitions / 40; ++i, ++episode) {
+      const Trajectory walk =
+          Roll(simulator, pi, A, simulator.DrawStart(rng), {Horizon::Kind::kSteps, 40}, context.discount, rng);
+      for (size_t t = 0; t < walk.rows.size(); ++t) {
+        const bool last = t + 1 == walk.rows.size();
+        const int next = last ? std::max(0, walk.final_state) : static_cast<int>(walk.rows[t + 1] / A);
+        learner.Learn(0, {.episode = episode,
+                          .state = static_cast<int32_t>(walk.rows[t] / A),
+                          .action = static_cast<int32_t>(walk.rows[t] % A),
+                          .next_state = next,
+                          .context = c,
+                          .kind = !last             ? StepKind::kRunning
+                                  : walk.terminated ? StepKind::kTerminated
+                                                    : StepKind::kTruncated,
+                          .begins = t == 0});
+      }
+    }
+  }
+  for (const Kind kind : {Kind::kReturn, Kind::kRewardToGo, Kind::kCritic}) {
+    const auto found = EstimateGradient(problem, learner.Data(true), x, {.kind = kind}, {});
+    ASSERT_TRUE(found.ok()) << found.status();
+    const Vector error = found->gradient - found->bias - exact.gradient;
+    for (Eigen::Index j = 0; j < 5; ++j) {
+      EXPECT_LE(std::abs(error[j]), 4.5 * found->standard_error[j] + 0.02 * exact.gradient.norm()) << j;
+    }
+    EXPECT_LE(std::abs(found->objective - found->objective_bias - exact.objective),
+              4.5 * found->objective_standard_error + 0.02 * std::abs(exact.objective));
+    EXPECT_LT(found->standard_error.norm(), 0.3 * exact.gradient.norm());
+    // Exploitation, exploration and the quadratic penalty are all there is.
+    EXPECT_LT((found->gradient - found->exploitation - found->exploration - 0.8 * x).norm(), 1e-12);
+  }
+}
+
 // Estimates come with policies, and an estimate that cannot be made yet does not hold them up.
 TEST_F(SessionEstimate, ComesWithPolicies) {
   for (const size_t capacity : {size_t{10'000}, size_t{0}}) {
