@@ -52,7 +52,7 @@ struct SessionData {
   Vector parameters;  // x [n]
   uint32_t parameters_version = 0;
   ModelPrior prior;
-  bool observed = false;                         // the follower is a live population
+  bool observed = false;  // the follower is a live population
   bool keeps_trajectories = false;
   std::vector<Vector> policies;                  // as learned or seen [S*A]; empty: the model's solution
   std::vector<RowMatrix> scores;                 // learned grad Q - grad V [S*A, d]; empty: none
