@@ -45,7 +45,7 @@ namespace bilevel::client {
 
 struct ActOptions {
   // One of the session's writers; empty: "default".
-  std::string writer = "";
+  std::string writer;
   // How the follower tries what its policy would not. Default: not at all.
   v1::Exploration exploration = {};
   // Whether the environment can be set to any state: then what ends an episode brings Action.walks, for StartWalk and

@@ -145,7 +145,7 @@ absl::Status TrainStream::Link::RunStream(bool again) {
     Break(absl::UnavailableError("the server did not end the stream"), context);
   }
   reader.join();
-  const absl::Status status = FromGrpcStatus(stream->Finish());
+  absl::Status status = FromGrpcStatus(stream->Finish());
   const std::lock_guard lock(mutex_);
   context_ = nullptr;
   if (!broken_.ok()) return broken_;
@@ -236,7 +236,7 @@ absl::Status TrainStream::Link::Handle(const v1::TrainResponse& response) {
 }
 
 absl::Status TrainStream::Link::HandleOpened(const v1::WriterProgress& progress) {
-  const absl::Status opened =
+  absl::Status opened =
       buffer_.Opened(progress.accepted_sequence(), progress.durable_sequence(), progress.credit_until());
   if (!opened.ok()) return opened;
   const std::lock_guard lock(mutex_);

@@ -46,7 +46,7 @@ namespace bilevel::client {
 
 struct TrainOptions {
   // One of the session's writers; empty: "default".
-  std::string writer = "";
+  std::string writer;
   TransitionBufferOptions buffer = {};
   ReconnectOptions reconnect = {};
 };

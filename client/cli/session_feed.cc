@@ -44,10 +44,46 @@ struct FeedFlags {
 
 bool IsLate(const absl::Status& status) { return status.code() == absl::StatusCode::kDeadlineExceeded; }
 
+// Says, once, that it is another writer's turn, when nothing is accepted for a while.
+class WaitNotice {
+ public:
+  WaitNotice(const BilevelClient& client, const std::string& session, const TrainStream& stream)
+      : client_(client), stream_(stream) {
+    request_.set_name(session);
+  }
+
+  // Called while something is late.
+  void Look() {
+    const auto now = std::chrono::steady_clock::now();
+    if (const std::uint64_t accepted = stream_.progress().accepted; accepted != accepted_) {
+      accepted_ = accepted;
+      since_ = now;
+    }
+    if (told_ || now - since_ < kStallTime) return;
+    since_ = now;
+    const absl::StatusOr<v1::Session> session = client_.GetSession(request_);
+    if (!session.ok() || session->waiting_for().empty()) return;
+    std::cerr << "note: the session waits for writer " << session->waiting_for()
+              << ", whose turn it is; feed it meanwhile, or let it --finish\n";
+    told_ = true;
+  }
+
+ private:
+  static constexpr milliseconds kStallTime{2000};
+
+  const BilevelClient& client_;
+  const TrainStream& stream_;
+  v1::GetSessionRequest request_;
+  std::uint64_t accepted_ = 0;
+  std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+  bool told_ = false;
+};
+
 class Feeder {
  public:
-  Feeder(TrainStream& stream, TransitionSource& source, FeedProgress& progress, const std::atomic<bool>& interrupted)
-      : stream_(stream), source_(source), progress_(progress), interrupted_(interrupted) {}
+  Feeder(TrainStream& stream, TransitionSource& source, FeedProgress& progress, WaitNotice& notice,
+         const std::atomic<bool>& interrupted)
+      : stream_(stream), source_(source), progress_(progress), notice_(notice), interrupted_(interrupted) {}
 
   // What the server has already, is not sent again.
   absl::Status Skip() {
@@ -74,6 +110,7 @@ class Feeder {
       do {
         appended = stream_.Append(**next, kPatience).status();
         progress_.Show();
+        if (IsLate(appended)) notice_.Look();
       } while (IsLate(appended) && !interrupted_);
       if (!appended.ok()) return absl::OkStatus();
     }
@@ -84,9 +121,10 @@ class Feeder {
   absl::Status Complete(bool finish) {
     std::optional<std::chrono::steady_clock::time_point> leave;
     while (true) {
-      const absl::Status done = finish && !interrupted_ ? stream_.Finish(kPatience) : stream_.Flush(kPatience);
+      absl::Status done = finish && !interrupted_ ? stream_.Finish(kPatience) : stream_.Flush(kPatience);
       progress_.Show();
       if (!IsLate(done)) return done;
+      notice_.Look();
       if (!interrupted_) continue;
       if (!leave) leave = std::chrono::steady_clock::now() + kLeaveTime;
       if (std::chrono::steady_clock::now() > *leave) return absl::OkStatus();
@@ -97,6 +135,7 @@ class Feeder {
   TrainStream& stream_;
   TransitionSource& source_;
   FeedProgress& progress_;
+  WaitNotice& notice_;
   const std::atomic<bool>& interrupted_;
 };
 
@@ -121,7 +160,8 @@ absl::Status WaitUntilMerged(const BilevelClient& client, const std::string& nam
     }
     if (session->merged() >= session->accepted()) return absl::OkStatus();
     if (!session->waiting_for().empty()) {
-      return absl::FailedPreconditionError(absl::StrCat("the session waits for writer ", session->waiting_for()));
+      return absl::FailedPreconditionError(
+          absl::StrCat("the session waits for writer ", session->waiting_for(), "; feed it, or let it --finish"));
     }
     std::this_thread::sleep_for(milliseconds(20));
   }
@@ -165,7 +205,8 @@ int Feed(const BilevelClient& client, const FeedFlags& flags, const std::string&
   std::atomic<bool> interrupted = false;
   const OnInterrupt interrupt([&interrupted] { interrupted = true; });
   FeedProgress progress(*stream, flags.progress);
-  Feeder feeder(*stream, **source, progress, interrupted);
+  WaitNotice notice(client, name, *stream);
+  Feeder feeder(*stream, **source, progress, notice, interrupted);
   absl::Status wrong = feeder.Skip();
   if (wrong.ok()) wrong = feeder.Append();
   // What precedes a bad row counts.

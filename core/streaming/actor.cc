@@ -274,7 +274,7 @@ Vector Actor::Probabilities(const Episode& episode, const PolicySnapshot* policy
   const Eigen::Index first = Eigen::Index{episode.state} * A;
   Vector uniform = Vector::Zero(A);
   for (const int a : actions) uniform[a] = 1 / static_cast<double>(actions.size());
-  const Vector by_policy =
+  Vector by_policy =
       policy == nullptr ? uniform : policy->contexts[static_cast<size_t>(episode.context)].pi.segment(first, A);
   if (exploration.kind == Exploration::Kind::kNone) return by_policy;
   Vector other = uniform;

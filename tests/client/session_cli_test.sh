@@ -78,6 +78,11 @@ expect 1 'NOT_FOUND' session policy gone
 expect 1 'NOT_FOUND' session show nobody
 expect 1 'NOT_FOUND' session feed nobody --simulate "$dir/two.json" --steps 5
 expect 1 'NOT_FOUND' session feed two --writer stranger --simulate "$dir/two.json" --steps 5
+
+# Writers take turns; one that is waited for is named.
+expect 0 '' session create "$dir/two.json" --id pair --writers north,south
+expect 3 'note: the session waits for writer north' timeout --preserve-status --signal=INT 4s \
+  "$bilevel" session feed pair --writer south --simulate "$dir/two.json" --steps 40000
 expect 1 'UNAVAILABLE' session --server 127.0.0.1:1 feed two --simulate "$dir/two.json" --steps 5 --deadline 1s
 
 # Who acts: at random, as the follower would, or by a policy from a file.
