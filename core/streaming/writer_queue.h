@@ -83,6 +83,7 @@ class WriterQueue {
   absl::Status CheckRoom(size_t count) const;
   // Follows the episodes through the transitions from `known` on, and says which begin them.
   absl::Status Check(std::vector<Transition>& steps, size_t known, uint32_t newest_parameters, Undo& undo);
+  bool IsPlain(const Transition& step, const std::optional<Standing>& standing) const;
   absl::Status CheckStep(const Transition& step, const std::optional<Standing>& standing,
                          uint32_t newest_parameters) const;
   void Put(WalkKind walk, uint64_t episode, const std::optional<Standing>& standing);

@@ -83,7 +83,7 @@ absl::Status NotFinite(const char* field, size_t i, double value) {
 }
 
 absl::Status DecodeSteps(const v1::TransitionBatch& batch, size_t count, std::vector<Transition>& steps) {
-  steps.reserve(count);
+  steps.resize(count);
   Column<uint64_t> episodes, versions;
   Column<uint32_t> states, actions, nexts, contexts;
   Column<uint8_t> kinds;
@@ -99,36 +99,35 @@ absl::Status DecodeSteps(const v1::TransitionBatch& batch, size_t count, std::ve
                                          batch.behavior_log_probability(), count, false));
   RETURN_IF_ERROR(
       versions.Read("parameters_version", batch.has_parameters_version(), batch.parameters_version(), count, false));
+  // Most columns are absent in most batches: each that is there has a loop of its own.
   for (size_t i = 0; i < count; ++i) {
-    Transition& step = steps.emplace_back();
-    if (episodes.present()) step.episode = episodes[i];
-    step.state = Narrow(states[i]);
-    step.action = Narrow(actions[i]);
-    step.next_state = Narrow(nexts[i]);
-    if (contexts.present()) step.context = Narrow(contexts[i]);
-    if (kinds.present()) {
-      if (kinds[i] > 2) {
-        return FieldError(absl::StrCat("step_kind[", i, "]"),
-                          absl::StrCat("is ", int{kinds[i]}, "; must be 0 (running), 1 (terminated) or 2 (truncated)"));
-      }
-      step.kind = static_cast<StepKind>(kinds[i]);
+    steps[i].state = Narrow(states[i]);
+    steps[i].action = Narrow(actions[i]);
+    steps[i].next_state = Narrow(nexts[i]);
+  }
+  for (size_t i = 0; i < count && episodes.present(); ++i) steps[i].episode = episodes[i];
+  for (size_t i = 0; i < count && contexts.present(); ++i) steps[i].context = Narrow(contexts[i]);
+  for (size_t i = 0; i < count && kinds.present(); ++i) {
+    if (kinds[i] > 2) {
+      return FieldError(absl::StrCat("step_kind[", i, "]"),
+                        absl::StrCat("is ", int{kinds[i]}, "; must be 0 (running), 1 (terminated) or 2 (truncated)"));
     }
-    if (rewards.present()) {
-      step.leader_reward = rewards[i];
-      if (!std::isfinite(step.leader_reward)) return NotFinite("leader_reward", i, step.leader_reward);
+    steps[i].kind = static_cast<StepKind>(kinds[i]);
+  }
+  for (size_t i = 0; i < count && rewards.present(); ++i) {
+    steps[i].leader_reward = rewards[i];
+    if (!std::isfinite(rewards[i])) return NotFinite("leader_reward", i, rewards[i]);
+  }
+  for (size_t i = 0; i < count && log_probabilities.present(); ++i) {
+    steps[i].behavior_log_probability = log_probabilities[i];
+    if (std::isnan(log_probabilities[i])) return NotFinite("behavior_log_probability", i, log_probabilities[i]);
+  }
+  for (size_t i = 0; i < count && versions.present(); ++i) {
+    if (versions[i] == 0) {
+      return FieldError(absl::StrCat("parameters_version[", i, "]"), "is 0; the first x has version 1");
     }
-    if (log_probabilities.present()) {
-      step.behavior_log_probability = log_probabilities[i];
-      if (std::isnan(step.behavior_log_probability)) {
-        return NotFinite("behavior_log_probability", i, step.behavior_log_probability);
-      }
-    }
-    if (versions.present()) {
-      if (versions[i] == 0)
-        return FieldError(absl::StrCat("parameters_version[", i, "]"), "is 0; the first x has version 1");
-      step.parameters_version =
-          static_cast<uint32_t>(std::min<uint64_t>(versions[i], std::numeric_limits<uint32_t>::max()));
-    }
+    steps[i].parameters_version =
+        static_cast<uint32_t>(std::min<uint64_t>(versions[i], std::numeric_limits<uint32_t>::max()));
   }
   return absl::OkStatus();
 }
