@@ -24,9 +24,10 @@ absl::StatusOr<Fragment> CutOut(const FragmentSource::Range& range, const Trajec
   }
   if (range.count < 1) return FieldError("range.count", absl::StrCat("is ", range.count, "; must be >= 1"));
   if (range.first_step > held - range.count) {
-    return absl::FailedPreconditionError(absl::StrCat("range: steps ", range.first_step, " to ",
-                                                      range.first_step + range.count - 1, " of episode ", range.episode,
-                                                      ", of which ", held, " are known"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("range: steps ", range.first_step, " to ",
+                     static_cast<uint64_t>(range.first_step) + static_cast<uint64_t>(range.count) - 1, " of episode ",
+                     range.episode, ", of which ", held, " are known"));
   }
   Fragment fragment{trajectory->context, {}};
   for (int64_t i = range.first_step; i < range.first_step + range.count; ++i) {
