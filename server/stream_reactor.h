@@ -1,8 +1,8 @@
 // What the two streams of a session have in common: one read and one write at a time, answers before news, an end.
 //
-// Messages are handled in gRPC's threads: that is decoding and a copy under a lock, never learning. The next message is
-// read when the answer to the last is on its way, so what waits to be written is bounded: one answer, and whatever
-// slots a stream has for news, where newer replaces older.
+// Messages are handled in gRPC's threads, one after the other: that is decoding and a check under a lock, never
+// learning. While one is handled the next is read, and no more: it waits until the answer to the last is written. So
+// what waits is bounded: one message, one answer, and whatever slots a stream has for news, where newer replaces older.
 
 #ifndef BILEVEL_SERVER_STREAM_REACTOR_H_
 #define BILEVEL_SERVER_STREAM_REACTOR_H_

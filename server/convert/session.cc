@@ -306,6 +306,8 @@ double SessionBytes(const SessionPlan& plan) {
                  PreferenceStore::MaxBytes(plan.session.preference_capacity) +
                  (ParameterSchedule::kMostToCome + 4) * 8.0 * plan.problem.num_parameters +
                  static_cast<double>(plan.session.writers.size() * plan.session.max_open_episodes) * 96;
+  // Twice copied for the estimate that comes with a policy.
+  if (plan.learner.estimate.has_value()) bytes += 2 * TrajectoryStore::MaxBytes(plan.learner.trajectory_capacity);
   // What SIMULATED followers know of open episodes, and of walks to come.
   if (plan.session.follower == Follower::kSimulated) {
     bytes += static_cast<double>(plan.session.writers.size()) *
@@ -322,7 +324,6 @@ double SessionBytes(const SessionPlan& plan) {
     if (plan.learner.estimate.has_value()) {
       const auto n = static_cast<double>(plan.problem.num_parameters);
       bytes += 8 * static_cast<double>(context.mdp->num_rows()) * (16 + 6 * n);
-      bytes += 2 * TrajectoryStore::MaxBytes(plan.learner.trajectory_capacity);
     }
   }
   return bytes;

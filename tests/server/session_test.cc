@@ -255,6 +255,7 @@ TEST(Session, ActsTheSameFromAnyThreads) {
           }
         }
         ASSERT_TRUE(session->Finish(lease, kSteps).ok());
+        EXPECT_EQ(session->Act(lease, {.episode = 1}, {}).status().code(), absl::StatusCode::kFailedPrecondition);
       });
     }
     for (std::thread& thread : threads) thread.join();
