@@ -48,7 +48,7 @@ class Records {
     }
   }
 
-  // Two at least, and as many as to count for two.
+  // Two at least, which count for one and a half.
   absl::Status Check(size_t context) const {
     if (trajectories_.size() < 2) {
       return absl::FailedPreconditionError(absl::StrCat(
@@ -72,6 +72,10 @@ class Records {
   int64_t cut() const {
     return std::count_if(trajectories_.begin(), trajectories_.end(),
                          [](const Trajectory& trajectory) { return !trajectory.terminated; });
+  }
+  bool sampled() const {
+    return std::any_of(trajectories_.begin(), trajectories_.end(),
+                       [](const Trajectory& trajectory) { return !trajectory.leader_rewards.empty(); });
   }
   const std::vector<Trajectory>& trajectories() const { return trajectories_; }
   int64_t left_out() const { return left_out_; }
@@ -335,7 +339,7 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
     walked_by_others = walked_by_others || records.walked_by_others();
     cut_walks = cut_walks || records.cut_walks();
     cut += records.cut();
-    sampled = sampled || !records.trajectories()[0].leader_rewards.empty();
+    sampled = sampled || records.sampled();
   }
   GradientEstimate estimate = sum.Finish(problem, x);
   std::vector<std::string>& assumptions = estimate.assumptions;

@@ -76,7 +76,7 @@ bool TransitionCounts::AddSuccessor(int64_t row, int column) {
       blocks_[at].columns[kInBlock] = static_cast<int32_t>(fresh);
       return true;
     }
-    if (next == 0) return AddRare(KeyOf(row, column), 1);
+    if (next == 0) return AddRare(KeyOf(row, column));
     at = next;
   }
 }
@@ -98,15 +98,15 @@ uint32_t TransitionCounts::NewBlock(int column) {
   return static_cast<uint32_t>(blocks_.size() - 1);
 }
 
-bool TransitionCounts::AddRare(uint64_t key, uint64_t count) {
+bool TransitionCounts::AddRare(uint64_t key) {
   const auto found = rare_.find(key);
   if (found != rare_.end()) {
-    found->second += count;
+    ++found->second;
     return true;
   }
   if (distinct_ == max_distinct_) return false;
   ++distinct_;
-  rare_.emplace(key, count);
+  rare_.emplace(key, 1);
   return true;
 }
 

@@ -27,7 +27,7 @@ class TransitionCounts {
   bool AddStep(int64_t row, int next_state) { return Count(AddSuccessor(row, next_state), total_); }
   bool AddTermination(int64_t row) { return Count(AddSuccessor(row, num_states_), total_); }
   // An episode that began in `state`.
-  bool AddStart(int state) { return Count(AddRare(KeyOf(num_rows_, state), 1), starts_); }
+  bool AddStart(int state) { return Count(AddRare(KeyOf(num_rows_, state)), starts_); }
 
   uint64_t total() const { return total_; }      // steps and terminations
   uint64_t starts() const { return starts_; }    // episodes
@@ -68,7 +68,7 @@ class TransitionCounts {
   bool AddSuccessor(int64_t row, int column);
   bool AddFirst(int64_t row, int column);
   // Into the hash table.
-  bool AddRare(uint64_t key, uint64_t count);
+  bool AddRare(uint64_t key);
   uint32_t NewBlock(int column);
 
   int num_states_;

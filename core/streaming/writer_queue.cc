@@ -45,10 +45,13 @@ absl::Status WriterQueue::Offer(uint64_t first, TransitionBlock batch, uint32_t 
   return absl::OkStatus();
 }
 
+absl::Status WriterQueue::CheckOpen() const {
+  if (!finished_) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("the writer finished at ", accepted_, "; nothing may follow"));
+}
+
 absl::Status WriterQueue::CheckRoom(size_t count) const {
-  if (finished_) {
-    return absl::FailedPreconditionError(absl::StrCat("the writer finished at ", accepted_, "; nothing may follow"));
-  }
+  RETURN_IF_ERROR(CheckOpen());
   if (accepted_ + count > credit()) {
     return absl::ResourceExhaustedError(absl::StrCat("the batch ends at ", accepted_ + count,
                                                      ", beyond credit_until = ", credit(), "; wait for more credit"));

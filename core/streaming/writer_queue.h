@@ -55,6 +55,7 @@ class WriterQueue {
   // No more will come after accepted(). INVALID_ARGUMENT unless last == accepted().
   absl::Status Finish(uint64_t last);
   bool finished() const { return finished_; }
+  absl::Status CheckOpen() const;  // FAILED_PRECONDITION: it has finished
 
   // The next transitions in order, at most `most`; none when none wait.
   BlockSlice Pop(size_t most);

@@ -6,8 +6,10 @@
 #ifndef BILEVEL_SERVER_CONVERT_ARRAY_H_
 #define BILEVEL_SERVER_CONVERT_ARRAY_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -34,6 +36,11 @@ absl::StatusOr<std::vector<double>> DecodeRealList(const v1::Array& array, Finit
 // Unsigned integers: U32 or U64, raw or `indices`. Values that do not fit into T are refused. T: uint32_t, uint64_t.
 template <typename T>
 absl::StatusOr<std::vector<T>> DecodeIndexList(const v1::Array& array);
+
+// Beyond int32 an index is out of range anyway; it must not wrap into it.
+inline int32_t NarrowIndex(uint32_t value) {
+  return static_cast<int32_t>(std::min<uint32_t>(value, std::numeric_limits<int32_t>::max()));
+}
 
 // 0 and 1: U8, raw or `indices`.
 absl::StatusOr<std::vector<uint8_t>> DecodeMask(const v1::Array& array, std::initializer_list<int64_t> extents);

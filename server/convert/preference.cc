@@ -1,7 +1,6 @@
 #include "server/convert/preference.h"
 
 #include <algorithm>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -20,11 +19,8 @@ constexpr int kMaxPreferences = 8192;
 absl::StatusOr<std::vector<int32_t>> DecodeIndices(const char* field, bool present, const v1::Array& array) {
   if (!present) return FieldError(field, "is absent; required");
   ASSIGN_OR_RETURN(const std::vector<uint32_t> wide, InField(field, DecodeIndexList<uint32_t>(array)));
-  // Beyond int32 an index is out of range anyway; it must not wrap into it.
   std::vector<int32_t> indices(wide.size());
-  std::transform(wide.begin(), wide.end(), indices.begin(), [](uint32_t value) {
-    return static_cast<int32_t>(std::min<uint32_t>(value, std::numeric_limits<int32_t>::max()));
-  });
+  std::transform(wide.begin(), wide.end(), indices.begin(), NarrowIndex);
   return indices;
 }
 

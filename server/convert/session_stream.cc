@@ -1,8 +1,6 @@
 #include "server/convert/session_stream.h"
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/base/field_error.h"
 #include "core/base/text.h"
@@ -50,19 +48,15 @@ absl::StatusOr<Exploration> DecodeExploration(const v1::Exploration& message) {
 }
 
 absl::StatusOr<Observation> DecodeObservation(const v1::Observation& message) {
-  // Beyond int32 an index is out of range anyway; it must not wrap into it.
-  const auto narrow = [](uint32_t value) {
-    return static_cast<int32_t>(std::min<uint32_t>(value, std::numeric_limits<int32_t>::max()));
-  };
   if (message.step_kind() > 2) {
     return FieldError("step_kind", absl::StrCat("is ", message.step_kind(),
                                                 "; must be 0 (running), 1 (terminated) or 2 (truncated)"));
   }
   Observation observation{.sequence = message.sequence(),
                           .episode = message.episode_id(),
-                          .state = narrow(message.state()),
+                          .state = NarrowIndex(message.state()),
                           .kind = static_cast<StepKind>(message.step_kind()),
-                          .context = narrow(message.context())};
+                          .context = NarrowIndex(message.context())};
   if (!v1::Walk::Kind_IsValid(message.walk_kind())) {
     return FieldError("walk_kind", absl::StrCat("is ", static_cast<int>(message.walk_kind()),
                                                 "; must be KIND_FROM_CHOICE or KIND_FROM_STATE, or absent"));

@@ -72,12 +72,6 @@ class Column {
   std::vector<T> converted_;
 };
 
-// Beyond int32 an index is out of range anyway; it must not wrap into it.
-int32_t Narrow(uint32_t value) {
-  constexpr auto kMost = static_cast<uint32_t>(std::numeric_limits<int32_t>::max());
-  return static_cast<int32_t>(std::min(value, kMost));
-}
-
 absl::Status NotFinite(const char* field, size_t i, double value) {
   return FieldError(absl::StrCat(field, "[", i, "]"), absl::StrCat("is ", ToText(value), "; must be finite"));
 }
@@ -101,12 +95,12 @@ absl::Status DecodeSteps(const v1::TransitionBatch& batch, size_t count, std::ve
       versions.Read("parameters_version", batch.has_parameters_version(), batch.parameters_version(), count, false));
   // Most columns are absent in most batches: each that is there has a loop of its own.
   for (size_t i = 0; i < count; ++i) {
-    steps[i].state = Narrow(states[i]);
-    steps[i].action = Narrow(actions[i]);
-    steps[i].next_state = Narrow(nexts[i]);
+    steps[i].state = NarrowIndex(states[i]);
+    steps[i].action = NarrowIndex(actions[i]);
+    steps[i].next_state = NarrowIndex(nexts[i]);
   }
   for (size_t i = 0; i < count && episodes.present(); ++i) steps[i].episode = episodes[i];
-  for (size_t i = 0; i < count && contexts.present(); ++i) steps[i].context = Narrow(contexts[i]);
+  for (size_t i = 0; i < count && contexts.present(); ++i) steps[i].context = NarrowIndex(contexts[i]);
   for (size_t i = 0; i < count && kinds.present(); ++i) {
     if (kinds[i] > 2) {
       return FieldError(absl::StrCat("step_kind[", i, "]"),

@@ -132,7 +132,7 @@ absl::StatusOr<std::optional<ActedStep>> Session::Act(const Lease& lease, const 
   WriterQueue& queue = writers_[lease.writer];
   ASSIGN_OR_RETURN(const bool known, actor.IsKnown(observation, queue.accepted()));
   if (!known) {
-    if (queue.finished()) return absl::FailedPreconditionError("the writer has finished; nothing may follow");
+    RETURN_IF_ERROR(queue.CheckOpen());
     ASSIGN_OR_RETURN(std::optional<TransitionBlock> completed, actor.Complete(observation));
     if (completed.has_value()) {
       if (queue.accepted() == queue.credit()) return std::nullopt;

@@ -145,7 +145,6 @@ class Session {
   // What was learned so far, between two transitions; waits for the learner, unless interrupted.
   absl::StatusOr<SessionData> Data(bool trajectories, const Interrupt& interrupt) const;
   const BilevelProblem& problem() const { return learner_.problem(); }
-  const SessionLearnerOptions& learner_options() const { return learner_.options(); }
   const SessionOptions& options() const { return options_; }
   size_t num_features() const { return rules_->num_features; }
   // What was set aside for it; see SessionRegistry.
