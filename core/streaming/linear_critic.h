@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "core/hypergradient/value_gradient.h"
-#include "core/streaming/step_schedule.h"
+#include "core/base/step_schedule.h"
 
 namespace bilevel {
 

@@ -3,8 +3,8 @@
 // power 0: constant. Q-learning converges for power in (1/2, 1] where every (s,a) is seen for ever; 1 is the harmonic
 // schedule, which averages. Even-Dar, Mansour (2003), "Learning rates for Q-learning", recommend below 1.
 
-#ifndef BILEVEL_CORE_STREAMING_STEP_SCHEDULE_H_
-#define BILEVEL_CORE_STREAMING_STEP_SCHEDULE_H_
+#ifndef BILEVEL_CORE_BASE_STEP_SCHEDULE_H_
+#define BILEVEL_CORE_BASE_STEP_SCHEDULE_H_
 
 #include <cmath>
 
@@ -18,7 +18,7 @@ struct StepSchedule {
     kVisits,   // earlier updates of the same weights; between features, their mean by squared feature
     kUpdates,  // all earlier updates
   };
-  double first = 1;    // in (0, 1]
+  double first = 1;    // in (0, 1], unless who uses it says otherwise
   double power = 0.7;  // in [0, 1]
   double scale = 1;    // > 0
   Clock clock = Clock::kVisits;
@@ -26,9 +26,9 @@ struct StepSchedule {
   double At(double k) const { return first * std::pow(1 + k / scale, -power); }
 
   // A field error names the number out of range.
-  absl::Status Validate() const;
+  absl::Status Validate(double most_first = 1) const;
 };
 
 }  // namespace bilevel
 
-#endif  // BILEVEL_CORE_STREAMING_STEP_SCHEDULE_H_
+#endif  // BILEVEL_CORE_BASE_STEP_SCHEDULE_H_
