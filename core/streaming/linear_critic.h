@@ -11,8 +11,8 @@
 #include <span>
 #include <vector>
 
-#include "core/hypergradient/value_gradient.h"
 #include "core/base/step_schedule.h"
+#include "core/hypergradient/value_gradient.h"
 
 namespace bilevel {
 

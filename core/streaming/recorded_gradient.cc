@@ -106,6 +106,7 @@ class Records {
   bool Add(const RecordedTrajectory& recorded, const SessionData& data, const Vector& log_pi,
            const SparseRows* walked) {
     if (recorded.end == StepKind::kRunning) return false;
+    if (recorded.steps.back().parameters_version != data.parameters_version) return false;
     std::optional<std::vector<double>> rewards = SampledRewards(recorded);
     if (!rewards.has_value()) return false;
     Trajectory trajectory;
@@ -114,7 +115,12 @@ class Records {
     trajectory.final_state = trajectory.terminated ? -1 : recorded.last_state;
     bool own = false, other = false;
     for (const RecordedStep& step : recorded.steps) {
-      if (step.parameters_version != data.parameters_version) return false;
+      // What was chosen before x moved counts by its weight; what the leader got then does not.
+      const bool before = step.parameters_version != data.parameters_version;
+      if (before &&
+          (data.observed || std::isnan(step.behavior_log_probability) || !trajectory.leader_rewards.empty())) {
+        return false;
+      }
       trajectory.rows.push_back(step.row);
       if (data.observed || std::isnan(step.behavior_log_probability)) {
         own = true;

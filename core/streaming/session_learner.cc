@@ -1,5 +1,7 @@
 #include "core/streaming/session_learner.h"
 
+#include <algorithm>
+
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 
@@ -7,10 +9,24 @@ namespace bilevel {
 
 using Route = SessionLearnerOptions::Route;
 
+namespace {
+
+absl::Status Interrupted(const Interrupt& interrupt) {
+  return interrupt.Check() == StopReason::kCancelled ? absl::CancelledError("the step was cancelled")
+                                                     : absl::DeadlineExceededError("the time limit passed in a step");
+}
+
+}  // namespace
+
 absl::StatusOr<SessionLearner> SessionLearner::Create(BilevelProblem problem, bool initial_known, Vector x,
                                                       const SessionLearnerOptions& options) {
   RETURN_IF_ERROR(options.Validate());
+  if (options.descent.has_value()) x = problem.feasible_set.Project(x);
   SessionLearner learner(std::move(problem), std::move(x), options);
+  if (options.descent.has_value()) {
+    RETURN_IF_ERROR(CheckObjective(*learner.problem_));
+    learner.descent_.emplace(*learner.problem_, learner.x_, *options.descent);
+  }
   for (size_t c = 0; c < learner.problem_->contexts.size(); ++c) {
     learner.contexts_.emplace_back(ContextSetting{learner.problem_->contexts[c], learner.RewardOf(c)}, initial_known,
                                    *learner.options_);
@@ -33,13 +49,66 @@ void SessionLearner::Learn(size_t writer, const Transition& transition, std::spa
 }
 
 void SessionLearner::SetParameters(Vector x) {
+  if (descent_.has_value()) {
+    descent_->Restart(x);
+    x = descent_->x();
+  }
+  Move(std::move(x));
+}
+
+void SessionLearner::Move(Vector x) {
   x_ = std::move(x);
   ++parameters_version_;
   for (size_t c = 0; c < contexts_.size(); ++c) contexts_[c].Move({problem_->contexts[c], RewardOf(c)});
 }
 
+absl::StatusOr<std::optional<double>> SessionLearner::Residual(const Interrupt& interrupt) {
+  double residual = 0;
+  for (size_t c = 0; c < contexts_.size() && options_->route != Route::kPlugIn; ++c) {
+    ASSIGN_OR_RETURN(const std::optional<ContextPolicy> policy,
+                     contexts_[c].MakePolicy({problem_->contexts[c], RewardOf(c)}, interrupt));
+    if (!policy.has_value()) return std::optional<double>();
+    residual = std::max(residual, policy->residual);
+  }
+  return std::optional(residual);
+}
+
+absl::StatusOr<std::shared_ptr<const OuterStep>> SessionLearner::TakeStep(const Interrupt& interrupt) {
+  std::optional<double> residual;
+  SessionData data;
+  if (!descent_->stopped()) {
+    ASSIGN_OR_RETURN(residual, Residual(interrupt));
+    if (!residual.has_value()) return Interrupted(interrupt);
+    data = Data(UsesTrajectories(descent_->options().estimator.kind));
+  }
+  ASSIGN_OR_RETURN(OuterStep step, descent_->Step(data, residual.value_or(0), interrupt));
+  if (!descent_->stopped()) Move(descent_->x());
+  return std::make_shared<const OuterStep>(std::move(step));
+}
+
+absl::StatusOr<PolicySnapshot> SessionLearner::Step(const Interrupt& interrupt) {
+  if (!descent_.has_value()) return absl::FailedPreconditionError("the session has no outer loop");
+  ASSIGN_OR_RETURN(std::shared_ptr<const OuterStep> step, TakeStep(interrupt));
+  ASSIGN_OR_RETURN(std::optional<PolicySnapshot> snapshot, MakePolicy(std::move(step), interrupt));
+  if (!snapshot.has_value()) return Interrupted(interrupt);
+  return *std::move(snapshot);
+}
+
 absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::Update(const Interrupt& interrupt) {
-  PolicySnapshot snapshot{version_ + 1, merged_, x_, parameters_version_, {}, std::nullopt};
+  std::shared_ptr<const OuterStep> step;
+  if (descent_.has_value() && !descent_->options().on_request) {
+    // What must wait says so in descent().
+    absl::StatusOr<std::shared_ptr<const OuterStep>> taken = TakeStep(interrupt);
+    if (taken.ok()) step = *std::move(taken);
+  }
+  ASSIGN_OR_RETURN(std::optional<PolicySnapshot> snapshot, MakePolicy(std::move(step), interrupt));
+  if (snapshot.has_value()) next_update_ = merged_ + options_->update_interval;
+  return snapshot;
+}
+
+absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::MakePolicy(std::shared_ptr<const OuterStep> step,
+                                                                         const Interrupt& interrupt) {
+  PolicySnapshot snapshot{version_ + 1, merged_, x_, parameters_version_, {}, std::nullopt, std::move(step)};
   for (size_t c = 0; c < contexts_.size(); ++c) {
     ASSIGN_OR_RETURN(std::optional<ContextPolicy> policy,
                      contexts_[c].MakePolicy({problem_->contexts[c], RewardOf(c)}, interrupt));
@@ -54,7 +123,6 @@ absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::Update(const Inter
     if (estimate.ok()) snapshot.estimate = *std::move(estimate);
   }
   ++version_;
-  next_update_ = merged_ + options_->update_interval;
   return std::optional(std::move(snapshot));
 }
 

@@ -25,6 +25,7 @@ struct PolicySnapshot {
   uint32_t parameters_version = 0;
   std::vector<ContextPolicy> contexts;
   std::optional<GradientEstimate> estimate;  // where it was asked for and could be made
+  std::shared_ptr<const OuterStep> step;     // that led to x, when one did since the last policy
 };
 
 class SessionLearner {
@@ -37,19 +38,27 @@ class SessionLearner {
   // One transition, valid by Rules(), and its features [2m]. Cost: see ContextLearner.
   void Learn(size_t writer, const Transition& transition, std::span<const double> features = {});
 
-  // x from now on.
+  // x from now on; a descent begins anew there.
   void SetParameters(Vector x);
+
+  // The next step of the descent, and the policy where it led. Errors: as SessionDescent, FAILED_PRECONDITION without a
+  // descent; CANCELLED or DEADLINE_EXCEEDED, when the step may have been taken already, and its policy is still to
+  // come.
+  absl::StatusOr<PolicySnapshot> Step(const Interrupt& interrupt);
 
   // Whether a policy is due: update_interval transitions after the last.
   bool due() const { return options_->route != SessionLearnerOptions::Route::kCount && merged_ == next_update_; }
 
-  // Makes it. Cost: see ContextLearner, and the estimate's. An interruption leaves it due.
+  // Makes it, after a step of the descent where that does not wait for requests. Cost: see ContextLearner, and the
+  // estimates'. Nothing when interrupted.
   absl::StatusOr<std::optional<PolicySnapshot>> Update(const Interrupt& interrupt);
 
   // What transitions have to fit.
   TransitionRules Rules(size_t max_open_episodes) const;
 
   uint64_t merged() const { return merged_; }
+  // When the next policy is due; not of kCount.
+  uint64_t next_update() const { return next_update_; }
   // What is known, for estimates; trajectories on demand.
   SessionData Data(bool trajectories) const;
   uint64_t dropped() const;  // transitions of a new kind for which there was no room
@@ -58,6 +67,7 @@ class SessionLearner {
   uint32_t parameters_version() const { return parameters_version_; }  // 1, 2, ...
   const SessionLearnerOptions& options() const { return *options_; }
   const TrajectoryStore& trajectories() const { return trajectories_; }
+  const std::optional<SessionDescent>& descent() const { return descent_; }
 
   // Bytes that it may come to hold.
   static double MaxBytes(const BilevelProblem& problem, const SessionLearnerOptions& options);
@@ -72,6 +82,12 @@ class SessionLearner {
         rng_(options.seed) {}
 
   Vector RewardOf(size_t context) const;
+  void Move(Vector x);
+  // Nothing when interrupted.
+  absl::StatusOr<std::optional<double>> Residual(const Interrupt& interrupt);
+  absl::StatusOr<std::shared_ptr<const OuterStep>> TakeStep(const Interrupt& interrupt);
+  absl::StatusOr<std::optional<PolicySnapshot>> MakePolicy(std::shared_ptr<const OuterStep> step,
+                                                           const Interrupt& interrupt);
 
   std::unique_ptr<const BilevelProblem> problem_;
   std::unique_ptr<const SessionLearnerOptions> options_;
@@ -79,6 +95,7 @@ class SessionLearner {
   uint32_t parameters_version_ = 1;
   std::vector<ContextLearner> contexts_;
   TrajectoryStore trajectories_;
+  std::optional<SessionDescent> descent_;
   uint64_t merged_ = 0, version_ = 0, next_update_;
   Rng rng_;
 };

@@ -31,6 +31,13 @@ absl::Status SessionLearnerOptions::Validate() const {
   RETURN_IF_ERROR(WithField("soft_q.q", soft_q.q.Validate()));
   RETURN_IF_ERROR(WithField("soft_q.gradient", soft_q.gradient.Validate()));
   if (estimate.has_value()) RETURN_IF_ERROR(WithField("estimate", estimate->Validate()));
+  if (descent.has_value()) {
+    if (route == Route::kCount) return FieldError("outer_loop", "needs a learner that makes policies");
+    if (UsesTrajectories(descent->estimator.kind) && trajectory_capacity == 0) {
+      return FieldError("outer_loop.estimator", "looks at trajectories, of which trajectory_capacity = 0 keeps none");
+    }
+    RETURN_IF_ERROR(WithField("outer_loop", descent->Validate()));
+  }
   return WithField("lower_level", lower_level.Validate());
 }
 

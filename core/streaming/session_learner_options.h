@@ -7,7 +7,7 @@
 
 #include "core/mdp/lower_level.h"
 #include "core/streaming/estimated_model.h"
-#include "core/streaming/session_estimate.h"
+#include "core/streaming/session_descent.h"
 #include "core/streaming/soft_q_learner.h"
 
 namespace bilevel {
@@ -20,13 +20,14 @@ struct SessionLearnerOptions {
     kObserved,  // as the follower was seen to act at this x
   };
   Route route = Route::kPlugIn;
-  uint64_t update_interval = 10'000;         // transitions, >= 1
-  ModelPrior prior;                          // of kPlugIn, and of residuals
-  uint64_t max_distinct = 1'000'000;         // (s,a,s2) and starts counted in one context, >= 1
-  size_t trajectory_capacity = 0;            // steps remembered as trajectories
-  LowerLevelOptions lower_level;             // of kPlugIn
-  double observed_strength = 1;              // of kObserved: ObservedPolicy's k, >= 0
-  std::optional<EstimatorOptions> estimate;  // made with each policy; none: none
+  uint64_t update_interval = 10'000;             // transitions, >= 1
+  ModelPrior prior;                              // of kPlugIn, and of residuals
+  uint64_t max_distinct = 1'000'000;             // (s,a,s2) and starts counted in one context, >= 1
+  size_t trajectory_capacity = 0;                // steps remembered as trajectories
+  LowerLevelOptions lower_level;                 // of kPlugIn
+  double observed_strength = 1;                  // of kObserved: ObservedPolicy's k, >= 0
+  std::optional<EstimatorOptions> estimate;      // made with each policy; none: none
+  std::optional<SessionDescentOptions> descent;  // the leader moves x by itself; none: others do. Not of kCount
   // Of kSoftQ.
   SoftQOptions soft_q;
   bool learn_gradient = false;         // grad Q beside Q

@@ -1,0 +1,67 @@
+#include "core/streaming/session_descent.h"
+
+#include <cmath>
+
+#include "core/base/field_error.h"
+#include "core/base/status_macros.h"
+#include "core/base/text.h"
+
+namespace bilevel {
+namespace {
+
+GradientSample SampleOf(const GradientEstimate& estimate, bool subtract_bias) {
+  GradientSample sample{.objective = estimate.objective,
+                        .objective_standard_error = estimate.objective_standard_error,
+                        .gradient = estimate.gradient,
+                        .standard_error = estimate.standard_error};
+  if (!subtract_bias || estimate.bias.size() == 0) return sample;
+  sample.objective -= estimate.objective_bias;
+  sample.gradient -= estimate.bias;
+  return sample;
+}
+
+}  // namespace
+
+absl::Status SessionDescentOptions::Validate() const {
+  RETURN_IF_ERROR(descent.Validate());
+  RETURN_IF_ERROR(WithField("estimator", estimator.Validate()));
+  if (!(lower_level_tolerance > 0)) {
+    return FieldError("lower_level_tolerance", absl::StrCat("is ", ToText(lower_level_tolerance), "; must be > 0"));
+  }
+  if (descent.momentum && !UsesTrajectories(estimator.kind)) {
+    return FieldError("estimator", "must be one from trajectories: momentum needs fresh samples with each step");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<OuterStep> SessionDescent::Step(const SessionData& data, double residual, const Interrupt& interrupt) {
+  absl::StatusOr<OuterStep> step = TryStep(data, residual, interrupt);
+  waiting_ = step.ok() ? "" : std::string(step.status().message());
+  return step;
+}
+
+absl::StatusOr<OuterStep> SessionDescent::TryStep(const SessionData& data, double residual,
+                                                  const Interrupt& interrupt) {
+  if (stopped()) return absl::FailedPreconditionError("the outer loop has stopped");
+  if (residual > options_.lower_level_tolerance) {
+    return absl::FailedPreconditionError(absl::StrCat("the follower's estimated Bellman residual is ", ToText(residual),
+                                                      ", above lower_level_tolerance ",
+                                                      ToText(options_.lower_level_tolerance)));
+  }
+  EstimatorOptions estimator = options_.estimator;
+  estimator.seed += static_cast<uint64_t>(descent_.steps()) + 1;
+  ASSIGN_OR_RETURN(GradientEstimate estimate, EstimateGradient(*problem_, data, descent_.x(), estimator, interrupt));
+  const GradientSample sample = SampleOf(estimate, options_.subtract_bias);
+  if (!std::isfinite(sample.objective) || !sample.gradient.allFinite()) {
+    return absl::FailedPreconditionError("the estimate is not finite");
+  }
+  const uint32_t version = data.parameters_version;
+  return OuterStep{descent_.Take(sample), std::move(estimate), data.merged, version, residual};
+}
+
+void SessionDescent::Restart(const Vector& x) {
+  descent_.Restart(x);
+  waiting_.clear();
+}
+
+}  // namespace bilevel

@@ -1,0 +1,74 @@
+// SoBiRL and Stoc-SoBiRL inside a session: the outer loop, fed by what the session has learned.
+//
+// Step k estimates the hyper-gradient at x_k from the session's data by an estimator of choice, moves x, and leaves the
+// lower level where it was, as a start. It waits where the follower's answer is not as accurate as asked for, or the
+// data do not yet suffice.
+//
+// Yang, Gao, Yuan (2025), arXiv:2405.19697; see solvers/stochastic_descent.h.
+
+#ifndef BILEVEL_CORE_STREAMING_SESSION_DESCENT_H_
+#define BILEVEL_CORE_STREAMING_SESSION_DESCENT_H_
+
+#include <limits>
+#include <string>
+
+#include "core/solvers/stochastic_descent.h"
+#include "core/streaming/session_estimate.h"
+
+namespace bilevel {
+
+struct SessionDescentOptions {
+  StochasticDescentOptions descent;
+  EstimatorOptions estimator;  // step k draws with seed + k
+  bool subtract_bias = false;  // whether what the estimator says of its bias is taken off
+  // No step while the follower's estimated Bellman residual is above; > 0. Of learners without a model's solution.
+  double lower_level_tolerance = std::numeric_limits<double>::infinity();
+  bool on_request = false;  // steps are asked for one by one; else one is tried with each policy
+
+  // A field error names the option out of range. Momentum needs an estimator from trajectories: others see the same
+  // transitions again and again.
+  absl::Status Validate() const;
+};
+
+// A step that was taken.
+struct OuterStep {
+  DescentStep descent;
+  GradientEstimate estimate;        // at x_k
+  uint64_t merged = 0;              // transitions that it has learned from
+  uint32_t parameters_version = 0;  // of x_k
+  double residual = 0;              // the follower's, the largest of all contexts; 0 where a model is solved
+};
+
+class SessionDescent {
+ public:
+  // problem must outlive this.
+  SessionDescent(const BilevelProblem& problem, const Vector& x, const SessionDescentOptions& options)
+      : problem_(&problem), options_(options), descent_(problem, x, options.descent) {}
+
+  // The next step; data: at x(), with trajectories where the estimator uses them; residual: the follower's. Errors,
+  // which change nothing but waiting(): FAILED_PRECONDITION when it has stopped, or must wait; those of
+  // EstimateGradient.
+  absl::StatusOr<OuterStep> Step(const SessionData& data, double residual, const Interrupt& interrupt);
+
+  // x was moved by somebody else.
+  void Restart(const Vector& x);
+
+  const Vector& x() const { return descent_.x(); }
+  const StochasticDescent& descent() const { return descent_; }
+  const SessionDescentOptions& options() const { return options_; }
+  bool stopped() const { return descent_.stopped().has_value(); }
+  // Why the last attempt was no step; empty when it was.
+  const std::string& waiting() const { return waiting_; }
+
+ private:
+  absl::StatusOr<OuterStep> TryStep(const SessionData& data, double residual, const Interrupt& interrupt);
+
+  const BilevelProblem* problem_;
+  SessionDescentOptions options_;
+  StochasticDescent descent_;
+  std::string waiting_;
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_STREAMING_SESSION_DESCENT_H_

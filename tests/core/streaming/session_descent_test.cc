@@ -1,0 +1,236 @@
+// The outer loop in a session, fed by a follower that acts as the session says: where it ends, by the exact gradient.
+
+#include "core/streaming/session_descent.h"
+
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "core/hypergradient/hypergradient.h"
+#include "core/streaming/session_learner.h"
+#include "core/streaming/simulator.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/core/streaming/draw_return.h"
+#include "tests/support/sanitized.h"
+
+namespace bilevel::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using Kind = EstimatorOptions::Kind;
+using Route = SessionLearnerOptions::Route;
+
+// The leader's return less 1/2 |x|^2, which has its maximum somewhere.
+BilevelProblem DrawLeader() {
+  BilevelProblem problem = Build(DrawReturn(41, 0.8));
+  problem.penalties.squared_l2 = 1;
+  return problem;
+}
+
+// Acts by the newest policy, at random before the first; `uniform`: at random always.
+class World {
+ public:
+  explicit World(const BilevelProblem& problem, bool uniform = false)
+      : mdp_(*problem.contexts[0].mdp), simulator_(mdp_), uniform_(uniform), rng_(7) {
+    Act(nullptr);
+  }
+
+  // Streams `count` transitions and remembers policies.
+  void Feed(SessionLearner& learner, int count) {
+    for (int i = 0; i < count; ++i) {
+      Transition step{.episode = episode_, .begins = state_ < 0};
+      if (state_ < 0) {
+        state_ = simulator_.DrawStart(rng_);
+        length_ = 0;
+      }
+      step.state = state_;
+      step.action = simulator_.DrawAction(pi_, state_, rng_);
+      const int64_t row = int64_t{state_} * mdp_.num_actions() + step.action;
+      const int next = simulator_.DrawNext(row, rng_);
+      const bool ended = next == Simulator::kEnded;
+      step.next_state = ended ? 0 : next;
+      step.kind = ended ? StepKind::kTerminated : ++length_ == 40 ? StepKind::kTruncated : StepKind::kRunning;
+      step.behavior_log_probability = std::log(pi_[row]);
+      learner.Learn(0, step);
+      state_ = step.kind == StepKind::kRunning ? next : -1;
+      if (state_ < 0) ++episode_;
+      if (!learner.due()) continue;
+      auto made = learner.Update({});
+      ASSERT_TRUE(made.ok()) << made.status();
+      policies.push_back(**std::move(made));
+      if (!uniform_) Act(&policies.back().contexts[0].pi);
+    }
+  }
+
+  std::vector<PolicySnapshot> policies;
+
+ private:
+  void Act(const Vector* pi) {
+    if (pi != nullptr) pi_ = *pi;
+    if (pi_.size() != 0) return;
+    pi_ = Vector::Zero(mdp_.num_rows());
+    for (Eigen::Index row = 0; row < mdp_.num_rows(); ++row) pi_[row] = mdp_.available(row) ? 1 : 0;
+    pi_ = pi_.cwiseQuotient(RepeatForActions(mdp_, SumOverActions(mdp_, pi_)));
+  }
+
+  const TabularMdp& mdp_;
+  Simulator simulator_;
+  bool uniform_;
+  Rng rng_;
+  Vector pi_;
+  int state_ = -1, length_ = 0;
+  uint64_t episode_ = 0;
+};
+
+SessionLearnerOptions Options(const SessionDescentOptions& descent, uint64_t interval) {
+  return {.update_interval = interval, .trajectory_capacity = 100'000, .descent = descent};
+}
+
+class SessionDescent : public ::testing::Test {
+ protected:
+  SessionDescent() : problem_(DrawLeader()), start_(Vector::Zero(5)) {}
+
+  SessionLearner Create(const SessionLearnerOptions& options) {
+    return *SessionLearner::Create(problem_, true, start_, options);
+  }
+  double ExactNorm(const Vector& x) {
+    const auto point = HypergradientEvaluator(problem_, {}).Evaluate(x, {});
+    return problem_.ProjectedGradientNorm(x, point->gradient);
+  }
+  double ExactObjective(const Vector& x) { return HypergradientEvaluator(problem_, {}).Evaluate(x, {})->objective; }
+  absl::Status Refused(SessionLearnerOptions options) {
+    return SessionLearner::Create(problem_, true, start_, options).status();
+  }
+
+  BilevelProblem problem_;
+  Vector start_;
+};
+
+TEST_F(SessionDescent, ReachesAStationaryPointOfTheWorldByThePlugInGradient) {
+  SessionLearner learner = Create(Options({.descent = {.gradient_tolerance = 0.05}, .estimator = {.draws = 16}}, 2000));
+  World world(problem_, true);
+  while (!learner.descent()->stopped() && world.policies.size() < 200) world.Feed(learner, 2000);
+  EXPECT_EQ(learner.descent()->descent().stopped(), StopReason::kConverged);
+  // The interval covers: 95 % of the norm's, here with room.
+  EXPECT_LE(ExactNorm(learner.parameters()), 0.05);
+  EXPECT_GT(ExactNorm(start_), 1);
+  const DescentStep& best = *learner.descent()->descent().best();
+  EXPECT_NEAR(best.objective, ExactObjective(best.x), 4 * best.objective_standard_error);
+  // The policy that is told belongs to the x that is told.
+  for (const PolicySnapshot& policy : world.policies) {
+    ASSERT_NE(policy.step, nullptr);
+    EXPECT_EQ(policy.parameters == policy.step->descent.x,
+              policy.step->descent.number == learner.descent()->descent().steps());
+    EXPECT_EQ(policy.parameters_version, policy.parameters == policy.step->descent.x
+                                             ? policy.step->parameters_version
+                                             : policy.step->parameters_version + 1);
+  }
+}
+
+TEST_F(SessionDescent, ReachesItFromFreshTrajectoriesToo) {
+  for (const Kind kind : {Kind::kReturn, Kind::kRewardToGo, Kind::kCritic}) {
+    SessionLearner learner = Create(Options({.estimator = {.kind = kind}}, kSanitized ? 500 : 2000));
+    World world(problem_);
+    for (int k = 0; k < 60; ++k) world.Feed(learner, kSanitized ? 500 : 2000);
+    EXPECT_GE(learner.descent()->descent().steps(), 59);
+    EXPECT_LE(ExactNorm(learner.parameters()), kSanitized ? 1 : 0.4) << static_cast<int>(kind);
+    // Each sees the trajectories that ended since x moved, whole ones that began before included.
+    const PolicySnapshot& last = world.policies.back();
+    EXPECT_GT(last.step->estimate.transitions, kSanitized ? 400u : 1900u);
+    EXPECT_LT(last.step->estimate.transitions, kSanitized ? 600u : 2100u);
+  }
+}
+
+TEST_F(SessionDescent, WaitsForTheFollower) {
+  SessionLearnerOptions options = Options({.estimator = {.draws = 0}, .lower_level_tolerance = 0.05}, 1000);
+  options.route = Route::kSoftQ;
+  SessionLearner learner = Create(options);
+  World world(problem_, true);
+  world.Feed(learner, 1000);
+  EXPECT_EQ(world.policies.back().step, nullptr);
+  EXPECT_THAT(learner.descent()->waiting(), HasSubstr("above lower_level_tolerance 0.05"));
+  EXPECT_EQ(learner.parameters_version(), 1u);
+  while (world.policies.back().step == nullptr && world.policies.size() < 300) world.Feed(learner, 1000);
+  ASSERT_NE(world.policies.back().step, nullptr);
+  EXPECT_LE(world.policies.back().step->residual, 0.05);
+  EXPECT_EQ(learner.descent()->waiting(), "");
+  EXPECT_EQ(learner.parameters_version(), 2u);
+}
+
+TEST_F(SessionDescent, StepsOnRequestAlone) {
+  SessionLearner learner = Create(Options({.estimator = {.draws = 0}, .on_request = true}, 1000));
+  EXPECT_THAT(std::string(learner.Step({}).status().message()), HasSubstr("not learned from any transition"));
+  EXPECT_THAT(learner.descent()->waiting(), HasSubstr("not learned from any transition"));
+  World world(problem_, true);
+  world.Feed(learner, 2000);
+  EXPECT_EQ(learner.parameters_version(), 1u);
+  const auto policy = learner.Step({});
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  EXPECT_EQ(policy->version, 3u);
+  EXPECT_EQ(policy->merged, 2000u);
+  EXPECT_EQ(policy->step->descent.number, 1);
+  EXPECT_EQ(policy->parameters, learner.descent()->x());
+  EXPECT_NEAR((policy->parameters - start_).norm(), 0.5, 1e-12);
+}
+
+TEST_F(SessionDescent, BeginsAnewWhereTheLeaderIsPutAndEndsAtItsLimit) {
+  SessionLearner learner = Create(Options({.descent = {.max_steps = 3}, .estimator = {.draws = 0}}, 500));
+  World world(problem_, true);
+  world.Feed(learner, 5000);
+  EXPECT_EQ(learner.descent()->descent().stopped(), StopReason::kIterationLimit);
+  EXPECT_EQ(learner.parameters_version(), 3u);
+  EXPECT_EQ(world.policies.back().step, nullptr);
+  learner.SetParameters(Vector::Constant(5, 2));
+  EXPECT_EQ(learner.descent()->x(), Vector::Constant(5, 2));
+  world.Feed(learner, 500);
+  EXPECT_EQ(world.policies.back().step->descent.x, Vector::Constant(5, 2));
+  EXPECT_EQ(world.policies.back().parameters_version, 5u);
+}
+
+// The same transitions, seeds and options: the same path, bit for bit; another seed draws other error bars.
+TEST_F(SessionDescent, IsRepeatable) {
+  const auto run = [&](uint64_t seed) {
+    SessionLearner learner = Create(Options({.estimator = {.draws = 4, .seed = seed}}, 500));
+    World world(problem_, true);
+    world.Feed(learner, 5000);
+    return *learner.descent()->descent().last();
+  };
+  const DescentStep first = run(1), again = run(1), other = run(2);
+  EXPECT_EQ(first.x, again.x);
+  EXPECT_EQ(first.gradient_norm_error, again.gradient_norm_error);
+  EXPECT_NE(first.gradient_norm_error, other.gradient_norm_error);
+}
+
+TEST_F(SessionDescent, SubtractsTheBiasWhereAsked) {
+  const auto direction = [&](bool subtract) {
+    SessionLearner learner = Create(Options({.estimator = {.draws = 8}, .subtract_bias = subtract}, 500));
+    World world(problem_, true);
+    world.Feed(learner, 500);
+    const OuterStep& step = *world.policies.back().step;
+    return std::pair(step.descent.direction, Vector(step.estimate.gradient - step.estimate.bias));
+  };
+  EXPECT_EQ(direction(true).first, direction(true).second);
+  EXPECT_NE(direction(false).first, direction(true).first);
+}
+
+TEST_F(SessionDescent, RefusesWhatCannotWork) {
+  const auto refused = [&](const SessionLearnerOptions& options, const char* text) {
+    EXPECT_THAT(std::string(Refused(options).message()), HasSubstr(text));
+  };
+  SessionLearnerOptions count = Options({}, 1000);
+  count.route = Route::kCount;
+  refused(count, "outer_loop");
+  refused(Options({.lower_level_tolerance = 0}, 1000), "outer_loop.lower_level_tolerance");
+  refused(Options({.descent = {.first_step = -1}}, 1000), "outer_loop.first_step");
+  refused(Options({.estimator = {.draws = 1}}, 1000), "outer_loop.estimator.redraws");
+  refused(Options({.descent = {.momentum = true}}, 1000), "outer_loop.estimator: must be one from trajectories");
+  SessionLearnerOptions forgetful = Options({.estimator = {.kind = Kind::kReturn}}, 1000);
+  forgetful.trajectory_capacity = 0;
+  refused(forgetful, "outer_loop.estimator");
+  problem_.contexts[0].objective.clear();
+  refused(Options({}, 1000), "objective");
+}
+
+}  // namespace
+}  // namespace bilevel::testing
