@@ -40,7 +40,7 @@ void StochasticDescent::Restart(const Vector& x) {
   direction_ = variance_ = Vector::Zero(x_.size());
   steps_ = 0;
   best_.reset();
-  stopped_.reset();
+  termination_.reset();
 }
 
 double StochasticDescent::Averaging() const {
@@ -97,12 +97,18 @@ const DescentStep& StochasticDescent::Take(const GradientSample& sample) {
     return problem_->sign() * of.objective + options_.confidence * of.objective_standard_error;
   };
   if (!best_.has_value() || worst_case(step) < worst_case(*best_)) best_ = step;
-  if (step.gradient_norm + options_.confidence * step.gradient_norm_error <= options_.gradient_tolerance) {
-    stopped_ = StopReason::kConverged;
+  const double upper_end = step.gradient_norm + options_.confidence * step.gradient_norm_error;
+  if (upper_end <= options_.gradient_tolerance) {
+    termination_ = {
+        StopReason::kConverged,
+        absl::StrCat("the projected gradient's norm is at most ", ToText(upper_end), ", ", ToText(options_.confidence),
+                     " standard errors included; gradient_tolerance is ", ToText(options_.gradient_tolerance))};
   } else if (steps_ >= options_.max_steps) {
-    stopped_ = StopReason::kIterationLimit;
+    termination_ = {StopReason::kIterationLimit,
+                    absl::StrCat("max_steps = ", options_.max_steps, " were taken; the projected gradient's norm is ",
+                                 ToText(step.gradient_norm), " +- ", ToText(step.gradient_norm_error))};
   }
-  if (!stopped_.has_value()) {
+  if (!stopped()) {
     previous_x_ = x_;
     x_ = StepFrom(x_, step.step_size, direction_);
   }

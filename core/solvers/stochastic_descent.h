@@ -94,7 +94,8 @@ class StochasticDescent {
   // The one with the best objective + confidence * its standard error (-, where maximising).
   const std::optional<DescentStep>& best() const { return best_; }
   // Why there is no next one: CONVERGED, ITERATION_LIMIT.
-  std::optional<StopReason> stopped() const { return stopped_; }
+  const std::optional<Termination>& termination() const { return termination_; }
+  bool stopped() const { return termination_.has_value(); }
 
  private:
   double Averaging() const;                 // eta of the next
@@ -111,7 +112,7 @@ class StochasticDescent {
   int64_t steps_ = 0;
   double largest_ = 0, squares_ = 0;  // M, sum m^2
   std::optional<DescentStep> last_, best_;
-  std::optional<StopReason> stopped_;
+  std::optional<Termination> termination_;
 };
 
 }  // namespace bilevel

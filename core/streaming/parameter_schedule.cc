@@ -26,4 +26,10 @@ bool ParameterSchedule::Reach(uint64_t at) {
   return true;
 }
 
+void ParameterSchedule::Move(Vector x, uint32_t version, uint64_t at) {
+  if (version_++ != version) return;
+  x_ = std::move(x);
+  since_ = at;
+}
+
 }  // namespace bilevel

@@ -30,6 +30,9 @@ class ParameterSchedule {
   }
   // There were `at` transitions. True when x changed.
   bool Reach(uint64_t at);
+  // The outer loop has moved x, which had that version, after `at` transitions. A change that was set for this moment
+  // comes after it, and stays.
+  void Move(Vector x, uint32_t version, uint64_t at);
 
   const Vector& x() const { return x_; }
   uint32_t version() const { return version_; }  // of x: 1, 2, ...

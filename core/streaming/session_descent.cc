@@ -56,7 +56,9 @@ absl::StatusOr<OuterStep> SessionDescent::TryStep(const SessionData& data, doubl
     return absl::FailedPreconditionError("the estimate is not finite");
   }
   const uint32_t version = data.parameters_version;
-  return OuterStep{descent_.Take(sample), std::move(estimate), data.merged, version, residual};
+  // It can be had again, and has the model's tables.
+  estimate.on_model.reset();
+  return OuterStep{++taken_, descent_.Take(sample), std::move(estimate), data.merged, version, residual};
 }
 
 void SessionDescent::Restart(const Vector& x) {

@@ -32,6 +32,7 @@ struct SessionDescentOptions {
 
 // A step that was taken.
 struct OuterStep {
+  uint64_t number = 0;  // 1, 2, ... in this session; descent.number: since x was last set
   DescentStep descent;
   GradientEstimate estimate;        // at x_k
   uint64_t merged = 0;              // transitions that it has learned from
@@ -56,9 +57,10 @@ class SessionDescent {
   const Vector& x() const { return descent_.x(); }
   const StochasticDescent& descent() const { return descent_; }
   const SessionDescentOptions& options() const { return options_; }
-  bool stopped() const { return descent_.stopped().has_value(); }
+  bool stopped() const { return descent_.stopped(); }
   // Why the last attempt was no step; empty when it was.
   const std::string& waiting() const { return waiting_; }
+  uint64_t taken() const { return taken_; }  // steps in all
 
  private:
   absl::StatusOr<OuterStep> TryStep(const SessionData& data, double residual, const Interrupt& interrupt);
@@ -66,6 +68,7 @@ class SessionDescent {
   const BilevelProblem* problem_;
   SessionDescentOptions options_;
   StochasticDescent descent_;
+  uint64_t taken_ = 0;
   std::string waiting_;
 };
 

@@ -73,7 +73,8 @@ absl::StatusOr<std::optional<double>> SessionLearner::Residual(const Interrupt& 
   return std::optional(residual);
 }
 
-absl::StatusOr<std::shared_ptr<const OuterStep>> SessionLearner::TakeStep(const Interrupt& interrupt) {
+absl::StatusOr<std::shared_ptr<const OuterStep>> SessionLearner::Step(const Interrupt& interrupt) {
+  if (!descent_.has_value()) return absl::FailedPreconditionError("the session has no outer loop");
   std::optional<double> residual;
   SessionData data;
   if (!descent_->stopped()) {
@@ -83,32 +84,20 @@ absl::StatusOr<std::shared_ptr<const OuterStep>> SessionLearner::TakeStep(const 
   }
   ASSIGN_OR_RETURN(OuterStep step, descent_->Step(data, residual.value_or(0), interrupt));
   if (!descent_->stopped()) Move(descent_->x());
-  return std::make_shared<const OuterStep>(std::move(step));
-}
-
-absl::StatusOr<PolicySnapshot> SessionLearner::Step(const Interrupt& interrupt) {
-  if (!descent_.has_value()) return absl::FailedPreconditionError("the session has no outer loop");
-  ASSIGN_OR_RETURN(std::shared_ptr<const OuterStep> step, TakeStep(interrupt));
-  ASSIGN_OR_RETURN(std::optional<PolicySnapshot> snapshot, MakePolicy(std::move(step), interrupt));
-  if (!snapshot.has_value()) return Interrupted(interrupt);
-  return *std::move(snapshot);
+  step_ = std::make_shared<const OuterStep>(std::move(step));
+  return step_;
 }
 
 absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::Update(const Interrupt& interrupt) {
-  std::shared_ptr<const OuterStep> step;
-  if (descent_.has_value() && !descent_->options().on_request) {
-    // What must wait says so in descent().
-    absl::StatusOr<std::shared_ptr<const OuterStep>> taken = TakeStep(interrupt);
-    if (taken.ok()) step = *std::move(taken);
-  }
-  ASSIGN_OR_RETURN(std::optional<PolicySnapshot> snapshot, MakePolicy(std::move(step), interrupt));
+  // A step that must wait says so in descent().
+  if (descent_.has_value() && !descent_->options().on_request) Step(interrupt).IgnoreError();
+  ASSIGN_OR_RETURN(std::optional<PolicySnapshot> snapshot, MakePolicy(interrupt));
   if (snapshot.has_value()) next_update_ = merged_ + options_->update_interval;
   return snapshot;
 }
 
-absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::MakePolicy(std::shared_ptr<const OuterStep> step,
-                                                                         const Interrupt& interrupt) {
-  PolicySnapshot snapshot{version_ + 1, merged_, x_, parameters_version_, {}, std::nullopt, std::move(step)};
+absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::MakePolicy(const Interrupt& interrupt) {
+  PolicySnapshot snapshot{version_ + 1, merged_, x_, parameters_version_, {}, std::nullopt, nullptr};
   for (size_t c = 0; c < contexts_.size(); ++c) {
     ASSIGN_OR_RETURN(std::optional<ContextPolicy> policy,
                      contexts_[c].MakePolicy({problem_->contexts[c], RewardOf(c)}, interrupt));
@@ -123,6 +112,7 @@ absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::MakePolicy(std::sh
     if (estimate.ok()) snapshot.estimate = *std::move(estimate);
   }
   ++version_;
+  snapshot.step = std::move(step_);
   return std::optional(std::move(snapshot));
 }
 

@@ -25,7 +25,7 @@ struct PolicySnapshot {
   uint32_t parameters_version = 0;
   std::vector<ContextPolicy> contexts;
   std::optional<GradientEstimate> estimate;  // where it was asked for and could be made
-  std::shared_ptr<const OuterStep> step;     // that led to x, when one did since the last policy
+  std::shared_ptr<const OuterStep> step;     // the last of the descent, when one was taken since the last policy
 };
 
 class SessionLearner {
@@ -41,10 +41,11 @@ class SessionLearner {
   // x from now on; a descent begins anew there.
   void SetParameters(Vector x);
 
-  // The next step of the descent, and the policy where it led. Errors: as SessionDescent, FAILED_PRECONDITION without a
-  // descent; CANCELLED or DEADLINE_EXCEEDED, when the step may have been taken already, and its policy is still to
-  // come.
-  absl::StatusOr<PolicySnapshot> Step(const Interrupt& interrupt);
+  // The next step of the descent; no policy yet. Errors: as SessionDescent, FAILED_PRECONDITION without a descent.
+  absl::StatusOr<std::shared_ptr<const OuterStep>> Step(const Interrupt& interrupt);
+
+  // A policy, due or not. Nothing when interrupted.
+  absl::StatusOr<std::optional<PolicySnapshot>> MakePolicy(const Interrupt& interrupt);
 
   // Whether a policy is due: update_interval transitions after the last.
   bool due() const { return options_->route != SessionLearnerOptions::Route::kCount && merged_ == next_update_; }
@@ -85,9 +86,6 @@ class SessionLearner {
   void Move(Vector x);
   // Nothing when interrupted.
   absl::StatusOr<std::optional<double>> Residual(const Interrupt& interrupt);
-  absl::StatusOr<std::shared_ptr<const OuterStep>> TakeStep(const Interrupt& interrupt);
-  absl::StatusOr<std::optional<PolicySnapshot>> MakePolicy(std::shared_ptr<const OuterStep> step,
-                                                           const Interrupt& interrupt);
 
   std::unique_ptr<const BilevelProblem> problem_;
   std::unique_ptr<const SessionLearnerOptions> options_;
@@ -96,6 +94,7 @@ class SessionLearner {
   std::vector<ContextLearner> contexts_;
   TrajectoryStore trajectories_;
   std::optional<SessionDescent> descent_;
+  std::shared_ptr<const OuterStep> step_;  // that the next policy tells of
   uint64_t merged_ = 0, version_ = 0, next_update_;
   Rng rng_;
 };

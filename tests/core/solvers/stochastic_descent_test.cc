@@ -53,7 +53,7 @@ TEST(StochasticDescent, WithoutNoiseReachesTheMinimumAtAnyScale) {
       const Quadratic f{scale};
       StochasticDescent descent(problem, Vector::Zero(4),
                                 {.momentum = momentum, .gradient_tolerance = 1e-6 * scale, .max_steps = 2000});
-      while (!descent.stopped().has_value()) {
+      while (!descent.stopped()) {
         GradientSample sample = Exact(f, descent.x());
         sample.previous = f.Gradient(descent.previous_x());
         sample.innovation_standard_error = Vector::Zero(4);
@@ -62,7 +62,7 @@ TEST(StochasticDescent, WithoutNoiseReachesTheMinimumAtAnyScale) {
         EXPECT_LE((descent.x() - before).norm(), 0.5 * (1 + 1e-12));
         EXPECT_TRUE(descent.steps() != 1 || std::abs((descent.x() - before).norm() - 0.5) < 1e-12);
       }
-      EXPECT_EQ(descent.stopped(), StopReason::kConverged);
+      EXPECT_EQ(descent.termination()->reason, StopReason::kConverged);
       EXPECT_LE((descent.x().array() - 1).matrix().lpNorm<Eigen::Infinity>(), 1e-6);
       if (path.size() == 0) path = descent.x();
       EXPECT_LE((descent.x() - path).lpNorm<Eigen::Infinity>(), 1e-9) << scale;
@@ -123,7 +123,7 @@ TEST(StochasticDescent, MomentumAveragesNoiseAwayAndItsErrorBarsSaySo) {
   Rng rng(5);
   double squares = 0, told = 0;
   int counted = 0;
-  while (!descent.stopped().has_value()) {
+  while (!descent.stopped()) {
     const Vector noise = Noise(3, 1, rng), x = descent.x();
     GradientSample sample{.gradient = f.Gradient(x) + noise, .standard_error = Vector::Ones(3)};
     sample.previous = f.Gradient(descent.previous_x()) + noise;
@@ -146,13 +146,13 @@ TEST(StochasticDescent, StaysInTheFeasibleSetAndClimbsWhereAsked) {
   // A large constant along (1, 1, 1), which the simplex does not feel; the maximum is the second corner.
   Vector slope(3);
   slope << 1000.1, 1000.3, 1000.2;
-  while (!descent.stopped().has_value()) {
+  while (!descent.stopped()) {
     GradientSample sample{.objective = slope.dot(descent.x()), .gradient = slope, .standard_error = Vector::Zero(3)};
     descent.Take(sample);
     EXPECT_NEAR(descent.x().sum(), 1, 1e-12);
     EXPECT_GE(descent.x().minCoeff(), 0);
   }
-  EXPECT_EQ(descent.stopped(), StopReason::kConverged);
+  EXPECT_EQ(descent.termination()->reason, StopReason::kConverged);
   EXPECT_LT(descent.steps(), 100);
   EXPECT_NEAR(descent.x()[1], 1, 1e-12);
 }
@@ -162,7 +162,7 @@ TEST(StochasticDescent, TakesTheL1PenaltyByItsProximalMap) {
   BilevelProblem problem = Leader(2);
   problem.penalties.l1 = 0.75;
   StochasticDescent descent(problem, Vector::Zero(2), {.gradient_tolerance = 1e-9});
-  while (!descent.stopped().has_value()) {
+  while (!descent.stopped()) {
     descent.Take({.gradient = (descent.x().array() - 1).matrix(), .standard_error = Vector::Zero(2)});
   }
   EXPECT_LE((descent.x().array() - 0.25).matrix().norm(), 1e-8);
@@ -176,7 +176,7 @@ TEST(StochasticDescent, StopsByTheIntervalAndNotByTheEstimate) {
     GradientSample sample{.gradient = Vector::Constant(1, gradient)};
     if (error.has_value()) sample.standard_error = Vector::Constant(1, *error);
     descent.Take(sample);
-    return descent.stopped() == StopReason::kConverged;
+    return descent.stopped() && descent.termination()->reason == StopReason::kConverged;
   };
   EXPECT_TRUE(take(0.04, 0.029));
   EXPECT_FALSE(take(0.04, 0.031));
@@ -201,9 +201,9 @@ TEST(StochasticDescent, BeginsAnewWhereItIsPut) {
   StochasticDescent descent(problem, Vector::Zero(1), {.momentum = true, .max_steps = 2});
   descent.Take({.gradient = Vector::Ones(1)});
   descent.Take({.gradient = Vector::Ones(1), .previous = Vector::Ones(1)});
-  EXPECT_EQ(descent.stopped(), StopReason::kIterationLimit);
+  EXPECT_EQ(descent.termination()->reason, StopReason::kIterationLimit);
   descent.Restart(Vector::Constant(1, 7));
-  EXPECT_FALSE(descent.stopped().has_value());
+  EXPECT_FALSE(descent.stopped());
   EXPECT_FALSE(descent.best().has_value());
   EXPECT_EQ(descent.kept_share(), 0);
   EXPECT_EQ(descent.x()[0], 7);

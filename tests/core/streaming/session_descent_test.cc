@@ -111,7 +111,7 @@ TEST_F(SessionDescent, ReachesAStationaryPointOfTheWorldByThePlugInGradient) {
   SessionLearner learner = Create(Options({.descent = {.gradient_tolerance = 0.05}, .estimator = {.draws = 16}}, 2000));
   World world(problem_, true);
   while (!learner.descent()->stopped() && world.policies.size() < 200) world.Feed(learner, 2000);
-  EXPECT_EQ(learner.descent()->descent().stopped(), StopReason::kConverged);
+  EXPECT_EQ(learner.descent()->descent().termination()->reason, StopReason::kConverged);
   // The interval covers: 95 % of the norm's, here with room.
   EXPECT_LE(ExactNorm(learner.parameters()), 0.05);
   EXPECT_GT(ExactNorm(start_), 1);
@@ -165,26 +165,31 @@ TEST_F(SessionDescent, StepsOnRequestAlone) {
   World world(problem_, true);
   world.Feed(learner, 2000);
   EXPECT_EQ(learner.parameters_version(), 1u);
-  const auto policy = learner.Step({});
+  const auto step = learner.Step({});
+  ASSERT_TRUE(step.ok()) << step.status();
+  EXPECT_EQ((*step)->descent.number, 1);
+  EXPECT_EQ((*step)->merged, 2000u);
+  const auto policy = learner.MakePolicy({});
   ASSERT_TRUE(policy.ok()) << policy.status();
-  EXPECT_EQ(policy->version, 3u);
-  EXPECT_EQ(policy->merged, 2000u);
-  EXPECT_EQ(policy->step->descent.number, 1);
-  EXPECT_EQ(policy->parameters, learner.descent()->x());
-  EXPECT_NEAR((policy->parameters - start_).norm(), 0.5, 1e-12);
+  EXPECT_EQ((*policy)->version, 3u);
+  EXPECT_EQ((*policy)->step, *step);
+  EXPECT_EQ((*policy)->parameters, learner.descent()->x());
+  EXPECT_NEAR(((*policy)->parameters - start_).norm(), 0.5, 1e-12);
 }
 
 TEST_F(SessionDescent, BeginsAnewWhereTheLeaderIsPutAndEndsAtItsLimit) {
   SessionLearner learner = Create(Options({.descent = {.max_steps = 3}, .estimator = {.draws = 0}}, 500));
   World world(problem_, true);
   world.Feed(learner, 5000);
-  EXPECT_EQ(learner.descent()->descent().stopped(), StopReason::kIterationLimit);
+  EXPECT_EQ(learner.descent()->descent().termination()->reason, StopReason::kIterationLimit);
   EXPECT_EQ(learner.parameters_version(), 3u);
   EXPECT_EQ(world.policies.back().step, nullptr);
   learner.SetParameters(Vector::Constant(5, 2));
   EXPECT_EQ(learner.descent()->x(), Vector::Constant(5, 2));
   world.Feed(learner, 500);
   EXPECT_EQ(world.policies.back().step->descent.x, Vector::Constant(5, 2));
+  EXPECT_EQ(world.policies.back().step->descent.number, 1);
+  EXPECT_EQ(world.policies.back().step->number, 4u);
   EXPECT_EQ(world.policies.back().parameters_version, 5u);
 }
 
