@@ -10,6 +10,7 @@
 #include "server/convert/in_field.h"
 #include "server/convert/session.h"
 #include "server/policy_download.h"
+#include "server/step_reactor.h"
 #include "server/train_reactor.h"
 #include "server/unary_reactor.h"
 
@@ -92,6 +93,18 @@ grpc::ServerUnaryReactor* SessionService::SetParameters(grpc::CallbackServerCont
                                                         const v1::SetParametersRequest* request,
                                                         v1::Session* response) {
   return Answer(context, server::SetParameters(*request, registry_, response));
+}
+
+grpc::ServerUnaryReactor* SessionService::StepSession(grpc::CallbackServerContext* context,
+                                                      const v1::StepSessionRequest* request, v1::OuterStep* response) {
+  return Start(
+      dispatcher_, context, StepCost(*request, registry_), /*waits=*/true,
+      [this, request, response](const Run& run) { return server::StepSession(*request, run, registry_, response); });
+}
+
+grpc::ServerWriteReactor<v1::WatchStepsResponse>* SessionService::WatchSteps(grpc::CallbackServerContext* /*context*/,
+                                                                             const v1::WatchStepsRequest* request) {
+  return new StepReactor(*request, registry_);
 }
 
 grpc::ServerUnaryReactor* SessionService::AddPreferences(grpc::CallbackServerContext* context,

@@ -28,6 +28,10 @@ class SessionService final : public v1::SessionService::CallbackService {
                                                             const v1::GetPolicyRequest* request) override;
   grpc::ServerUnaryReactor* SetParameters(grpc::CallbackServerContext* context, const v1::SetParametersRequest* request,
                                           v1::Session* response) override;
+  grpc::ServerUnaryReactor* StepSession(grpc::CallbackServerContext* context, const v1::StepSessionRequest* request,
+                                        v1::OuterStep* response) override;
+  grpc::ServerWriteReactor<v1::WatchStepsResponse>* WatchSteps(grpc::CallbackServerContext* context,
+                                                               const v1::WatchStepsRequest* request) override;
   grpc::ServerUnaryReactor* AddPreferences(grpc::CallbackServerContext* context,
                                            const v1::AddPreferencesRequest* request,
                                            v1::AddPreferencesResponse* response) override;

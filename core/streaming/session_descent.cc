@@ -36,13 +36,16 @@ absl::Status SessionDescentOptions::Validate() const {
 
 absl::StatusOr<OuterStep> SessionDescent::Step(const SessionData& data, double residual, const Interrupt& interrupt) {
   absl::StatusOr<OuterStep> step = TryStep(data, residual, interrupt);
-  waiting_ = step.ok() ? "" : std::string(step.status().message());
+  waiting_ = step.ok() || stopped() ? "" : std::string(step.status().message());
   return step;
 }
 
 absl::StatusOr<OuterStep> SessionDescent::TryStep(const SessionData& data, double residual,
                                                   const Interrupt& interrupt) {
-  if (stopped()) return absl::FailedPreconditionError("the outer loop has stopped");
+  if (stopped()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the outer loop has stopped: ", descent_.termination()->detail, "; set x for it to begin anew"));
+  }
   if (residual > options_.lower_level_tolerance) {
     return absl::FailedPreconditionError(absl::StrCat("the follower's estimated Bellman residual is ", ToText(residual),
                                                       ", above lower_level_tolerance ",

@@ -1,6 +1,7 @@
 #include "core/streaming/session_learner.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
@@ -85,6 +86,7 @@ absl::StatusOr<std::shared_ptr<const OuterStep>> SessionLearner::Step(const Inte
   ASSIGN_OR_RETURN(OuterStep step, descent_->Step(data, residual.value_or(0), interrupt));
   if (!descent_->stopped()) Move(descent_->x());
   step_ = std::make_shared<const OuterStep>(std::move(step));
+  step_told_ = false;
   return step_;
 }
 
@@ -112,7 +114,7 @@ absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::MakePolicy(const I
     if (estimate.ok()) snapshot.estimate = *std::move(estimate);
   }
   ++version_;
-  snapshot.step = std::move(step_);
+  if (!std::exchange(step_told_, true)) snapshot.step = step_;
   return std::optional(std::move(snapshot));
 }
 

@@ -69,6 +69,8 @@ class SessionLearner {
   const SessionLearnerOptions& options() const { return *options_; }
   const TrajectoryStore& trajectories() const { return trajectories_; }
   const std::optional<SessionDescent>& descent() const { return descent_; }
+  // Of the descent; null before the first.
+  const std::shared_ptr<const OuterStep>& last_step() const { return step_; }
 
   // Bytes that it may come to hold.
   static double MaxBytes(const BilevelProblem& problem, const SessionLearnerOptions& options);
@@ -94,7 +96,8 @@ class SessionLearner {
   std::vector<ContextLearner> contexts_;
   TrajectoryStore trajectories_;
   std::optional<SessionDescent> descent_;
-  std::shared_ptr<const OuterStep> step_;  // that the next policy tells of
+  std::shared_ptr<const OuterStep> step_;  // the last
+  bool step_told_ = true;                  // by a policy
   uint64_t merged_ = 0, version_ = 0, next_update_;
   Rng rng_;
 };

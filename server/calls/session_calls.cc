@@ -1,16 +1,18 @@
 #include "server/calls/session_calls.h"
 
-#include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "core/mdp/lower_level.h"
+#include "server/convert/count.h"
 #include "server/convert/estimate.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
+#include "server/convert/outer_loop.h"
 #include "server/convert/preference.h"
 #include "server/convert/problem.h"
 #include "server/convert/session.h"
@@ -47,6 +49,24 @@ absl::Status CheckSize(double bytes, double most, const char* limit, const char*
        .subject = "message_bytes",
        .description = absl::StrCat("the policy has about ", bytes, " bytes and ", limit, " ", most, "; ", remedy),
        .retry_delay = std::nullopt});
+}
+
+Cost EstimatorCost(const Session& session, const EstimatorOptions& options) {
+  // Counts, two models, the evaluation; the sessions' own reservation is the scale of all of them.
+  Cost cost{.bytes = (1 << 20) + 3 * session.reserved_bytes(), .seconds = 0};
+  const bool zeroth = options.kind == EstimatorOptions::Kind::kZerothOrder;
+  for (const Context& context : session.problem().contexts) {
+    const double S = context.mdp->num_states();
+    double solves = 1 + (zeroth ? 4 : 1) * options.draws;
+    if (UsesTrajectories(options.kind)) {
+      // Scores, and what the model expects of them.
+      const auto d = static_cast<double>(session.problem().num_parameters);
+      cost.bytes += 8 * 6 * static_cast<double>(context.mdp->num_rows()) * d;
+      solves = 1 + 0.1 * d;
+    }
+    cost.seconds += solves * (S <= kDirectStates ? 1e-9 * S * S * S : 1e-6 * S);
+  }
+  return cost;
 }
 
 }  // namespace
@@ -92,6 +112,10 @@ void ListSessions(const SessionRegistry& registry, v1::ListSessionsResponse* res
     v1::Session* session = response->add_sessions();
     Describe(named, session);
     session->clear_parameters();
+    if (session->has_outer_loop()) {
+      session->mutable_outer_loop()->clear_last();
+      session->mutable_outer_loop()->clear_best();
+    }
   }
 }
 
@@ -131,12 +155,7 @@ absl::Status SetParameters(const v1::SetParametersRequest& request, const Sessio
   ASSIGN_OR_RETURN(Vector x, InField("parameters", DecodeParameters(&request.parameters(), named.session->problem())));
   std::optional<uint64_t> after;
   if (request.has_after_merged()) {
-    constexpr double kMost = 9007199254740992;  // 2^53
-    const double value = request.after_merged();
-    if (!(value >= 0) || value > kMost || value != std::floor(value)) {
-      return FieldError("after_merged", absl::StrCat("is ", ToText(value), "; must be a whole number in [0, 2^53]"));
-    }
-    after = static_cast<uint64_t>(value);
+    ASSIGN_OR_RETURN(after, DecodeCount("after_merged", request.after_merged()));
   }
   RETURN_IF_ERROR(named.session->SetParameters(after, std::move(x)));
   Describe(named, response);
@@ -159,22 +178,25 @@ absl::StatusOr<Cost> EstimateSessionCost(const v1::EstimateHypergradientRequest&
                                          const SessionRegistry& registry) {
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
   ASSIGN_OR_RETURN(const EstimatorOptions options, InField("options", DecodeEstimator(request.options())));
-  const Session& session = *named.session;
-  // Counts, two models, the evaluation; the sessions' own reservation is the scale of all of them.
-  Cost cost{.bytes = (1 << 20) + 3 * session.reserved_bytes(), .seconds = 0};
-  const bool zeroth = options.kind == EstimatorOptions::Kind::kZerothOrder;
-  for (const Context& context : session.problem().contexts) {
-    const double S = context.mdp->num_states();
-    double solves = 1 + (zeroth ? 4 : 1) * options.draws;
-    if (UsesTrajectories(options.kind)) {
-      // Scores, and what the model expects of them.
-      const auto d = static_cast<double>(session.problem().num_parameters);
-      cost.bytes += 8 * 6 * static_cast<double>(context.mdp->num_rows()) * d;
-      solves = 1 + 0.1 * d;
-    }
-    cost.seconds += solves * (S <= kDirectStates ? 1e-9 * S * S * S : 1e-6 * S);
-  }
-  return cost;
+  return EstimatorCost(*named.session, options);
+}
+
+absl::StatusOr<Cost> StepCost(const v1::StepSessionRequest& request, const SessionRegistry& registry) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  const SessionDescentOptions* loop = named.session->outer_loop();
+  if (loop == nullptr) return absl::FailedPreconditionError("the session has no outer_loop");
+  return EstimatorCost(*named.session, loop->estimator);
+}
+
+absl::Status StepSession(const v1::StepSessionRequest& request, const Run& run, const SessionRegistry& registry,
+                         v1::OuterStep* response) {
+  ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
+  ASSIGN_OR_RETURN(const uint64_t number, DecodeCount("number", request.number()));
+  ASSIGN_OR_RETURN(
+      const std::shared_ptr<const OuterStep> step,
+      named.session->Step(number == 0 ? std::nullopt : std::optional(number), run.MakeInterrupt(std::nullopt)));
+  EncodeStep(*step, response);
+  return absl::OkStatus();
 }
 
 absl::Status EstimateSessionHypergradient(const v1::EstimateHypergradientRequest& request, const Run& run,

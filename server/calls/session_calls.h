@@ -33,6 +33,10 @@ absl::Status SerializePolicy(const v1::GetPolicyRequest& request, const SessionR
 absl::Status SetParameters(const v1::SetParametersRequest& request, const SessionRegistry& registry,
                            v1::Session* response);
 
+absl::StatusOr<Cost> StepCost(const v1::StepSessionRequest& request, const SessionRegistry& registry);
+absl::Status StepSession(const v1::StepSessionRequest& request, const Run& run, const SessionRegistry& registry,
+                         v1::OuterStep* response);
+
 absl::Status AddPreferences(const v1::AddPreferencesRequest& request, const Run& run, const SessionRegistry& registry,
                             v1::AddPreferencesResponse* response);
 

@@ -12,10 +12,13 @@
 #include "core/mdp/lower_level.h"
 #include "core/streaming/recorded_gradient.h"
 #include "server/convert/array.h"
+#include "server/convert/count.h"
 #include "server/convert/estimate.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
+#include "server/convert/outer_loop.h"
 #include "server/convert/problem.h"
+#include "server/convert/session_learner.h"
 #include "server/convert/session_stream.h"
 #include "server/convert/solution.h"
 
@@ -24,10 +27,7 @@ namespace {
 
 constexpr char kPrefix[] = "sessions/";
 constexpr size_t kMaxId = 64;
-constexpr double kMaxDistinct = 1'000'000;
 constexpr int kMaxWriters = 1000;
-constexpr int kMaxFeatures = 100'000;
-constexpr size_t kTrajectorySteps = 100'000;
 
 bool IsId(const std::string& id) {
   return !id.empty() && id.size() <= kMaxId && std::all_of(id.begin(), id.end(), [](unsigned char c) {
@@ -99,148 +99,9 @@ absl::StatusOr<v1::Problem> FillIn(v1::Problem problem, const Limits& limits, bo
   return problem;
 }
 
-absl::StatusOr<StepSchedule> DecodeSchedule(const v1::StepSchedule& message) {
-  StepSchedule schedule;
-  if (message.has_first()) schedule.first = message.first();
-  if (message.has_power()) schedule.power = message.power();
-  if (message.has_scale()) schedule.scale = message.scale();
-  RETURN_IF_ERROR(schedule.Validate());
-  return schedule;
-}
-
-absl::StatusOr<ModelPrior> DecodePrior(const v1::ModelPrior& message) {
-  ModelPrior prior{ModelPrior::Kind::kStay, message.strength()};
-  if (!(prior.strength >= 0) || !std::isfinite(prior.strength)) {
-    return FieldError("strength", absl::StrCat("is ", ToText(prior.strength), "; must be finite and >= 0"));
-  }
-  switch (message.kind()) {
-    case v1::ModelPrior::KIND_UNSPECIFIED:
-    case v1::ModelPrior::KIND_STAY:
-      return prior;
-    case v1::ModelPrior::KIND_END:
-      prior.kind = ModelPrior::Kind::kEnd;
-      return prior;
-    case v1::ModelPrior::KIND_NEIGHBOURS:
-      prior.kind = ModelPrior::Kind::kNeighbours;
-      return prior;
-    default:
-      return FieldError("kind", absl::StrCat("is ", message.kind(),
-                                             "; must be KIND_STAY, KIND_END or "
-                                             "KIND_NEIGHBOURS"));
-  }
-}
-
-// A count of at least 1, or its default.
-template <typename T>
-absl::StatusOr<T> AtLeastOne(const char* field, bool given, int64_t value, T otherwise) {
-  if (!given) return otherwise;
-  if (value < 1) return FieldError(field, absl::StrCat("is ", value, "; must be >= 1"));
-  return static_cast<T>(value);
-}
-
-absl::Status CheckFollower(v1::Follower follower, SessionLearnerOptions::Route route) {
-  using Route = SessionLearnerOptions::Route;
-  if (!v1::Follower_IsValid(follower)) {
-    return FieldError("follower", absl::StrCat("is ", static_cast<int>(follower),
-                                               "; must be FOLLOWER_SOLVED, FOLLOWER_SIMULATED or FOLLOWER_OBSERVED"));
-  }
-  const bool observed = follower == v1::FOLLOWER_OBSERVED;
-  if (observed && route == Route::kSoftQ) {
-    return FieldError("soft_q", "is given for an OBSERVED follower, whose policy is seen and not solved for");
-  }
-  if (!observed && route == Route::kObserved) {
-    return FieldError("observed", "is given; only an OBSERVED follower's policy is seen");
-  }
-  return absl::OkStatus();
-}
-
 Follower DecodeFollower(v1::Follower follower) {
   if (follower == v1::FOLLOWER_SIMULATED) return Follower::kSimulated;
   return follower == v1::FOLLOWER_OBSERVED ? Follower::kObserved : Follower::kSolved;
-}
-
-absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionRequest& request,
-                                                    const BilevelProblem& problem) {
-  using Route = SessionLearnerOptions::Route;
-  SessionLearnerOptions options;
-  options.seed = request.seed();
-  ASSIGN_OR_RETURN(options.update_interval, AtLeastOne<uint64_t>("update_interval", request.has_update_interval(),
-                                                                 request.update_interval(), options.update_interval));
-  double distinct = 1;
-  for (const Context& context : problem.contexts) {
-    const double all = (static_cast<double>(context.mdp->num_rows()) + 1) * (context.mdp->num_states() + 1.0);
-    distinct = std::max(distinct, std::min(all, kMaxDistinct));
-  }
-  ASSIGN_OR_RETURN(options.max_distinct, AtLeastOne("max_distinct", request.has_max_distinct(), request.max_distinct(),
-                                                    static_cast<uint64_t>(distinct)));
-  ASSIGN_OR_RETURN(options.prior, InField("prior", DecodePrior(request.prior())));
-  switch (request.learner_case()) {
-    case v1::CreateSessionRequest::kCount:
-      options.route = Route::kCount;
-      break;
-    case v1::CreateSessionRequest::kObserved:
-      options.route = Route::kObserved;
-      if (request.observed().has_strength()) options.observed_strength = request.observed().strength();
-      if (!(options.observed_strength >= 0) || !std::isfinite(options.observed_strength)) {
-        return FieldError("observed.strength",
-                          absl::StrCat("is ", ToText(options.observed_strength), "; must be finite and >= 0"));
-      }
-      break;
-    case v1::CreateSessionRequest::kSoftQ: {
-      options.route = Route::kSoftQ;
-      const v1::SoftQLearner& soft_q = request.soft_q();
-      ASSIGN_OR_RETURN(options.soft_q.q, InField("soft_q.q", DecodeSchedule(soft_q.q())));
-      ASSIGN_OR_RETURN(options.replay_capacity, AtLeastOne("soft_q.replay_capacity", soft_q.has_replay_capacity(),
-                                                           soft_q.replay_capacity(), options.replay_capacity));
-      if (soft_q.has_replay_draws()) options.replay_draws = soft_q.replay_draws();
-      ASSIGN_OR_RETURN(options.soft_q.gradient, InField("soft_q.gradient", DecodeSchedule(soft_q.gradient())));
-      options.learn_gradient = soft_q.learn_gradient();
-      if (soft_q.num_features() < 0 || soft_q.num_features() > kMaxFeatures) {
-        return FieldError("soft_q.num_features",
-                          absl::StrCat("is ", soft_q.num_features(), "; must be in [0, ", kMaxFeatures, "]"));
-      }
-      options.num_features = static_cast<size_t>(soft_q.num_features());
-      break;
-    }
-    default: {
-      if (request.follower() == v1::FOLLOWER_OBSERVED) {
-        if (request.has_plug_in()) {
-          return FieldError("plug_in", "is given for an OBSERVED follower, whose policy is seen and not solved for");
-        }
-        options.route = Route::kObserved;
-        break;
-      }
-      ASSIGN_OR_RETURN(options.lower_level,
-                       InField("plug_in.lower_level", DecodeLowerLevel(request.plug_in().lower_level())));
-      options.lower_level.refuse_unreachable = false;
-      break;
-    }
-  }
-  if (request.has_estimate_with_policy()) {
-    ASSIGN_OR_RETURN(options.estimate,
-                     InField("estimate_with_policy", DecodeEstimator(request.estimate_with_policy())));
-    RETURN_IF_ERROR(InField("problem", CheckObjective(problem)));
-  }
-  absl::Status valid = options.Validate();
-  if (!valid.ok()) return options.route == Route::kSoftQ ? WithField("soft_q", valid) : valid;
-  RETURN_IF_ERROR(CheckFollower(request.follower(), options.route));
-  if (request.follower() == v1::FOLLOWER_SIMULATED || request.follower() == v1::FOLLOWER_OBSERVED) {
-    options.trajectory_capacity = kTrajectorySteps;
-  }
-  if (request.has_trajectory_capacity()) {
-    if (request.trajectory_capacity() < 0) {
-      return FieldError("trajectory_capacity", absl::StrCat("is ", request.trajectory_capacity(), "; must be >= 0"));
-    }
-    options.trajectory_capacity = static_cast<size_t>(request.trajectory_capacity());
-  }
-  if (options.estimate.has_value() && UsesTrajectories(options.estimate->kind)) {
-    if (options.trajectory_capacity == 0) {
-      return FieldError("estimate_with_policy.estimator", "needs trajectories; trajectory_capacity is 0");
-    }
-    const absl::Status can = CheckRecordable(problem, *options.estimate, options.learn_gradient);
-    if (!can.ok()) return FieldError("estimate_with_policy.estimator", std::string(can.message()));
-  }
-  return options;
 }
 
 absl::StatusOr<SessionOptions> DecodeSessionOptions(const v1::CreateSessionRequest& request,
@@ -293,7 +154,7 @@ absl::StatusOr<SessionPlan> DecodeSession(const v1::CreateSessionRequest& reques
   ASSIGN_OR_RETURN(plan.parameters,
                    InField("parameters",
                            DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, plan.problem)));
-  ASSIGN_OR_RETURN(plan.learner, DecodeLearner(request, plan.problem));
+  ASSIGN_OR_RETURN(plan.learner, DecodeSessionLearner(request, plan.problem));
   ASSIGN_OR_RETURN(plan.session, DecodeSessionOptions(request, plan.learner.trajectory_capacity));
   return plan;
 }
@@ -306,8 +167,10 @@ double SessionBytes(const SessionPlan& plan) {
                  PreferenceStore::MaxBytes(plan.session.preference_capacity) +
                  (ParameterSchedule::kMostToCome + 4) * 8.0 * plan.problem.num_parameters +
                  static_cast<double>(plan.session.writers.size() * plan.session.max_open_episodes) * 96;
-  // Twice copied for the estimate that comes with a policy.
-  if (plan.learner.estimate.has_value()) bytes += 2 * TrajectoryStore::MaxBytes(plan.learner.trajectory_capacity);
+  // Twice copied for the estimate that comes with a policy or a step.
+  const bool estimates = plan.learner.estimate.has_value() || plan.learner.descent.has_value();
+  if (plan.learner.descent.has_value()) bytes += StepLog::MaxBytes(plan.problem.num_parameters);
+  if (estimates) bytes += 2 * TrajectoryStore::MaxBytes(plan.learner.trajectory_capacity);
   // What SIMULATED followers know of open episodes, and of walks to come.
   if (plan.session.follower == Follower::kSimulated) {
     bytes += static_cast<double>(plan.session.writers.size()) *
@@ -320,8 +183,8 @@ double SessionBytes(const SessionPlan& plan) {
       bytes += 64 * static_cast<double>(context.mdp->num_rows()) * static_cast<double>(plan.session.writers.size());
     }
     if (S <= kDirectStates) bytes += kFactorisation * S * S;
-    // The estimate that comes with a policy: a second model, or scores of every parameter.
-    if (plan.learner.estimate.has_value()) {
+    // That estimate: a second model, or scores of every parameter.
+    if (estimates) {
       const auto n = static_cast<double>(plan.problem.num_parameters);
       bytes += 8 * static_cast<double>(context.mdp->num_rows()) * (16 + 6 * n);
     }
@@ -355,6 +218,7 @@ void EncodeSession(const Session& session, v1::Session* message) {
   message->set_trajectory_steps(static_cast<double>(status.trajectory_steps));
   message->set_preferences(static_cast<double>(status.preferences));
   message->set_follower(EncodeFollower(session.options().follower));
+  if (status.outer_loop != nullptr) EncodeOuterLoop(*status.outer_loop, message->mutable_outer_loop());
   if (!status.failure.ok()) {
     message->mutable_failure()->set_code(static_cast<int>(status.failure.code()));
     message->mutable_failure()->set_message(std::string(status.failure.message()));

@@ -7,6 +7,7 @@
 #include "server/convert/array.h"
 #include "server/convert/error.h"
 #include "server/convert/estimate.h"
+#include "server/convert/outer_loop.h"
 #include "server/jobs/refusal.h"
 #include "server/reasons.h"
 
@@ -120,6 +121,7 @@ void EncodePolicyUpdate(const PublishedPolicy& policy, v1::PolicyUpdate* message
     EncodeReals(policy.parameters, {policy.parameters.size()}, message->mutable_parameters());
     if (policy.estimate.has_value()) EncodeEstimate(*policy.estimate, message->mutable_estimate());
   }
+  if (policy.step != nullptr) EncodeStep(*policy.step, message->mutable_step());
 }
 
 void EncodeDraining(v1::Draining* message) { message->mutable_retry_delay()->set_seconds(kRetrySeconds); }

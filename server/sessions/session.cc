@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <set>
 #include <utility>
 
@@ -49,6 +50,7 @@ Session::Session(SessionLearner learner, const SessionOptions& options, MemoryBu
       memory_(std::move(memory)),
       order_(options.merge_round),
       streams_(options.writers.size()),
+      steps_(learner.parameters().size()),
       schedule_(learner.parameters()),
       learner_(std::move(learner)),
       preferences_(options.preference_capacity),
@@ -58,6 +60,7 @@ Session::Session(SessionLearner learner, const SessionOptions& options, MemoryBu
     for (size_t w = 0; w < options.writers.size(); ++w) actors_.emplace_back(rules_, options.seed, w);
   }
   Tell();
+  TellOuterLoop();
 }
 
 Session::~Session() { Stop(); }
@@ -179,6 +182,8 @@ void Session::EndWatch(uint64_t watch) {
 }
 
 absl::Status Session::SetParameters(std::optional<uint64_t> after, Vector x) {
+  // As the outer loop will.
+  if (outer_loop() != nullptr) x = problem().feasible_set.Project(x);
   {
     const std::lock_guard lock(mutex_);
     RETURN_IF_ERROR(schedule_.Set(after.value_or(taken_), std::move(x), taken_));
@@ -203,7 +208,9 @@ void Session::MoveLearner() {
     version = schedule_.version();
   }
   // Changes of the same moment count, though the last alone is seen.
+  if (learner_.parameters_version() == version) return;
   while (learner_.parameters_version() < version) learner_.SetParameters(x);
+  TellOuterLoop();
 }
 
 absl::Status Session::OfferPreferences(uint64_t first, std::span<const PreferenceSource> preferences,
@@ -287,6 +294,7 @@ void Session::End(StreamEnd why) {
   cancelled_ = true;
   for (const auto& react : ended) react(why);
   thread_.join();
+  Publish({.ended = true});
 }
 
 void Session::Run() {
@@ -331,6 +339,8 @@ std::vector<MergeOrder::Run> Session::TakeNext() {
   std::vector<MergeOrder::Run> runs;
   size_t most = kBatch;
   if (const auto change = schedule_.next(); change.has_value()) most = std::min<size_t>(most, *change - taken_);
+  // A policy may come with a step of x, between two transitions.
+  if (learner_.descent().has_value()) most = std::min<size_t>(most, learner_.next_update() - taken_);
   more_ = false;
   while (!stopping_ && failure_.ok()) {
     MergeOrder::Run run = order_.Next(writers_, most);
@@ -390,16 +400,80 @@ bool Session::MakePolicy() {
   // Who was promised news soon has them before a policy is made.
   Publish({});
   absl::StatusOr<std::optional<PolicySnapshot>> made = learner_.Update(Interrupt(&cancelled_, std::nullopt));
-  std::shared_ptr<const PublishedPolicy> policy;
   if (made.ok() && made->has_value()) {
-    std::string digest = DigestOf(**made);
-    policy = std::make_shared<const PublishedPolicy>(PublishedPolicy{**std::move(made), std::move(digest)});
+    KeepStep((*made)->step);
+    Keep(**std::move(made));
+    return true;
   }
   const std::lock_guard lock(mutex_);
   if (!made.ok()) failure_ = made.status();
-  if (policy == nullptr) return false;  // broken, or stopping
+  return false;  // broken, or stopping
+}
+
+void Session::Keep(PolicySnapshot made) {
+  std::string digest = DigestOf(made);
+  auto policy = std::make_shared<const PublishedPolicy>(PublishedPolicy{std::move(made), std::move(digest)});
+  const std::lock_guard lock(mutex_);
   policy_ = std::move(policy);
-  return true;
+}
+
+void Session::KeepStep(std::shared_ptr<const OuterStep> step) {
+  TellOuterLoop();
+  if (step == nullptr) return;
+  const std::lock_guard lock(mutex_);
+  if (learner_.parameters_version() != step->parameters_version) {
+    schedule_.Move(learner_.parameters(), step->parameters_version, step->merged);
+  }
+  steps_.Add(std::move(step));
+}
+
+void Session::TellOuterLoop() {
+  const std::optional<SessionDescent>& loop = learner_.descent();
+  if (!loop.has_value()) return;
+  auto state = std::make_shared<OuterLoopState>(OuterLoopState{.taken = loop->taken(),
+                                                               .last = learner_.last_step(),
+                                                               .best = loop->descent().best(),
+                                                               .termination = loop->descent().termination(),
+                                                               .waiting = loop->waiting()});
+  const std::lock_guard lock(mutex_);
+  seen_.outer_loop = std::move(state);
+}
+
+std::shared_ptr<const OuterStep> Session::StepAfter(uint64_t number) const {
+  const std::lock_guard lock(mutex_);
+  return steps_.After(number);
+}
+
+absl::StatusOr<std::shared_ptr<const OuterStep>> Session::FindStep(uint64_t number) const {
+  const uint64_t last = steps_.last() == nullptr ? 0 : steps_.last()->number;
+  if (number == last + 1) return nullptr;
+  if (number > last) {
+    return absl::FailedPreconditionError(absl::StrCat("number is ", number, "; the next step is ", last + 1));
+  }
+  std::shared_ptr<const OuterStep> step = steps_.After(number - 1);
+  if (step->number == number) return step;
+  return absl::FailedPreconditionError(absl::StrCat("step ", number, " was taken, and is no longer kept"));
+}
+
+absl::StatusOr<std::shared_ptr<const OuterStep>> Session::Step(std::optional<uint64_t> number,
+                                                               const Interrupt& interrupt) {
+  if (!learning_.LockToLook(interrupt)) return absl::DeadlineExceededError("the learner was at a policy all the time");
+  std::unique_lock<LearnerLock> learning(learning_, std::adopt_lock);
+  if (number.has_value()) {
+    const std::lock_guard lock(mutex_);
+    ASSIGN_OR_RETURN(std::shared_ptr<const OuterStep> taken, FindStep(*number));
+    if (taken != nullptr) return taken;
+  }
+  MoveLearner();
+  absl::StatusOr<std::shared_ptr<const OuterStep>> step = learner_.Step(interrupt);
+  KeepStep(step.ok() ? *step : nullptr);
+  RETURN_IF_ERROR(step.status());
+  // Where it is interrupted the next one due makes up for it.
+  absl::StatusOr<std::optional<PolicySnapshot>> made = learner_.MakePolicy(interrupt);
+  if (made.ok() && made->has_value()) Keep(**std::move(made));
+  learning.unlock();
+  Publish({.policy = true});
+  return step;
 }
 
 bool Session::BeginRound() {

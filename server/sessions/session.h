@@ -28,6 +28,7 @@
 #include "core/streaming/session_learner.h"
 #include "server/jobs/memory_budget.h"
 #include "server/sessions/learner_lock.h"
+#include "server/sessions/step_log.h"
 
 namespace bilevel::server {
 
@@ -54,6 +55,15 @@ struct WriterProgress {
   uint64_t capacity = 0;  // transitions that may wait
 };
 
+// How far the outer loop is.
+struct OuterLoopState {
+  uint64_t taken = 0;  // steps in all
+  std::shared_ptr<const OuterStep> last;
+  std::optional<DescentStep> best;
+  std::optional<Termination> termination;
+  std::string waiting;
+};
+
 struct SessionStatus {
   uint64_t accepted = 0;  // of all writers
   uint64_t merged = 0;    // learned from
@@ -66,6 +76,7 @@ struct SessionStatus {
   uint64_t preference_steps = 0;
   std::string waiting_for;  // the writer whose turn it is, while others have transitions waiting; else empty
   absl::Status failure;     // why the learner stopped for good, if it did
+  std::shared_ptr<const OuterLoopState> outer_loop;  // null without one
 };
 
 struct PublishedPolicy : PolicySnapshot {
@@ -83,6 +94,7 @@ enum class StreamEnd {
 struct SessionNews {
   bool policy = false;    // one was made
   bool draining = false;  // the server will stop
+  bool ended = false;     // the session has ended
 };
 
 class Session {
@@ -133,6 +145,12 @@ class Session {
   // The server will stop: streams are told, those to come as well.
   void Drain();
 
+  // The outer loop's next step, at once, and the policy where it leads, unless interrupted after the step; number: as
+  // StepSessionRequest. Errors: FAILED_PRECONDITION for a number out of turn; as SessionLearner::Step.
+  absl::StatusOr<std::shared_ptr<const OuterStep>> Step(std::optional<uint64_t> number, const Interrupt& interrupt);
+  // The first step after this number that is kept; null when there is none.
+  std::shared_ptr<const OuterStep> StepAfter(uint64_t number) const;
+
   // x from then on; after: transitions learned from, default: as soon as can be. As ParameterSchedule::Set.
   absl::Status SetParameters(std::optional<uint64_t> after, Vector x);
 
@@ -146,6 +164,10 @@ class Session {
   absl::StatusOr<SessionData> Data(bool trajectories, const Interrupt& interrupt) const;
   const BilevelProblem& problem() const { return learner_.problem(); }
   const SessionOptions& options() const { return options_; }
+  // Null without an outer loop.
+  const SessionDescentOptions* outer_loop() const {
+    return learner_.options().descent.has_value() ? &*learner_.options().descent : nullptr;
+  }
   size_t num_features() const { return rules_->num_features; }
   // What was set aside for it; see SessionRegistry.
   double reserved_bytes() const { return options_.reserved_bytes; }
@@ -183,6 +205,14 @@ class Session {
   bool LearnSlice(size_t writer, const BlockSlice& slice, Learned& learned);
   // Under learning_; false when learning cannot go on.
   bool MakePolicy();
+  // Under learning_: what came of it.
+  void Keep(PolicySnapshot made);
+  // Under learning_: the step that the learner has taken.
+  void KeepStep(std::shared_ptr<const OuterStep> step);
+  // Under learning_: what Status says of the outer loop.
+  void TellOuterLoop();
+  // Under mutex_: the step of this number where it was taken; null for the next.
+  absl::StatusOr<std::shared_ptr<const OuterStep>> FindStep(uint64_t number) const;
   // Under learning_, or before there are others: what Status says.
   void Tell();
   // Whether actors may go on.
@@ -217,6 +247,7 @@ class Session {
   bool slow_ = false;    // it is at longer work, or was lately
   absl::Status failure_;
   std::shared_ptr<const PublishedPolicy> policy_;
+  StepLog steps_;
   // Of SIMULATED followers: who acts, the round that may act now, and its policy.
   std::vector<Actor> actors_;
   uint64_t round_ = 0;

@@ -324,6 +324,49 @@ TEST(Session, StopsAtOnce) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
 }
 
+// Steps by themselves and on request, x set from outside, and readers of all of it, at the same time.
+TEST(Session, TheOuterLoopGoesOnWhateverOthersDo) {
+  for (const bool on_request : {false, true}) {
+    BilevelProblem problem = MakeProblem();
+    problem.contexts[0].objective.push_back({.weight = 1, .measure = FollowerValue{}});
+    SessionLearnerOptions options{.route = Route::kPlugIn, .update_interval = 50};
+    options.descent = SessionDescentOptions{.estimator = {.draws = 0}, .on_request = on_request};
+    const auto session =
+        *Session::Start(*SessionLearner::Create(std::move(problem), true, Vector{{0.1, -0.05}}, options), Options(2));
+    const auto dealt = Deal(2, 5000);
+    std::vector<std::thread> threads;
+    for (size_t w = 0; w < 2; ++w) threads.emplace_back([&, w] { Write(*session, w, dealt[w], 3); });
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) session->Step(std::nullopt, {}).IgnoreError();
+    });
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) EXPECT_TRUE(session->SetParameters(std::nullopt, Vector{{0.1 * i, 1}}).ok());
+    });
+    threads.emplace_back([&] {
+      uint64_t number = 0;
+      for (int i = 0; i < 200; ++i) {
+        if (const auto step = session->StepAfter(number); step != nullptr) {
+          EXPECT_GT(step->number, number);
+          number = step->number;
+        }
+        EXPECT_LE(session->Status().outer_loop->taken, 10'000u);
+      }
+    });
+    for (std::thread& thread : threads) thread.join();
+    session->WaitUntilIdle();
+    // Steps may have been asked for before there was anything to estimate from.
+    const auto step = session->Step(std::nullopt, {});
+    ASSERT_TRUE(step.ok()) << step.status();
+    EXPECT_EQ((*step)->merged, 5000u);
+    const SessionStatus status = session->Status();
+    EXPECT_EQ(status.outer_loop->taken, (*step)->number);
+    EXPECT_EQ(status.parameters_version, session->Data(false, {})->parameters_version);
+    EXPECT_EQ(status.parameters, session->Data(false, {})->parameters);
+    EXPECT_EQ(session->policy()->parameters, status.parameters);
+    EXPECT_GE(status.outer_loop->taken, on_request ? 1u : 5000u / 50);
+  }
+}
+
 TEST(Session, StreamsLearnWhyTheyEnd) {
   for (const StreamEnd why : {StreamEnd::kDeleted, StreamEnd::kServerStops}) {
     const auto session = *Session::Start(MakeLearner(Route::kCount, 1), Options(1));
