@@ -14,8 +14,8 @@
 #include "bilevel/v1/session_service.grpc.pb.h"
 #include "bilevel/v1/solver_service.grpc.pb.h"
 #include "client/act_link.h"
+#include "client/event_call.h"
 #include "client/health_wire.h"
-#include "client/optimize_call.h"
 #include "client/status.h"
 #include "client/train_link.h"
 
@@ -191,8 +191,10 @@ absl::StatusOr<v1::CheckGradientResponse> BilevelClient::CheckGradient(const v1:
 
 OptimizeStream BilevelClient::Optimize(const v1::OptimizeRequest& request, const CallOptions& call) const {
   const milliseconds deadline = Deadline(request, call, connection_->options.optimize_deadline);
-  return OptimizeStream(std::make_unique<OptimizeStream::Call>(*connection_->solver, request,
-                                                               std::chrono::system_clock::now() + deadline));
+  return OptimizeStream(std::make_unique<OptimizeStream::Call>([&](grpc::ClientContext* context) {
+    context->set_deadline(std::chrono::system_clock::now() + deadline);
+    return connection_->solver->Optimize(context, request);
+  }));
 }
 
 absl::StatusOr<v1::Session> BilevelClient::CreateSession(const v1::CreateSessionRequest& request,
@@ -262,6 +264,20 @@ absl::StatusOr<v1::Session> BilevelClient::SetParameters(const v1::SetParameters
                            [this](auto* context, const auto& in, auto* out) {
                              return connection_->session->SetParameters(context, in, out);
                            });
+}
+
+absl::StatusOr<v1::OuterStep> BilevelClient::StepSession(const v1::StepSessionRequest& request,
+                                                         const CallOptions& call) const {
+  return Call<v1::OuterStep>(
+      request, Deadline(request, call, connection_->options.deadline),
+      [this](auto* context, const auto& in, auto* out) { return connection_->session->StepSession(context, in, out); });
+}
+
+StepStream BilevelClient::WatchSteps(const v1::WatchStepsRequest& request, const CallOptions& call) const {
+  return StepStream(std::make_unique<StepStream::Call>([&](grpc::ClientContext* context) {
+    if (call.deadline) context->set_deadline(std::chrono::system_clock::now() + *call.deadline);
+    return connection_->session->WatchSteps(context, request);
+  }));
 }
 
 absl::StatusOr<v1::AddPreferencesResponse> BilevelClient::AddPreferences(const v1::AddPreferencesRequest& request,

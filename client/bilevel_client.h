@@ -27,7 +27,7 @@
 #include "bilevel/v1/session_service.pb.h"
 #include "bilevel/v1/solver_service.pb.h"
 #include "client/act_stream.h"
-#include "client/optimize_stream.h"
+#include "client/event_stream.h"
 #include "client/train_stream.h"
 
 namespace grpc {
@@ -84,7 +84,7 @@ class BilevelClient {
   absl::StatusOr<v1::CheckGradientResponse> CheckGradient(const v1::CheckGradientRequest& request,
                                                           const CallOptions& call = {}) const;
 
-  // Starts an optimisation; the stream is a range of its events (client/optimize_stream.h).
+  // Starts an optimisation; the stream is a range of its events (client/event_stream.h).
   OptimizeStream Optimize(const v1::OptimizeRequest& request, const CallOptions& call = {}) const;
 
   absl::StatusOr<v1::Session> CreateSession(const v1::CreateSessionRequest& request,
@@ -105,6 +105,12 @@ class BilevelClient {
 
   absl::StatusOr<v1::Session> SetParameters(const v1::SetParametersRequest& request,
                                             const CallOptions& call = {}) const;
+
+  // Takes the next step of the session's outer loop.
+  absl::StatusOr<v1::OuterStep> StepSession(const v1::StepSessionRequest& request, const CallOptions& call = {}) const;
+
+  // The outer loop's steps as they are taken (client/event_stream.h). Without a deadline it waits for ever.
+  StepStream WatchSteps(const v1::WatchStepsRequest& request, const CallOptions& call = {}) const;
 
   absl::StatusOr<v1::AddPreferencesResponse> AddPreferences(const v1::AddPreferencesRequest& request,
                                                             const CallOptions& call = {}) const;

@@ -23,7 +23,7 @@ std::string About() {
 }  // namespace
 
 std::span<const Command> SessionCommands() {
-  static constexpr std::array<Command, 11> commands = {{
+  static constexpr std::array<Command, 13> commands = {{
       {"create", "start a session for a problem", RunSessionCreate},
       {"list", "all sessions of the server", RunSessionList},
       {"show", "how far a session has come", RunSessionShow},
@@ -33,6 +33,8 @@ std::span<const Command> SessionCommands() {
       {"policy", "the newest policy that was learned", RunSessionPolicy},
       {"gradient", "the hyper-gradient with error bars", RunSessionGradient},
       {"parameters", "the leader's x; moves it, too", RunSessionParameters},
+      {"step", "take a step of the outer loop", RunSessionStep},
+      {"steps", "the outer loop's steps, as they come", RunSessionSteps},
       {"preferences", "add labels for pairs of fragments", RunSessionPreferences},
       {"delete", "end a session", RunSessionDelete},
   }};

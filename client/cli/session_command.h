@@ -30,6 +30,8 @@ int RunSessionWatch(GlobalOptions globals, std::span<const std::string> argument
 int RunSessionPolicy(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionGradient(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionParameters(GlobalOptions globals, std::span<const std::string> arguments);
+int RunSessionStep(GlobalOptions globals, std::span<const std::string> arguments);
+int RunSessionSteps(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionPreferences(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionDelete(GlobalOptions globals, std::span<const std::string> arguments);
 

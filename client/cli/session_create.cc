@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/estimator_flags.h"
 #include "client/cli/input.h"
+#include "client/cli/outer_loop_flags.h"
 #include "client/cli/session_command.h"
 #include "client/cli/session_report.h"
 
@@ -33,6 +34,7 @@ struct CreateFlags {
   std::optional<double> strength;
   bool learn_gradient = false;
   EstimatorFlags estimator;
+  OuterLoopFlags outer_loop;
   std::uint32_t seed = 0;
   bool validate_only = false;
 
@@ -57,7 +59,8 @@ struct CreateFlags {
     flags.Add("strength", &strength, "NUMBER", "observed: of the prior on the policy; default 1");
     flags.Add("max-open-episodes", &max_open_episodes, "N", "of one writer at a time; default 4096");
     flags.Add("max-distinct", &max_distinct, "N", "kinds of transitions counted in a context; default up to 1000000");
-    estimator.AddTo(flags, "none: no estimate comes with policies");
+    outer_loop.AddTo(flags);
+    estimator.AddTo(flags, "none: no estimate comes with policies; with --optimize plug-in");
     flags.Add("seed", &seed, "N", "of what is drawn; default 0");
     flags.Add("validate-only", &validate_only, "only check the request and say what it would hold");
   }
@@ -140,8 +143,12 @@ absl::Status Fill(const CreateFlags& flags, v1::CreateSessionRequest& request) {
   if (flags.preferences) request.set_preference_capacity(*flags.preferences);
   request.set_seed(flags.seed);
   request.set_validate_only(flags.validate_only);
-  if (!flags.estimator.estimator.empty()) {
-    v1::EstimatorOptions& estimate = *request.mutable_estimate_with_policy();
+  const bool optimizes = !flags.outer_loop.method.empty();
+  if (absl::Status status = flags.outer_loop.Fill(*request.mutable_outer_loop()); !status.ok()) return status;
+  if (!optimizes) request.clear_outer_loop();
+  if (optimizes || !flags.estimator.estimator.empty()) {
+    v1::EstimatorOptions& estimate =
+        optimizes ? *request.mutable_outer_loop()->mutable_estimator() : *request.mutable_estimate_with_policy();
     if (absl::Status status = flags.estimator.Fill(estimate); !status.ok()) return status;
     estimate.set_seed(flags.seed);
   }

@@ -15,6 +15,21 @@ std::string FailureText(const v1::Session& session) {
   return absl::StrCat(absl::StatusCodeToString(code), ": ", session.failure().message());
 }
 
+void PrintOuterLoop(const v1::OuterLoopStatus& loop, std::ostream& out) {
+  PrintLine("steps", absl::StrFormat("%.0f", loop.steps()), out);
+  const auto line = [&out](const char* name, const v1::OuterStep& step) {
+    PrintLine(name,
+              absl::StrFormat("objective %s +- %s, |gradient| %s +- %s", Short(step.objective()),
+                              Short(step.objective_standard_error()), Short(step.gradient_norm()),
+                              Short(step.gradient_norm_error())),
+              out);
+  };
+  if (loop.has_last()) line("last", loop.last());
+  if (loop.has_best()) line("best", loop.best());
+  if (!loop.waiting().empty()) PrintLine("no step yet", loop.waiting(), out);
+  if (loop.has_termination()) PrintTermination(loop.termination(), out);
+}
+
 }  // namespace
 
 std::string FollowerName(v1::Follower follower) {
@@ -22,8 +37,8 @@ std::string FollowerName(v1::Follower follower) {
 }
 
 JsonObject SessionJson(const v1::Session& session) {
-  return JsonObject()
-      .Add("name", session.name())
+  JsonObject object;
+  object.Add("name", session.name())
       .Add("follower", FollowerName(session.follower()))
       .Add("accepted", session.accepted())
       .Add("merged", session.merged())
@@ -37,6 +52,20 @@ JsonObject SessionJson(const v1::Session& session) {
       .Add("preferences", session.preferences())
       .Add("reserved_bytes", session.reserved_bytes())
       .Add("failure", FailureText(session));
+  if (!session.has_outer_loop()) return object;
+  const v1::OuterLoopStatus& loop = session.outer_loop();
+  JsonObject state;
+  state.Add("steps", loop.steps()).Add("waiting", loop.waiting());
+  if (loop.has_best()) {
+    JsonObject best;
+    best.Add("number", loop.best().number())
+        .Add("parameters", Elements(loop.best().parameters()))
+        .Add("objective", loop.best().objective())
+        .Add("objective_standard_error", loop.best().objective_standard_error());
+    state.Add("best", best);
+  }
+  if (loop.has_termination()) AddTermination(loop.termination(), state);
+  return object.Add("outer_loop", state);
 }
 
 void PrintSessions(std::span<const v1::Session> sessions, std::ostream& out) {
@@ -62,6 +91,7 @@ void PrintSession(const v1::Session& session, std::ostream& out) {
     line("trajectories", absl::StrFormat("%.0f, of %.0f steps", session.trajectories(), session.trajectory_steps()));
   }
   if (session.preferences() > 0) line("preferences", absl::StrFormat("%.0f", session.preferences()));
+  if (session.has_outer_loop()) PrintOuterLoop(session.outer_loop(), out);
   if (!session.waiting_for().empty()) line("waiting for", session.waiting_for());
   line("memory", absl::StrFormat("at most %.3g MB", session.reserved_bytes() / 1e6));
   if (session.has_failure()) line("stopped", FailureText(session));

@@ -101,12 +101,12 @@ const DescentStep& StochasticDescent::Take(const GradientSample& sample) {
   if (upper_end <= options_.gradient_tolerance) {
     termination_ = {
         StopReason::kConverged,
-        absl::StrCat("the projected gradient's norm is at most ", ToText(upper_end), ", ", ToText(options_.confidence),
+        absl::StrCat("the projected gradient's norm is at most ", upper_end, ", ", ToText(options_.confidence),
                      " standard errors included; gradient_tolerance is ", ToText(options_.gradient_tolerance))};
   } else if (steps_ >= options_.max_steps) {
     termination_ = {StopReason::kIterationLimit,
                     absl::StrCat("max_steps = ", options_.max_steps, " were taken; the projected gradient's norm is ",
-                                 ToText(step.gradient_norm), " +- ", ToText(step.gradient_norm_error))};
+                                 step.gradient_norm, " +- ", step.gradient_norm_error)};
   }
   if (!stopped()) {
     previous_x_ = x_;

@@ -23,7 +23,7 @@ expect() {
 
 session() { "$bilevel" session "$@"; }
 
-for command in create list show feed act watch policy gradient parameters preferences delete; do
+for command in create list show feed act watch policy gradient parameters step steps preferences delete; do
   expect 0 "usage: bilevel session $command" session "$command" --help
 done
 expect 0 'usage: bilevel session' session --help
@@ -230,9 +230,40 @@ expect 2 'first is 0; must be >= 1' session preferences two "$dir/best.json" --f
 echo '[{"frist": {}}]' >"$dir/preferences.json"
 expect 2 'preferences.json: .*frist' session preferences two "$dir/preferences.json"
 
+# The leader moves by itself.
+expect 0 '' session create "$dir/two.json" --id loop --optimize sobirl --gradient-tolerance 0.01 --update-interval 500 --redraws 4
+expect 0 '' session feed loop --simulate "$dir/two.json" --steps 10000 --wait
+expect 0 '^ +3 +1500 +0\.567089 .* 1\.0000 ' session steps loop --against "$dir/two.json"
+expect 0 'stopped +CONVERGED' session steps loop
+expect 0 '^ +3 +1500 ' session steps loop --after 2 --once
+expect 0 '^\{"number":1,' session steps loop --once --json
+if (($(wc -l <"$dir/out") != 3)); then fail "steps --once --json printed: $(cat "$dir/out")"; fi
+expect 0 '^steps +3$' session show loop
+expect 0 '^stopped +CONVERGED' session show loop
+expect 0 '' session create "$dir/two.json" --id asked --optimize sobirl --on-request
+expect 1 'FAILED_PRECONDITION: .*nothing to estimate from' session step asked
+expect 0 '^no step yet +the session has not learned' session show asked
+expect 0 '^0$' bash -c "'$bilevel' session steps asked --once | wc -l"
+expect 0 '' session feed asked --simulate "$dir/two.json" --steps 500 --wait
+expect 0 '^ +1 +500 +0\.5 ' session step asked
+expect 0 '^ +1 +500 +0\.5 ' session step asked --number 1
+expect 1 'number is 3; the next step is 2' session step asked --number 3
+expect 0 '' timeout --preserve-status --signal=INT 1s "$bilevel" session steps asked
+expect 1 'FAILED_PRECONDITION: the session has no outer_loop' session steps two
+expect 1 'NOT_FOUND' session steps nobody
+expect 0 '' session create "$dir/two.json" --id acting --follower simulated --optimize sobirl --estimator reward-to-go \
+  --update-interval 500 --merge-round 500 --max-steps 3 --steps 0.5,0.5,10
+expect 0 '' session act acting --simulate "$dir/two.json" --steps 2000 --max-episode-steps 20
+expect 3 'ITERATION_LIMIT' session steps acting
+expect 2 'optimize is "adam"; must be sobirl or stoc-sobirl-storm' session create "$dir/two.json" --optimize adam
+expect 2 'belong to --optimize$' session create "$dir/two.json" --first-step 2
+expect 2 'belong to --optimize stoc-sobirl-storm' session create "$dir/two.json" --optimize sobirl --weight-cap 2
+expect 2 'steps is "a"; must be FIRST, FIRST,POWER or FIRST,POWER,SCALE' session create "$dir/two.json" --optimize sobirl --steps a
+expect 1 'INVALID_ARGUMENT: outer_loop.first_step: is 0' session create "$dir/two.json" --optimize sobirl --first-step 0
+
 # Every key that is printed is in the README.
 for command in "show two" "list" "policy two" "gradient two" "watch two --once" "feed two --simulate $dir/two.json --steps 5000" \
-  "act restless --simulate $dir/two.json --steps 5"; do
+  "act restless --simulate $dir/two.json --steps 5" "show loop" "step asked --number 1"; do
   read -ra words <<<"$command"
   "$bilevel" session "${words[@]}" --json >"$dir/out"
   for key in $(/usr/bin/env python3 -c 'import json, sys; o = json.load(sys.stdin); print(*o, *o.get("contexts", o.get("sessions", [[]]))[0])' <"$dir/out"); do

@@ -1,23 +1,25 @@
-// The gRPC call behind an OptimizeStream.
+// The gRPC call behind an EventStream.
 
-#ifndef BILEVEL_CLIENT_OPTIMIZE_CALL_H_
-#define BILEVEL_CLIENT_OPTIMIZE_CALL_H_
+#ifndef BILEVEL_CLIENT_EVENT_CALL_H_
+#define BILEVEL_CLIENT_EVENT_CALL_H_
 
 #include <grpcpp/grpcpp.h>
 
-#include <chrono>
 #include <memory>
 #include <optional>
 
+#include "bilevel/v1/session_service.grpc.pb.h"
 #include "bilevel/v1/solver_service.grpc.pb.h"
-#include "client/optimize_stream.h"
+#include "client/event_stream.h"
 
 namespace bilevel::client {
 
-class OptimizeStream::Call {
+template <typename Message>
+class EventStream<Message>::Call {
  public:
-  Call(v1::SolverService::Stub& solver, const v1::OptimizeRequest& request,
-       std::chrono::system_clock::time_point deadline);
+  // open: starts the call in the context.
+  template <typename Open>
+  explicit Call(const Open& open) : reader_(open(&context_)) {}
   // Cancels what is still running.
   ~Call();
   Call(const Call&) = delete;
@@ -29,10 +31,10 @@ class OptimizeStream::Call {
 
  private:
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<v1::OptimizeEvent>> reader_;
+  std::unique_ptr<grpc::ClientReader<Message>> reader_;
   bool finished_ = false;
 };
 
 }  // namespace bilevel::client
 
-#endif  // BILEVEL_CLIENT_OPTIMIZE_CALL_H_
+#endif  // BILEVEL_CLIENT_EVENT_CALL_H_
