@@ -15,7 +15,12 @@
 // **The published objective is not consistent.** At the true reward E[l] is the entropy of the labels; exploitation
 // vanishes, but what is left of phi moves the follower to pairs whose labels are easy to predict, away from the true
 // reward. The excess over the entropy that the reward itself predicts has mean 0 there, pair by pair, and so has the
-// whole of kExcessRisk. It is not the gradient of any objective.
+// whole of kExcessRisk. It is not the gradient of any objective, though, and the true reward need not attract: there
+//
+//   d kExcessRisk / dx = E[ p (1-p) grad D grad D^T ] + (1/tau) E[ p (1-p) D S grad D^T ],   S: the sum of scores
+//
+// and the second part has either sign. kFit has the first alone: it is the one to learn rewards with, which
+// tests/benchmarks/rlhf.cc bears out.
 //
 // b is the mean of v over the other pairs: scores have mean 0 under pi*, so that it costs no bias. Pairs weigh
 // exp(log_weight), normalised by their sum, which is biased by O(1 / effective sample size).

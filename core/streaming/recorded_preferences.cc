@@ -240,7 +240,8 @@ absl::StatusOr<GradientEstimate> EstimateFromRecordedPreferences(const BilevelPr
       arm == PreferenceArm::kPublished
           ? "NOT CONSISTENT: the published objective seeks pairs whose labels are easy to predict as well, and is not "
             "least at the true reward"
-          : "no objective has this gradient, which vanishes at the true reward; `objective` is the published one");
+          : "no objective has this gradient, which vanishes at the true reward but need not lead there; `objective` is "
+            "the published one");
   assumptions.emplace_back(
       "both fragments of a pair are made apart by the follower, and begin where they do whatever x is");
   assumptions.emplace_back("standard errors take critics as they are: the estimated model's own error is not in them");

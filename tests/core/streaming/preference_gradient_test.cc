@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "Eigen/Eigenvalues"
 #include "core/mdp/policy_evaluation.h"
 #include "core/streaming/trajectory.h"
 #include "gmock/gmock.h"
@@ -276,6 +277,31 @@ TEST(PreferenceGradient, TheLeastPublishedObjectiveIsNotAtTheTrueReward) {
                        std::to_string(truth.plain) + " -> " + std::to_string(least.plain));
   }
   RecordProperty("worse without entropy, of 6", plainly_worse);
+}
+
+// Descent goes away from the true reward where this has an eigenvalue below 0.
+double LeastEigenvalue(const World& world, PreferenceArm arm) {
+  constexpr double h = 1e-4;
+  Eigen::MatrixXd jacobian(3, 3);
+  for (Eigen::Index j = 0; j < 3; ++j) {
+    const Vector e = h * Vector::Unit(3, j);
+    jacobian.col(j) =
+        (world.Enumerate(world.truth() + e, arm).mean() - world.Enumerate(world.truth() - e, arm).mean()) / (2 * h);
+  }
+  return jacobian.eigenvalues().real().minCoeff();
+}
+
+TEST(PreferenceGradient, TheTrueRewardAttractsFittingButNotAlwaysTheExcessRisk) {
+  int repelled = 0;
+  for (uint64_t seed = 21; seed <= 32; ++seed) {
+    const World world(seed);
+    const double fit = LeastEigenvalue(world, PreferenceArm::kFit),
+                 excess = LeastEigenvalue(world, PreferenceArm::kExcessRisk);
+    EXPECT_GT(fit, 0) << seed;
+    repelled += excess < -1e-3 ? 1 : 0;
+    RecordProperty("seed " + std::to_string(seed), std::to_string(fit) + " and " + std::to_string(excess));
+  }
+  EXPECT_GE(repelled, 3);
 }
 
 // Two pairs drawn one after the other, in all the ways that there are.
