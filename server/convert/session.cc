@@ -233,6 +233,10 @@ absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionReque
     }
     options.trajectory_capacity = static_cast<size_t>(request.trajectory_capacity());
   }
+  if (options.estimate.has_value() && UsesPreferences(options.estimate->kind)) {
+    return FieldError("estimate_with_policy.estimator",
+                      "needs preferences, which no order ties to policies; EstimateHypergradient answers");
+  }
   if (options.estimate.has_value() && UsesTrajectories(options.estimate->kind)) {
     if (options.trajectory_capacity == 0) {
       return FieldError("estimate_with_policy.estimator", "needs trajectories; trajectory_capacity is 0");
