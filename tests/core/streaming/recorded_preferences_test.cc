@@ -182,6 +182,14 @@ TEST_F(RecordedPreferences, LearnedCriticsTellTheirBias) {
   const PreferenceGradient exact = Exact(pairs, PreferenceArm::kPublished);
   EXPECT_LE((found->exploitation + found->exploration - found->bias - exact.mean()).norm(),
             (kSanitized ? 0.5 : 0.2) * exact.mean().norm());
+  // Another critic has another bias; less it, both are the model's.
+  SessionData data = learner.Data(false);
+  data.preferences = pairs;
+  data.scores[0] *= 3;
+  const auto worse = EstimateGradient(learner.problem(), data, exact_.x(),
+                                      {.kind = Kind::kPreference, .critic = Critic::kLearned}, {});
+  EXPECT_GT((worse->gradient - found->gradient).norm(), 0.1 * exact.mean().norm());
+  EXPECT_LT((worse->gradient - worse->bias - found->gradient + found->bias).norm(), 1e-10 * exact.mean().norm());
 }
 
 TEST_F(RecordedPreferences, WhatTheFollowerMadeAtAnotherXIsLeftOut) {
