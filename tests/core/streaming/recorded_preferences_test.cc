@@ -3,7 +3,9 @@
 #include "core/streaming/recorded_preferences.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "core/streaming/preference_gradient.h"
@@ -233,6 +235,19 @@ TEST_F(RecordedPreferences, SaysWhatItLacks) {
   other.sense = Sense::kMaximize;
   const auto upside = EstimateGradient(other, data, exact_.x(), {.kind = Kind::kPreferenceFit}, {});
   EXPECT_THAT(std::string(upside.status().message()), HasSubstr("theirs is a loss"));
+}
+
+TEST_F(RecordedPreferences, AnInterruptedCallHasNoAnswer) {
+  SessionLearner learner = Learner();
+  Feed(learner);
+  SessionData data = learner.Data(false);
+  data.preferences = DrawPairs(exact_.pi(), false, 5);
+  const std::atomic<bool> cancelled = true;
+  for (const Kind kind : {Kind::kPreferenceFit, Kind::kPreference}) {
+    const auto found =
+        EstimateGradient(learner.problem(), data, exact_.x(), {.kind = kind}, Interrupt(&cancelled, std::nullopt));
+    EXPECT_EQ(found.status().code(), absl::StatusCode::kCancelled) << found.status();
+  }
 }
 
 // Means over all pairs, whatever context they are of, where contexts weigh the same.
