@@ -4,21 +4,26 @@
 #include "client/cli/session_command.h"
 
 namespace bilevel::client {
+namespace {
+
+constexpr char kNames[] =
+    "plug-in, return, reward-to-go, critic, one-step, zeroth-order, preference-fit, preference or "
+    "preference-excess-risk";
+
+}  // namespace
 
 void EstimatorFlags::AddTo(FlagSet& flags, const std::string& default_estimator) {
-  flags.Add(
-      "estimator", &estimator, "NAME",
-      absl::StrCat("plug-in, return, reward-to-go, critic, one-step or zeroth-order; default ", default_estimator));
-  flags.Add("critic", &critic, "NAME", "of estimators from trajectories: model (default), learned or continuations");
-  flags.Add("baseline", &baseline, "NAME", "of estimators from trajectories: default, none or model");
+  flags.Add("estimator", &estimator, "NAME", absl::StrCat(kNames, "; default ", default_estimator));
+  flags.Add("critic", &critic, "NAME",
+            "of estimators from trajectories and preferences: model (default), learned or continuations");
+  flags.Add("baseline", &baseline, "NAME", "of estimators from trajectories and preferences: default, none or model");
   flags.Add("redraws", &redraws, "N", "models redrawn for error bars, or directions of zeroth-order; default 64");
   flags.Add("radius", &radius, "NUMBER", "zeroth-order: length of the differences; default 0.01");
 }
 
 absl::Status EstimatorFlags::Fill(v1::EstimatorOptions& options) const {
   if (!estimator.empty()) {
-    const auto parsed = ParseEnum("estimator", "ESTIMATOR_", estimator, v1::Estimator_Parse,
-                                  "plug-in, return, reward-to-go, critic, one-step or zeroth-order");
+    const auto parsed = ParseEnum("estimator", "ESTIMATOR_", estimator, v1::Estimator_Parse, kNames);
     if (!parsed.ok()) return parsed.status();
     options.set_estimator(*parsed);
   }

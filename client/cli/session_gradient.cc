@@ -3,6 +3,7 @@
 #include <iostream>
 #include <numeric>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -87,7 +88,8 @@ void Print(const v1::EstimateHypergradientResponse& response, std::size_t rows) 
   PrintLine("objective", objective, std::cout);
   std::string samples = absl::StrFormat("%.0f transitions", estimate.transitions());
   if (estimate.trajectories() > 0) {
-    samples += absl::StrFormat(", %.0f trajectories, %.0f left out", estimate.trajectories(),
+    const bool pairs = absl::StartsWith(EstimatorName(estimate.estimator()), "PREFERENCE");
+    samples += absl::StrFormat(", %.0f %s, %.0f left out", estimate.trajectories(), pairs ? "pairs" : "trajectories",
                                estimate.trajectories_left_out());
   }
   if (estimate.effective_sample_size() > 0) {

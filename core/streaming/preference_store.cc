@@ -1,6 +1,7 @@
 #include "core/streaming/preference_store.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -10,6 +11,22 @@
 
 namespace bilevel {
 namespace {
+
+Fragment FromRecord(int32_t context, std::span<const RecordedStep> steps) {
+  Fragment fragment{.context = context};
+  std::vector<double>& log_probabilities = fragment.behavior_log_probabilities;
+  uint32_t& version = fragment.parameters_version;
+  for (const RecordedStep& step : steps) {
+    fragment.rows.push_back(step.row);
+    log_probabilities.push_back(step.behavior_log_probability);
+    if (!std::isnan(step.behavior_log_probability)) continue;
+    version = version == 0 || version == step.parameters_version ? step.parameters_version : Fragment::kSeveralVersions;
+  }
+  const bool all_own = std::all_of(log_probabilities.begin(), log_probabilities.end(),
+                                   [](double log_probability) { return std::isnan(log_probability); });
+  if (all_own) log_probabilities = {};
+  return fragment;
+}
 
 absl::StatusOr<Fragment> CutOut(const FragmentSource::Range& range, const TrajectoryStore& trajectories) {
   const RecordedTrajectory* trajectory = trajectories.Find(range.writer, range.episode);
@@ -29,11 +46,9 @@ absl::StatusOr<Fragment> CutOut(const FragmentSource::Range& range, const Trajec
                      static_cast<uint64_t>(range.first_step) + static_cast<uint64_t>(range.count) - 1, " of episode ",
                      range.episode, ", of which ", held, " are known"));
   }
-  Fragment fragment{trajectory->context, {}};
-  for (int64_t i = range.first_step; i < range.first_step + range.count; ++i) {
-    fragment.rows.push_back(trajectory->steps[static_cast<size_t>(i)].row);
-  }
-  return fragment;
+  return FromRecord(
+      trajectory->context,
+      std::span(trajectory->steps).subspan(static_cast<size_t>(range.first_step), static_cast<size_t>(range.count)));
 }
 
 absl::StatusOr<Fragment> FromSteps(const FragmentSource& source, const TransitionRules& rules) {
@@ -47,7 +62,7 @@ absl::StatusOr<Fragment> FromSteps(const FragmentSource& source, const Transitio
                                                    "state: ", source.states.size()));
   }
   const TransitionRules::World& world = rules.contexts[static_cast<size_t>(source.context)];
-  Fragment fragment{source.context, {}};
+  Fragment fragment{.context = source.context};
   for (size_t i = 0; i < source.states.size(); ++i) {
     const int32_t state = source.states[i], action = source.actions[i];
     if (state < 0 || state >= world.num_states) {

@@ -3,6 +3,8 @@
 #ifndef BILEVEL_CORE_STREAMING_PREFERENCE_STORE_H_
 #define BILEVEL_CORE_STREAMING_PREFERENCE_STORE_H_
 
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -17,6 +19,12 @@ namespace bilevel {
 struct Fragment {
   int32_t context = 0;
   std::vector<int64_t> rows;  // s*A + a of each step
+  // Of its actions by whoever chose them, Transition::kNone: the follower itself. Empty: the follower itself chose all,
+  // or nobody said who did.
+  std::vector<double> behavior_log_probabilities;
+  // Of the x at which the follower itself chose. 0: nobody said, or it never did.
+  static constexpr uint32_t kSeveralVersions = std::numeric_limits<uint32_t>::max();
+  uint32_t parameters_version = 0;
 };
 
 struct Preference {
@@ -58,7 +66,7 @@ class PreferenceStore {
   const std::vector<Preference>& held() const { return held_; }
 
   // Bytes that it may come to hold.
-  static double MaxBytes(size_t capacity) { return static_cast<double>(capacity) * (2 * sizeof(int64_t) + 160); }
+  static double MaxBytes(size_t capacity) { return static_cast<double>(capacity) * (4 * sizeof(double) + 224); }
 
  private:
   size_t capacity_, steps_ = 0;

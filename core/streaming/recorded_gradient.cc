@@ -4,8 +4,10 @@
 #include <cmath>
 #include <utility>
 
+#include "core/base/interrupt_status.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
+#include "core/streaming/follower_policy.h"
 #include "core/streaming/model_critic.h"
 #include "core/streaming/one_step_score.h"
 #include "core/streaming/recorded_walks.h"
@@ -169,22 +171,11 @@ struct Setting {
   bool walks() const { return options.critic == EstimatorOptions::Critic::kContinuations; }
 };
 
-struct FollowerPolicy {
-  Vector pi, log_pi;  // [S*A]
-};
-
 // The model's solution, or the policy that is learned or seen.
 absl::StatusOr<FollowerPolicy> FindPolicy(const Setting& at, const TabularMdp& model) {
   const Vector& model_free = at.data.policies[at.c];
-  if (model_free.size() != 0 && (at.data.observed || at.learned() || at.walks()))
-    return FollowerPolicy{model_free, model_free.array().log()};
-  const Vector reward = at.context().reward.Evaluate(at.x, at.problem.map.Apply(at.x));
-  const RegularizedMdp follower{&model, reward, {}, at.context().discount, at.context().temperature};
-  LowerLevelOptions lower_level = at.options.lower_level;
-  lower_level.refuse_unreachable = false;
-  PolicySystem system(model, SystemKind(lower_level, model.num_states()));
-  ASSIGN_OR_RETURN(LowerLevelSolution solution, SolveLowerLevel(follower, lower_level, {}, at.interrupt, system));
-  return FollowerPolicy{std::move(solution.backup.pi), std::move(solution.backup.log_pi)};
+  if (model_free.size() != 0 && (at.data.observed || at.learned() || at.walks())) return KnownPolicy(model_free);
+  return SolvePolicy(at.problem, at.c, model, at.x, at.options.lower_level, at.interrupt);
 }
 
 // What the model says of pi, and what the estimator has in place of its score.
@@ -279,12 +270,6 @@ bool IsPlugIn(const EstimatorOptions& options) {
          options.baseline == EstimatorOptions::Baseline::kModel;
 }
 
-absl::Status Stopped(const Interrupt& interrupt) {
-  return interrupt.Check() == StopReason::kCancelled
-             ? absl::CancelledError("the call was cancelled")
-             : absl::DeadlineExceededError("the time limit passed before there was an answer");
-}
-
 }  // namespace
 
 absl::Status CheckRecordable(const BilevelProblem& problem, const EstimatorOptions& options, bool learns_gradient) {
@@ -332,7 +317,7 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
     RETURN_IF_ERROR(records.Check(c));
     const Critics critics = AskCritics(at, model.mdp, follower.pi, records);
     // Systems that were not solved leave zeros behind, which are no answer.
-    if (interrupt.Check().has_value()) return Stopped(interrupt);
+    if (interrupt.Check().has_value()) return InterruptStatus(interrupt);
     const SampledGradient found =
         EstimateFromTrajectories(ModelOf(at, critics, critics.score(), model.mdp.num_actions()), records.trajectories(),
                                  Horizon::Kind::kSteps, EstimatorOf(options.kind), records.walked());

@@ -6,6 +6,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "core/streaming/recorded_gradient.h"
+#include "core/streaming/recorded_preferences.h"
 #include "core/streaming/zeroth_order_gradient.h"
 
 namespace bilevel {
@@ -53,13 +54,37 @@ absl::StatusOr<GradientEstimate> FromDirections(const BilevelProblem& problem, c
   return estimate;
 }
 
+absl::Status CheckObjectiveAndData(const BilevelProblem& problem, const SessionData& data) {
+  if (const absl::Status checked = CheckObjective(problem); !checked.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the session's problem has no objective: ", std::string(checked.message())));
+  }
+  if (data.merged == 0) {
+    return absl::FailedPreconditionError(
+        "the session has not learned from any transition yet; there is nothing to estimate from");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-bool UsesTrajectories(Kind kind) { return kind != Kind::kPlugIn && kind != Kind::kZerothOrder; }
+bool UsesTrajectories(Kind kind) {
+  return kind == Kind::kReturn || kind == Kind::kRewardToGo || kind == Kind::kCritic || kind == Kind::kOneStep;
+}
+
+bool UsesPreferences(Kind kind) {
+  return kind == Kind::kPreferenceFit || kind == Kind::kPreference || kind == Kind::kPreferenceExcessRisk;
+}
 
 absl::Status EstimatorOptions::Validate() const {
   if (kind == Kind::kOneStep && critic == Critic::kContinuations) {
     return FieldError("critic", "is CRITIC_CONTINUATIONS; ESTIMATOR_ONE_STEP cuts grad Q - grad V itself");
+  }
+  if (UsesPreferences(kind) && critic == Critic::kContinuations) {
+    return FieldError("critic", "is CRITIC_CONTINUATIONS; preferences need grad Q - grad V at every step");
+  }
+  if (UsesPreferences(kind) && baseline == Baseline::kModel) {
+    return FieldError("baseline", "is BASELINE_MODEL; preferences have BASELINE_DEFAULT and _NONE");
   }
   const bool none = draws == 0 && kind != Kind::kZerothOrder;
   if (!none && (draws < 2 || draws > kMaxDraws)) {
@@ -76,24 +101,20 @@ absl::StatusOr<GradientEstimate> EstimateGradient(const BilevelProblem& problem,
                                                   const Vector& x, const EstimatorOptions& options,
                                                   const Interrupt& interrupt) {
   RETURN_IF_ERROR(options.Validate());
-  if (const absl::Status checked = CheckObjective(problem); !checked.ok()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the session's problem has no objective: ", std::string(checked.message())));
-  }
-  if (data.merged == 0) {
-    return absl::FailedPreconditionError(
-        "the session has not learned from any transition yet; there is nothing to estimate from");
-  }
+  if (!UsesPreferences(options.kind)) RETURN_IF_ERROR(CheckObjectiveAndData(problem, data));
   absl::StatusOr<GradientEstimate> estimate =
-      UsesTrajectories(options.kind)       ? EstimateFromRecords(problem, data, x, options, interrupt)
+      UsesPreferences(options.kind)        ? EstimateFromRecordedPreferences(problem, data, x, options, interrupt)
+      : UsesTrajectories(options.kind)     ? EstimateFromRecords(problem, data, x, options, interrupt)
       : options.kind == Kind::kZerothOrder ? FromDirections(problem, data, x, options, interrupt)
                                            : FromPlugIn(problem, data, x, options, interrupt);
   RETURN_IF_ERROR(estimate.status());
   estimate->kind = options.kind;
   estimate->seed = options.seed;
   estimate->parameters_version = x == data.parameters ? data.parameters_version : 0;
+  if (options.kind == Kind::kPreferenceFit) return estimate;
+  const bool samples = UsesTrajectories(options.kind) || UsesPreferences(options.kind);
   std::vector<std::string>& assumptions = estimate->assumptions;
-  assumptions.emplace_back(data.observed && UsesTrajectories(options.kind)
+  assumptions.emplace_back(data.observed && samples
                                ? "the follower moves with x as a soft-optimal one with its policy would"
                                : "the follower is soft-optimal for the session's reward and temperature");
   assumptions.emplace_back("transitions depend on state and action alone, and not on x");

@@ -4,6 +4,8 @@
 //   kReturn, kRewardToGo, kCritic, kOneStep
 //                 (13) on recorded trajectories, for the leader's return                        (recorded_gradient.h)
 //   kZerothOrder  differences along random directions on the estimated model (zeroth_order_gradient.h)
+//   kPreferenceFit, kPreference, kPreferenceExcessRisk
+//                 how well rewards explain preferences, in place of the problem's objective (recorded_preferences.h)
 
 #ifndef BILEVEL_CORE_STREAMING_SESSION_ESTIMATE_H_
 #define BILEVEL_CORE_STREAMING_SESSION_ESTIMATE_H_
@@ -14,20 +16,32 @@
 
 #include "core/hypergradient/value_gradient.h"
 #include "core/streaming/plug_in.h"
+#include "core/streaming/preference_store.h"
 #include "core/streaming/trajectory_store.h"
 
 namespace bilevel {
 
 struct EstimatorOptions {
-  enum class Kind { kPlugIn, kReturn, kRewardToGo, kCritic, kOneStep, kZerothOrder };
+  enum class Kind {
+    kPlugIn,
+    kReturn,
+    kRewardToGo,
+    kCritic,
+    kOneStep,
+    kZerothOrder,
+    kPreferenceFit,
+    kPreference,
+    kPreferenceExcessRisk
+  };
   enum class Critic {
     kModel,          // exact on the estimated model
     kLearned,        // grad Q by successor features; the leader's values stay the model's
     kContinuations,  // grad Q - grad V by walks that were recorded; the leader's values stay the model's
   };
   enum class Baseline {
-    kDefault,  // the others' mean return for kReturn and kOneStep, V_u for kRewardToGo
-    kNone,     // nothing for kRewardToGo
+    kDefault,  // the others' mean return for kReturn and kOneStep, V_u for kRewardToGo, the others' mean weight for
+               // preferences
+    kNone,     // nothing for kRewardToGo and preferences
     kModel,    // the control variate of trajectory_gradient.h as well
   };
   Kind kind = Kind::kPlugIn;
@@ -38,12 +52,13 @@ struct EstimatorOptions {
   uint64_t seed = 0;     // of all draws
   LowerLevelOptions lower_level;
 
-  // A field error names the option out of range: "critic", "redraws", "radius", "lower_level...".
+  // A field error names the option out of range: "critic", "baseline", "redraws", "radius", "lower_level...".
   absl::Status Validate() const;
 };
 
-// Whether it looks at recorded trajectories.
+// Whether it looks at recorded trajectories; at preferences.
 bool UsesTrajectories(EstimatorOptions::Kind kind);
+bool UsesPreferences(EstimatorOptions::Kind kind);
 
 // What a session knows.
 struct SessionData {
@@ -57,6 +72,7 @@ struct SessionData {
   std::vector<Vector> policies;                  // as learned or seen [S*A]; empty: the model's solution
   std::vector<RowMatrix> scores;                 // learned grad Q - grad V [S*A, d]; empty: none
   std::vector<RecordedTrajectory> trajectories;  // empty unless asked for
+  std::vector<Preference> preferences;           // likewise
 };
 
 struct GradientEstimate {
@@ -69,11 +85,11 @@ struct GradientEstimate {
   double objective = 0;   // phi(x)
   double objective_standard_error = 0;
   double objective_bias = 0;
-  double effective_sample_size = 0;  // trajectories of equal weight, or redraws and directions made
-  int64_t trajectories = 0;          // used
+  double effective_sample_size = 0;  // trajectories or pairs of equal weight, or redraws and directions made
+  int64_t trajectories = 0;          // used; of preferences, pairs
   int64_t left_out = 0;              // held, but open, of another x, of weight 0, with some of the leader's rewards, or
                                      // without complete walks where they are needed
-  uint64_t transitions = 0;          // used
+  uint64_t transitions = 0;          // used; of preferences, their fragments' steps
   int64_t unseen_rows = 0;           // available (s,a) never seen, where the prior stands
   uint32_t parameters_version = 0;   // 0: x was the caller's own
   uint64_t seed = 0;
@@ -82,8 +98,8 @@ struct GradientEstimate {
 };
 
 // At x. Errors: options; FAILED_PRECONDITION when the session has not what the estimator needs: an objective, two
-// trajectories, a learned critic, and for trajectories x itself. Interruptions leave out draws not made; before there
-// is any answer they are DEADLINE_EXCEEDED or CANCELLED.
+// trajectories or pairs, a learned critic, and for trajectories x itself. Interruptions leave out draws not made;
+// before there is any answer they are DEADLINE_EXCEEDED or CANCELLED.
 absl::StatusOr<GradientEstimate> EstimateGradient(const BilevelProblem& problem, const SessionData& data,
                                                   const Vector& x, const EstimatorOptions& options,
                                                   const Interrupt& interrupt);

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+
+#include "core/streaming/weighted_mean.h"
 
 namespace bilevel {
 namespace {
@@ -176,37 +177,6 @@ class Estimator {
   SparseRows leader_features_;
 };
 
-// Weighted mean and, of independent terms, its standard error.
-class Mean {
- public:
-  explicit Mean(Eigen::Index n) : sum_(Vector::Zero(n)), weighted_(sum_), squares_(sum_) {}
-
-  void Add(double weight, const Vector& value) {
-    weights_ += weight;
-    square_weights_ += weight * weight;
-    sum_ += weight * value;
-    weighted_ += weight * weight * value;
-    squares_ += weight * weight * value.cwiseAbs2();
-  }
-  Vector mean() const { return sum_ / weights_; }
-  double effective() const { return weights_ * weights_ / square_weights_; }
-  // The share of a sample in its difference to the mean of the others; infinite when there are no others to speak of.
-  double others() const {
-    return effective() > 1 + 1e-9 ? effective() / (effective() - 1) : std::numeric_limits<double>::infinity();
-  }
-  // sqrt(sum w^2 (value - mean)^2) / sum w, as from effective() - 1 degrees of freedom.
-  Vector standard_error() const {
-    const Vector m = mean();
-    const Vector spread = squares_ - 2 * m.cwiseProduct(weighted_) + square_weights_ * m.cwiseAbs2();
-    if (std::isinf(others())) return Vector::Constant(m.size(), others());
-    return (spread.cwiseMax(0) * others()).cwiseSqrt() / weights_;
-  }
-
- private:
-  double weights_ = 0, square_weights_ = 0;
-  Vector sum_, weighted_, squares_;
-};
-
 }  // namespace
 
 SampledGradient EstimateFromTrajectories(const TrajectoryModel& model, std::span<const Trajectory> trajectories,
@@ -217,14 +187,14 @@ SampledGradient EstimateFromTrajectories(const TrajectoryModel& model, std::span
   double highest = -HUGE_VAL;
   for (const Trajectory& trajectory : trajectories) highest = std::max(highest, trajectory.log_weight);
   const auto weight = [&](const Trajectory& trajectory) { return std::exp(trajectory.log_weight - highest); };
-  Mean returns(1);
+  WeightedMean returns(1);
   for (const Trajectory& trajectory : trajectories) {
     returns.Add(weight(trajectory), Vector::Constant(1, estimate.Return(trajectory)));
   }
   // l_i less the mean of the others is l_i less the mean of all, times this.
   const double others = std::isinf(returns.others()) ? 0 : returns.others();
   SampledGradient result;
-  Mean loss(1), exploitation(n), exploration(n), total(n), missing_loss(1), missing(n), corrected(n);
+  WeightedMean loss(1), exploitation(n), exploration(n), total(n), missing_loss(1), missing(n), corrected(n);
   for (size_t i = 0; i < trajectories.size(); ++i) {
     const Trajectory& trajectory = trajectories[i];
     Sums sums = estimate.Add(trajectory, scores.empty() ? nullptr : &scores[i]);

@@ -58,7 +58,7 @@ Cost EstimatorCost(const Session& session, const EstimatorOptions& options) {
   for (const Context& context : session.problem().contexts) {
     const double S = context.mdp->num_states();
     double solves = 1 + (zeroth ? 4 : 1) * options.draws;
-    if (UsesTrajectories(options.kind)) {
+    if (UsesTrajectories(options.kind) || UsesPreferences(options.kind)) {
       // Scores, and what the model expects of them.
       const auto d = static_cast<double>(session.problem().num_parameters);
       cost.bytes += 8 * 6 * static_cast<double>(context.mdp->num_rows()) * d;
@@ -212,7 +212,7 @@ absl::Status EstimateSessionHypergradient(const v1::EstimateHypergradientRequest
     ASSIGN_OR_RETURN(own, InField("parameters", DecodeParameters(&request.parameters(), session.problem())));
   }
   const Interrupt interrupt = run.MakeInterrupt(time_limit);
-  ASSIGN_OR_RETURN(const SessionData data, session.Data(UsesTrajectories(options.kind), interrupt));
+  ASSIGN_OR_RETURN(const SessionData data, session.Data(options.kind, interrupt));
   ASSIGN_OR_RETURN(const GradientEstimate estimate,
                    EstimateGradient(session.problem(), data, own.value_or(data.parameters), options, interrupt));
   EncodeEstimate(estimate, response->mutable_estimate());

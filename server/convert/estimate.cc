@@ -25,10 +25,17 @@ absl::StatusOr<Kind> DecodeKind(v1::Estimator estimator) {
       return Kind::kOneStep;
     case v1::ESTIMATOR_ZEROTH_ORDER:
       return Kind::kZerothOrder;
+    case v1::ESTIMATOR_PREFERENCE_FIT:
+      return Kind::kPreferenceFit;
+    case v1::ESTIMATOR_PREFERENCE:
+      return Kind::kPreference;
+    case v1::ESTIMATOR_PREFERENCE_EXCESS_RISK:
+      return Kind::kPreferenceExcessRisk;
     default:
       return FieldError("estimator", absl::StrCat("is ", static_cast<int>(estimator),
                                                   "; must be ESTIMATOR_PLUG_IN, _RETURN, _REWARD_TO_GO, _CRITIC, "
-                                                  "_ONE_STEP or _ZEROTH_ORDER"));
+                                                  "_ONE_STEP, _ZEROTH_ORDER, _PREFERENCE_FIT, _PREFERENCE or "
+                                                  "_PREFERENCE_EXCESS_RISK"));
   }
 }
 
@@ -46,6 +53,12 @@ v1::Estimator EncodeKind(Kind kind) {
       return v1::ESTIMATOR_ONE_STEP;
     case Kind::kZerothOrder:
       return v1::ESTIMATOR_ZEROTH_ORDER;
+    case Kind::kPreferenceFit:
+      return v1::ESTIMATOR_PREFERENCE_FIT;
+    case Kind::kPreference:
+      return v1::ESTIMATOR_PREFERENCE;
+    case Kind::kPreferenceExcessRisk:
+      return v1::ESTIMATOR_PREFERENCE_EXCESS_RISK;
   }
   return v1::ESTIMATOR_UNSPECIFIED;
 }

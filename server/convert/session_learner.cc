@@ -145,6 +145,10 @@ absl::StatusOr<SessionLearnerOptions> DecodeSessionLearner(const v1::CreateSessi
     options.trajectory_capacity = static_cast<size_t>(request.trajectory_capacity());
   }
   if (options.estimate.has_value()) {
+    if (UsesPreferences(options.estimate->kind)) {
+      return FieldError("estimate_with_policy.estimator",
+                        "needs preferences, which no order ties to policies; EstimateHypergradient answers");
+    }
     RETURN_IF_ERROR(CheckEstimator("estimate_with_policy.estimator", *options.estimate, problem, options));
   }
   if (request.has_outer_loop()) {

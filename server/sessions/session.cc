@@ -222,9 +222,10 @@ absl::Status Session::OfferPreferences(uint64_t first, std::span<const Preferenc
   return taken;
 }
 
-absl::StatusOr<SessionData> Session::Data(bool trajectories, const Interrupt& interrupt) const {
+absl::StatusOr<SessionData> Session::Data(EstimatorOptions::Kind kind, const Interrupt& interrupt) const {
   if (!learning_.LockToLook(interrupt)) return absl::DeadlineExceededError("the learner was at a policy all the time");
-  SessionData data = learner_.Data(trajectories);
+  SessionData data = learner_.Data(UsesTrajectories(kind));
+  if (UsesPreferences(kind)) data.preferences = preferences_.held();
   learning_.unlock();
   return data;
 }

@@ -160,8 +160,9 @@ class Session {
   // Number of a writer; NOT_FOUND for one that the session does not know.
   absl::StatusOr<size_t> FindWriter(const std::string& writer) const;
 
-  // What was learned so far, between two transitions; waits for the learner, unless interrupted.
-  absl::StatusOr<SessionData> Data(bool trajectories, const Interrupt& interrupt) const;
+  // What was learned so far, between two transitions, and what an estimator of this kind looks at besides; waits for
+  // the learner, unless interrupted.
+  absl::StatusOr<SessionData> Data(EstimatorOptions::Kind kind, const Interrupt& interrupt) const;
   const BilevelProblem& problem() const { return learner_.problem(); }
   const SessionOptions& options() const { return options_; }
   // Null without an outer loop.

@@ -223,6 +223,17 @@ expect 0 '^1 preferences accepted, of 10 steps$' session preferences actor "$dir
 expect 0 '^1 preferences accepted, of 10 steps$' session preferences actor "$dir/preferences.json"
 expect 0 '^2 preferences accepted, of 20 steps$' session preferences actor "$dir/preferences.json" --first 2
 expect 1 'FAILED_PRECONDITION' session preferences actor "$dir/preferences.json" --first 9
+expect 1 'FAILED_PRECONDITION: .*theirs is a loss' session gradient actor --estimator preference-fit
+sed 's/SENSE_MAXIMIZE/SENSE_MINIMIZE/' "$dir/two.json" >"$dir/loss.json"
+expect 0 '' session create "$dir/loss.json" --id loss --follower simulated --update-interval 100 --trajectories 2000
+expect 0 'transitions in [0-9]+ episodes' session act loss --simulate "$dir/two.json" --steps 100 --max-episode-steps 10
+expect 1 'FAILED_PRECONDITION: .*no preferences' session gradient loss --estimator preference-fit
+for first in 1 2; do
+  expect 0 'preferences accepted' session preferences loss "$dir/preferences.json" --first "$first"
+done
+for estimator in preference-fit preference preference-excess-risk; do
+  expect 0 '20 transitions, 2 pairs, 0 left out' session gradient loss --estimator "$estimator"
+done
 expect 0 '^\[-0\.567143290409784\]$' session parameters actor --at "$dir/best.json"
 expect 0 '"parameters_version": 2' session parameters actor --json
 expect 1 'INVALID_ARGUMENT: .*parameters' session parameters actor --at "$dir/wide.json"

@@ -113,7 +113,7 @@ TEST(Session, LearnsTheSameFromAnyThreadsBatchesAndBrokenStreams) {
         while (!done) {
           const auto policy = session->policy();
           EXPECT_EQ(policy == nullptr ? 0 : policy->merged % 500, 0);
-          EXPECT_LE(session->Data(false, {})->merged, 6007);
+          EXPECT_LE(session->Data(EstimatorOptions::Kind::kPlugIn, {})->merged, 6007);
           EXPECT_TRUE(session->Status().failure.ok());
         }
       });
@@ -207,7 +207,7 @@ TEST(Session, StopsInTheMiddleOfItsWork) {
     std::thread other([&] { session->Stop(); });
     session->Stop();
     other.join();
-    EXPECT_LE(session->Data(false, {})->merged, 1000);
+    EXPECT_LE(session->Data(EstimatorOptions::Kind::kPlugIn, {})->merged, 1000);
   }
 }
 
@@ -231,7 +231,7 @@ TEST(Session, ActsTheSameFromAnyThreads) {
         if (i <= 100) {
           EXPECT_TRUE(session->OfferPreferences(i, {&preference, 1}, {}).ok());
         }
-        EXPECT_TRUE(session->Data(true, {}).ok());
+        EXPECT_TRUE(session->Data(EstimatorOptions::Kind::kReturn, {}).ok());
         EXPECT_LE(session->Status().parameters_version, 2);
       }
     });
@@ -297,7 +297,7 @@ TEST(Session, XChangesWhereItWasSaidTo) {
   ASSERT_TRUE(session->Offer(lease, 1, Block(std::span(steps).first(100))).ok());
   session->WaitUntilIdle();
   EXPECT_EQ(session->Status().parameters_version, 2);
-  EXPECT_EQ(session->Data(false, {})->parameters, x);
+  EXPECT_EQ(session->Data(EstimatorOptions::Kind::kPlugIn, {})->parameters, x);
   EXPECT_EQ(session->policy()->parameters_version, 1);
   for (Transition& step : steps) step.parameters_version = 2;
   ASSERT_TRUE(session->Offer(lease, 101, Block(std::span(steps).subspan(100))).ok());
@@ -318,9 +318,10 @@ TEST(Session, StopsAtOnce) {
   ASSERT_TRUE(session->Offer(lease, 1, Block(Deal(1, 1000)[0])).ok());
   const auto begin = std::chrono::steady_clock::now();
   const std::atomic<bool> off = true;
-  while (session->Data(false, Interrupt(&off, std::nullopt)).ok()) std::this_thread::yield();  // until it is at work
+  while (session->Data(EstimatorOptions::Kind::kPlugIn, Interrupt(&off, std::nullopt)).ok())
+    std::this_thread::yield();  // until it is at work
   session->Stop();
-  EXPECT_LT(session->Data(false, {})->merged, 1000);
+  EXPECT_LT(session->Data(EstimatorOptions::Kind::kPlugIn, {})->merged, 1000);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
 }
 

@@ -2,7 +2,9 @@
 
 #include "core/streaming/trajectory_store.h"
 
+#include <cmath>
 #include "core/streaming/preference_store.h"
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -126,6 +128,32 @@ TEST_F(PreferenceStoreTest, TakesFragmentsByNameAndByValueOnce) {
   EXPECT_EQ(store_.held()[0].second.rows, (std::vector<int64_t>{14, 1}));
   EXPECT_EQ(store_.held()[0].first_preferred, 0.25);
   EXPECT_EQ(store_.steps(), 5);
+}
+
+TEST_F(PreferenceStoreTest, RemembersWhoActed) {
+  const double own = Transition::kNone;
+  const auto step = [&](uint64_t episode, double log_probability, uint32_t version, bool begins) {
+    trajectories_.Add(0, {.episode = episode, .begins = begins}, {0, own, log_probability, version});
+  };
+  step(8, own, 3, true);
+  step(8, own, 3, false);
+  step(9, -0.5, 3, true);
+  step(9, own, 4, false);
+  step(9, own, 5, false);
+  ASSERT_TRUE(Offer({Range(8, 0, 2), Range(9, 0, 2)}).ok());
+  ASSERT_TRUE(Offer({Range(9, 0, 3), Range(9, 0, 1)}, 2).ok());
+  ASSERT_TRUE(Offer({Steps({1}, {1}), Steps({1}, {1})}, 3).ok());
+  const std::vector<Preference>& held = store_.held();
+  EXPECT_TRUE(held[0].first.behavior_log_probabilities.empty());
+  EXPECT_EQ(held[0].first.parameters_version, 3);
+  ASSERT_EQ(held[0].second.behavior_log_probabilities.size(), 2);
+  EXPECT_EQ(held[0].second.behavior_log_probabilities[0], -0.5);
+  EXPECT_TRUE(std::isnan(held[0].second.behavior_log_probabilities[1]));
+  EXPECT_EQ(held[0].second.parameters_version, 4);
+  EXPECT_EQ(held[1].first.parameters_version, Fragment::kSeveralVersions);
+  EXPECT_EQ(held[1].second.parameters_version, 0);
+  EXPECT_TRUE(held[2].first.behavior_log_probabilities.empty());
+  EXPECT_EQ(held[2].first.parameters_version, 0);
 }
 
 TEST_F(PreferenceStoreTest, RefusesByPathAndTakesNothing) {

@@ -12,7 +12,17 @@ from bilevel import v1
 from bilevel.arrays import FloatArray, from_array
 from bilevel.solution import Hypergradient
 
-EstimatorName = Literal["plug_in", "return", "reward_to_go", "critic", "one_step", "zeroth_order"]
+EstimatorName = Literal[
+    "plug_in",
+    "return",
+    "reward_to_go",
+    "critic",
+    "one_step",
+    "zeroth_order",
+    "preference_fit",
+    "preference",
+    "preference_excess_risk",
+]
 
 
 def enum_value(field: str, name: str, prefix: str, kinds: Any) -> Any:
@@ -28,9 +38,11 @@ class Estimator:
     """How a hyper-gradient is estimated; None means the server's default.
 
     name: plug_in, exact on the model that the transitions estimate; return, reward_to_go, critic and one_step, from
-    recorded trajectories; zeroth_order, by differences on the estimated model. critic: "model", "learned" or
-    "continuations", which an actor with walks makes possible. baseline: "default", "none" or "model". redraws: models
-    redrawn for the standard errors of plug_in, directions of zeroth_order. radius: length of zeroth_order's differences.
+    recorded trajectories; zeroth_order, by differences on the estimated model; preference_fit, preference and
+    preference_excess_risk, from the session's preferences in place of the problem's objective. critic: "model",
+    "learned" or "continuations", which an actor with walks makes possible. baseline: "default", "none" or "model".
+    redraws: models redrawn for the standard errors of plug_in, directions of zeroth_order. radius: length of
+    zeroth_order's differences.
     """
 
     name: EstimatorName = "plug_in"
@@ -61,14 +73,14 @@ class HypergradientEstimate:
     gradient: FloatArray  # [n]
     standard_error: Optional[FloatArray]  # [n]; None without redraws
     bias: Optional[FloatArray]  # [n]: the gradient less this is nearer the truth on average; None without redraws
-    exploitation: Optional[FloatArray]  # [n]: what x does to the leader's reward along the trajectories; of those alone
+    exploitation: Optional[FloatArray]  # [n]: what x does along the trajectories, or to the pairs; of those alone
     exploration: Optional[FloatArray]  # [n]: what x does by moving the follower's policy
     objective: float
     objective_standard_error: float
     objective_bias: float
     effective_sample_size: float
-    trajectories: int  # used
-    transitions: int  # used
+    trajectories: int  # used; of preferences, pairs
+    transitions: int  # used; of preferences, their fragments' steps
     trajectories_left_out: int
     unseen_rows: int  # available (s, a) never seen: there the prior stands
     parameters_version: int  # 0: the request's own x
