@@ -99,6 +99,19 @@ TEST(SampledFollower, LearnsTheAnswerAndItsGradient) {
   EXPECT_LE((sample.gradient - exact.gradient).norm(), 0.2 * exact.gradient.norm() + 4 * sample.standard_error.norm());
 }
 
+TEST(SampledFollower, LearnsTheAnswerToTheLastPointAnew) {
+  const BilevelProblem problem = Leader();
+  Rng start(5);
+  const Vector before = DrawNormal(start, 5), x = before + DrawNormal(start, 5, 0.15);
+  const Vector here = ExactAt(problem, x).gradient, there = ExactAt(problem, before).gradient;
+  SampledFollower follower = *SampledFollower::Create(problem, {.answer = Answer::kSoftQ, .cap = 1e9});
+  const SampleEffort effort{.trajectories = 50'000, .sweeps = 2000};
+  EXPECT_TRUE(follower.Sample(before, 0, effort, {}).ok());
+  const GradientSample sample = *follower.Sample(x, 1, effort, {});
+  EXPECT_LE((sample.previous - there).norm(), 0.2 * (here - there).norm());
+  EXPECT_LE((sample.gradient - here).norm(), 0.2 * (here - there).norm());
+}
+
 TEST(SampledFollower, AsksAModelOfWhatItSaw) {
   const BilevelProblem problem = Leader();
   Rng start(6);
