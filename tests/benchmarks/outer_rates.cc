@@ -15,7 +15,7 @@
 //   SoBiRL, Stoc-SoBiRL 16 trajectories a step, exact answers and critics
 //
 // M-SoBiRL is run anew for each k, and counts with the point that it returns after k steps. Means over seeds of the
-// smallest; slopes: least squares of logarithms over k >= 10.
+// smallest; slopes: least squares of logarithms over k >= 10, down to 1e-10.
 
 #include <algorithm>
 #include <cmath>
@@ -33,6 +33,8 @@
 
 namespace bilevel {
 namespace {
+
+constexpr double kRounding = 1e-10;  // what is below is left out of slopes and pictures
 
 struct Task {
   BilevelProblem problem;
@@ -154,7 +156,7 @@ struct Arm {
 double Slope(const std::vector<std::pair<double, double>>& points) {
   double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
   for (const auto& [k, value] : points) {
-    if (k < 10 || !(value > 0)) continue;
+    if (k < 10 || !(value >= kRounding)) continue;
     const double x = std::log(k), y = std::log(value);
     n += 1, sx += x, sy += y, sxx += x * x, sxy += x * y;
   }
@@ -214,10 +216,9 @@ void Main(const Flags& flags) {
   // The legend is the first panel's: the same names in the same order.
   LogLogPlot::Panel& first = panels[0];
   first.curves.insert(first.curves.end() - 1, {{"SoBiRL", {}}, {"Stoc-SoBiRL", {}}});
-  // What reaches rounding level would stretch the axes.
   for (LogLogPlot::Panel& panel : panels) {
     for (LogLogPlot::Curve& curve : panel.curves) {
-      for (auto& [k, value] : curve.points) value = value < 1e-10 ? 0 : value;
+      for (auto& [k, value] : curve.points) value = value < kRounding ? 0 : value;
     }
   }
   if (!flags.svg.empty()) {
