@@ -63,10 +63,11 @@ double StochasticDescent::MapNorm(const Vector& gradient) const {
 double StochasticDescent::StepSize(const Vector& gradient) {
   if (options_.steps.has_value()) return options_.steps->At(static_cast<double>(steps_ - 1));
   const double norm = MapNorm(gradient);
-  largest_ = std::max({largest_, norm, MapNorm(direction_)});
   squares_ += norm * norm;
+  largest_ = std::max(largest_, std::sqrt(squares_ / static_cast<double>(++norms_)));
   if (largest_ == 0) return 0;
-  return options_.first_step / (largest_ * std::pow(SquareSum(), options_.momentum ? 1.0 / 3 : 0.5));
+  const double step = options_.first_step / (largest_ * std::pow(SquareSum(), options_.momentum ? 1.0 / 3 : 0.5));
+  return std::min(step, options_.first_step / MapNorm(direction_));
 }
 
 const DescentStep& StochasticDescent::Take(const GradientSample& sample) {

@@ -6,15 +6,18 @@
 //
 // Who makes the estimates is the caller's business: this says where, and takes them.
 //
-// Steps unless they are given (ours): with m_j = |projected gradient map of g_j|, M_k the largest so far of these and
-// of h_j's, and S_k = max(1, sum_{j <= k} m_j^2 / M_k^2),
+// Steps unless they are given (ours): with m_j = |projected gradient map of g_j|, M_k^2 the largest so far of the means
+// (m_1^2 + .. + m_j^2) / j, and S_k = max(1, sum_{j <= k} m_j^2 / M_k^2),
 //
-//   beta_k = first_step / (M_k S_k^p),   eta_{k+1} = S_k^(-2/3),   p = 1/2 for SoBiRL, 1/3 for Stoc-SoBiRL
+//   beta_k = min(first_step / (M_k S_k^p), first_step / |h_k|),   eta_{k+1} = S_k^(-2/3)
+//   p = 1/2 for SoBiRL, 1/3 for Stoc-SoBiRL;   |h_k|: of its projected gradient map
 //
 // Where noise dominates S_k grows like k, so that beta_k ~ k^-1/2 and, as published for Stoc-SoBiRL, beta_k ~ k^-1/3
 // and eta_k ~ k^-2/3; without noise S_k stays bounded and so do the steps. No step is longer than first_step, whatever
-// the scale of the objective. Ward, Wu, Bottou (2019), "AdaGrad stepsizes", and Cutkosky, Orabona (2019),
-// "Momentum-based variance reduction", have the two powers; M_k, which makes them free of scale, is ours.
+// the scale of the objective. A single m_j for M_k would do without noise; estimates from trajectories have rare large
+// ones, which would hold S_k down and eta_k up for ever, while they move a mean by 1/j of their square. Ward, Wu,
+// Bottou (2019), "AdaGrad stepsizes", and Cutkosky, Orabona (2019), "Momentum-based variance reduction", have the two
+// powers; M_k, which makes them free of scale, is ours.
 //
 // Yang, Gao, Yuan (2025), arXiv:2405.19697: the first line and the rates of the second, whose form is ours.
 
@@ -111,6 +114,7 @@ class StochasticDescent {
   Vector x_, previous_x_, direction_, variance_;  // variance of h_{k-1}
   int64_t steps_ = 0;
   double largest_ = 0, squares_ = 0;  // M, sum m^2
+  int64_t norms_ = 0;                 // of which there are this many
   std::optional<DescentStep> last_, best_;
   std::optional<Termination> termination_;
 };

@@ -1,6 +1,19 @@
 #include "core/streaming/trajectory.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace bilevel {
+
+double CutBias(double largest, double discount, int64_t steps) {
+  return std::pow(discount, static_cast<double>(steps)) * largest / (1 - discount);
+}
+
+int64_t StepsForBias(double largest, double discount, double bias) {
+  if (discount == 0 || CutBias(largest, discount, 1) <= bias) return 1;
+  const double steps = std::ceil(std::log(largest / ((1 - discount) * bias)) / -std::log(discount));
+  return static_cast<int64_t>(std::min(steps, 9e18));
+}
 
 Trajectory Roll(const Simulator& simulator, const Vector& pi, int num_actions, int start, const Horizon& horizon,
                 double discount, Rng& rng) {

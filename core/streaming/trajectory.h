@@ -29,6 +29,13 @@ struct Horizon {
   int64_t steps = 1'000'000;  // >= 1; bounds both
 };
 
+// A discounted sum of terms of at most `largest` in size that ends after T steps misses at most
+// gamma^T largest / (1 - gamma): that bound, and the smallest T >= 1 that keeps it at or below `bias` > 0,
+//
+//   T = ceil(log(largest / ((1 - gamma) bias)) / log(1 / gamma))
+double CutBias(double largest, double discount, int64_t steps);
+int64_t StepsForBias(double largest, double discount, double bias);
+
 // One trajectory of pi [S*A] from `start`. discount: of the geometric horizon.
 Trajectory Roll(const Simulator& simulator, const Vector& pi, int num_actions, int start, const Horizon& horizon,
                 double discount, Rng& rng);

@@ -87,6 +87,22 @@ TEST(StochasticDescent, StepsFallAtThePublishedPowersWhereNoiseDominates) {
   }
 }
 
+// One estimate in a hundred is thirty times as large: S_k still grows like k, and no step is too long.
+TEST(StochasticDescent, RareLargeEstimatesDoNotHoldAveragingUp) {
+  const BilevelProblem problem = Leader(1);
+  StochasticDescent descent(problem, Vector::Zero(1), {.momentum = true, .first_step = 0.25});
+  for (int k = 1; k <= 10'000; ++k) {
+    GradientSample sample;
+    sample.gradient = Vector::Constant(1, (k % 2 == 0 ? 1 : -1) * (k % 100 == 0 ? 30 : 1));
+    if (k > 1) sample.previous = descent.last()->direction;
+    const Vector before = descent.x();
+    descent.Take(sample);
+    EXPECT_LE((descent.x() - before).norm(), 0.25 * (1 + 1e-12));
+  }
+  // S of the 9999 before: 99 large ones; mean squares are at most 9.99, at every hundredth step.
+  EXPECT_NEAR(descent.last()->averaging, std::pow((99 * 900 + 9900) / 9.99, -2.0 / 3), 1e-12);
+}
+
 TEST(StochasticDescent, MomentumIsTheRecursion) {
   const BilevelProblem problem = Leader(2);
   StochasticDescent descent(problem, Vector::Zero(2),

@@ -1,0 +1,56 @@
+#include "core/streaming/paired_gradient.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/streaming/trajectory_terms.h"
+
+namespace bilevel {
+namespace {
+
+double LogWeight(const Trajectory& trajectory, const PairedPoint& current, const PairedPoint& previous) {
+  double sum = 0;
+  for (const int64_t row : trajectory.rows) sum += previous.log_pi[row] - current.log_pi[row];
+  return sum;
+}
+
+}  // namespace
+
+PairedGradient EstimatePair(const PairedPoint& current, const PairedPoint& previous,
+                            std::span<const Trajectory> trajectories, const PairedOptions& options) {
+  const Eigen::Index n = current.model.x.size();
+  const auto count = static_cast<Eigen::Index>(trajectories.size());
+  const TrajectoryTerms at(current.model, options.horizon, options.estimator);
+  const TrajectoryTerms before(previous.model, options.horizon, options.estimator);
+  const Vector even = Vector::Ones(count);
+  const Vector above = at.AboveOthers(trajectories, even), above_before = before.AboveOthers(trajectories, even);
+  TermMeans means(n, current.model.expected != nullptr);
+  WeightedMean other(n), innovation(n), cap_bias(n);
+  PairedGradient result;
+  double weights = 0, squares = 0;
+  for (Eigen::Index i = 0; i < count; ++i) {
+    const Trajectory& trajectory = trajectories[static_cast<size_t>(i)];
+    const TrajectoryTerm here = at.Of(trajectory, nullptr, above[i]);
+    const TrajectoryTerm there = before.Of(trajectory, nullptr, above_before[i]);
+    const double weight = std::exp(LogWeight(trajectory, current, previous));
+    const double capped = std::min(weight, options.cap);
+    const Vector gradient = there.exploitation + there.exploration;
+    means.Add(1, here);
+    other.Add(1, capped * gradient);
+    innovation.Add(1, here.exploitation + here.exploration - options.kept_share * capped * gradient);
+    cap_bias.Add(1, weight > capped ? Vector((capped - weight) * gradient) : Vector(Vector::Zero(n)));
+    weights += capped;
+    squares += capped * capped;
+    result.largest_weight = std::max(result.largest_weight, weight);
+    if (weight > capped) result.capped_share += 1 / static_cast<double>(count);
+  }
+  result.current = means.Estimate();
+  result.previous = other.mean();
+  result.innovation_standard_error = innovation.standard_error();
+  result.cap_bias = cap_bias.mean();
+  result.cap_bias_standard_error = cap_bias.standard_error();
+  result.effective_sample_size = squares > 0 ? weights * weights / squares : 0;
+  return result;
+}
+
+}  // namespace bilevel
