@@ -1,11 +1,14 @@
 // What a session learns: from transitions, one after the other, to the follower's policy at the leader's x.
 //
 // The state depends on the transitions, their order and where x changes between them, and on nothing else; a policy is
-// made after every `update_interval` of them: learning twice from the same order gives the same bits.
+// made after every `update_interval` of them: learning twice from the same order gives the same bits. Where drift is
+// looked for (drift.h), its windows end at given numbers of transitions; after an alarm that forgets, a policy is due
+// at once.
 
 #ifndef BILEVEL_CORE_STREAMING_SESSION_LEARNER_H_
 #define BILEVEL_CORE_STREAMING_SESSION_LEARNER_H_
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,6 +28,7 @@ struct PolicySnapshot {
   uint32_t parameters_version = 0;
   std::vector<ContextPolicy> contexts;
   std::optional<GradientEstimate> estimate;  // where it was asked for and could be made
+  DriftLog drifts;
 };
 
 class SessionLearner {
@@ -34,7 +38,8 @@ class SessionLearner {
   static absl::StatusOr<SessionLearner> Create(BilevelProblem problem, bool initial_known, Vector x,
                                                const SessionLearnerOptions& options);
 
-  // One transition, valid by Rules(), and its features [2m]. Cost: see ContextLearner.
+  // One transition, valid by Rules(), and its features [2m]. Cost: see ContextLearner; at a window's end that of
+  // DriftWindow.
   void Learn(size_t writer, const Transition& transition, std::span<const double> features = {});
 
   // x from now on.
@@ -58,6 +63,7 @@ class SessionLearner {
   uint32_t parameters_version() const { return parameters_version_; }  // 1, 2, ...
   const SessionLearnerOptions& options() const { return *options_; }
   const TrajectoryStore& trajectories() const { return trajectories_; }
+  const DriftLog& drifts() const { return drifts_; }
 
   // Bytes that it may come to hold.
   static double MaxBytes(const BilevelProblem& problem, const SessionLearnerOptions& options);
@@ -69,9 +75,12 @@ class SessionLearner {
         x_(std::move(x)),
         trajectories_(options.trajectory_capacity),
         next_update_(options.update_interval),
+        window_end_(options.drift.has_value() ? options.drift->window : std::numeric_limits<uint64_t>::max()),
         rng_(options.seed) {}
 
   Vector RewardOf(size_t context) const;
+  // Compares the window, tells, forgets, and begins the next.
+  void CloseWindow();
 
   std::unique_ptr<const BilevelProblem> problem_;
   std::unique_ptr<const SessionLearnerOptions> options_;
@@ -80,6 +89,11 @@ class SessionLearner {
   std::vector<ContextLearner> contexts_;
   TrajectoryStore trajectories_;
   uint64_t merged_ = 0, version_ = 0, next_update_;
+  uint64_t window_end_;               // never, where drift is not looked for
+  uint64_t windows_compared_ = 0;     // k of drift.h
+  uint64_t window_trajectories_ = 0;  // TrajectoryStore::begun() as the window began
+  uint64_t forgotten_ = 0;            // transitions
+  DriftLog drifts_;
   Rng rng_;
 };
 

@@ -31,6 +31,7 @@ absl::Status SessionLearnerOptions::Validate() const {
   RETURN_IF_ERROR(WithField("soft_q.q", soft_q.q.Validate()));
   RETURN_IF_ERROR(WithField("soft_q.gradient", soft_q.gradient.Validate()));
   if (estimate.has_value()) RETURN_IF_ERROR(WithField("estimate", estimate->Validate()));
+  if (drift.has_value()) RETURN_IF_ERROR(WithField("drift", drift->Validate()));
   return WithField("lower_level", lower_level.Validate());
 }
 

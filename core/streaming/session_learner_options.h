@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/mdp/lower_level.h"
+#include "core/streaming/drift.h"
 #include "core/streaming/estimated_model.h"
 #include "core/streaming/session_estimate.h"
 #include "core/streaming/soft_q_learner.h"
@@ -27,6 +28,7 @@ struct SessionLearnerOptions {
   LowerLevelOptions lower_level;             // of kPlugIn
   double observed_strength = 1;              // of kObserved: ObservedPolicy's k, >= 0
   std::optional<EstimatorOptions> estimate;  // made with each policy; none: none
+  std::optional<DriftOptions> drift;         // none: it is not looked for
   // Of kSoftQ.
   SoftQOptions soft_q;
   bool learn_gradient = false;         // grad Q beside Q
