@@ -12,6 +12,7 @@
 #include "core/mdp/lower_level.h"
 #include "core/streaming/recorded_gradient.h"
 #include "server/convert/array.h"
+#include "server/convert/drift.h"
 #include "server/convert/estimate.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
@@ -221,6 +222,9 @@ absl::StatusOr<SessionLearnerOptions> DecodeLearner(const v1::CreateSessionReque
                      InField("estimate_with_policy", DecodeEstimator(request.estimate_with_policy())));
     RETURN_IF_ERROR(InField("problem", CheckObjective(problem)));
   }
+  if (request.has_drift()) {
+    ASSIGN_OR_RETURN(options.drift, InField("drift", DecodeDriftTest(request.drift())));
+  }
   absl::Status valid = options.Validate();
   if (!valid.ok()) return options.route == Route::kSoftQ ? WithField("soft_q", valid) : valid;
   RETURN_IF_ERROR(CheckFollower(request.follower(), options.route));
@@ -355,6 +359,7 @@ void EncodeSession(const Session& session, v1::Session* message) {
   message->set_trajectory_steps(static_cast<double>(status.trajectory_steps));
   message->set_preferences(static_cast<double>(status.preferences));
   message->set_follower(EncodeFollower(session.options().follower));
+  EncodeDrifts(status.drifts, message);
   if (!status.failure.ok()) {
     message->mutable_failure()->set_code(static_cast<int>(status.failure.code()));
     message->mutable_failure()->set_message(std::string(status.failure.message()));
