@@ -1,5 +1,6 @@
 #include "core/base/chi_square.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -47,7 +48,7 @@ double ChiSquareTail(double x, int64_t degrees) {
   const double a = 0.5 * static_cast<double>(degrees), y = 0.5 * x;
   if (!(y > 0)) return 1;
   if (std::isinf(y)) return 0;
-  return y < a + 1 ? 1 - LowerBySeries(a, y) : UpperByFraction(a, y);
+  return y < a + 1 ? std::max(0.0, 1 - LowerBySeries(a, y)) : UpperByFraction(a, y);
 }
 
 }  // namespace bilevel

@@ -48,7 +48,7 @@ class ContextLearner {
   void Move(const ContextSetting& setting);
 
   // Where drift is looked for: the window against what came before it, and the end of the window.
-  DriftWindow::Comparison CompareWindow() const { return drift_->Compare(); }
+  DriftWindow::Comparison CompareWindow() { return drift_->Compare(); }
   // An alarm is what drifted: unless options say to keep it, what was learned before the window is forgotten, after
   // `transitions` all of it, after `policy` alone what the follower was seen to do. Where Q was learned it stays, as a
   // start. Transitions forgotten.

@@ -6,7 +6,7 @@
 namespace bilevel {
 
 absl::Status DriftOptions::Validate() const {
-  constexpr uint64_t kLeast = 100, kMost = 100'000'000;
+  constexpr uint64_t kLeast = 100, kMost = 10'000'000;
   if (window < kLeast || window > kMost) {
     return FieldError("window", absl::StrCat("is ", window, "; must be in [", kLeast, ", ", kMost, "]"));
   }

@@ -25,7 +25,7 @@
 namespace bilevel {
 
 struct DriftOptions {
-  // Transitions, in [100, 100,000,000]. Ten to twenty for each (s,a) that is visited tell most; beside its size stands
+  // Transitions, in [100, 10,000,000]. Ten to twenty for each (s,a) that is visited tell most; beside its size stands
   // how long a drift may go unnoticed.
   uint64_t window = 10'000;
   double significance = 0.01;  // alpha, in (0, 0.5]

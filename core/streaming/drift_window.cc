@@ -61,13 +61,6 @@ void DriftWindow::Move() {
   acted_from_ = window_.size();
 }
 
-std::vector<DriftWindow::Step> DriftWindow::Sorted() const {
-  std::vector<Step> sorted = window_;
-  std::sort(sorted.begin(), sorted.end(),
-            [](const Step& a, const Step& b) { return std::tie(a.row, a.column) < std::tie(b.row, b.column); });
-  return sorted;
-}
-
 void DriftWindow::Pair(std::span<const Step> steps, std::vector<PairedCount>& kinds,
                        std::vector<int32_t>& columns) const {
   const std::vector<Kind>& before = before_[static_cast<size_t>(steps.front().row)];
@@ -102,13 +95,16 @@ void DriftWindow::Pair(std::span<const Step> steps, std::vector<PairedCount>& ki
   }
 }
 
-DriftWindow::Comparison DriftWindow::Compare() const {
+DriftWindow::Comparison DriftWindow::Compare() {
+  sorted_ = window_;
+  std::sort(sorted_.begin(), sorted_.end(),
+            [](const Step& a, const Step& b) { return std::tie(a.row, a.column) < std::tie(b.row, b.column); });
   Comparison found;
   Homogeneity transitions;
   ResidualShift residual;
   std::vector<PairedCount> kinds;
   std::vector<int32_t> columns;
-  ForEachRow(Sorted(), [&](std::span<const Step> steps) {
+  ForEachRow(sorted_, [&](std::span<const Step> steps) {
     Pair(steps, kinds, columns);
     transitions.Add(kinds);
     if (value_.size() != 0) residual.Add(kinds, columns, value_);
@@ -165,7 +161,7 @@ void DriftWindow::Close(bool transitions, bool policy) {
     for (std::vector<Kind>& row : before_) row = {};
     distinct_ = 0;
   }
-  ForEachRow(Sorted(), [&](std::span<const Step> steps) { Remember(steps); });
+  ForEachRow(sorted_, [&](std::span<const Step> steps) { Remember(steps); });
   if (policy_) {
     if (transitions || policy) acted_.setZero();
     AddActed(acted_);

@@ -47,10 +47,10 @@ class DriftWindow {
     double residual = 0;  // see Drift
   };
   // Cost: O(w log w) and the next states known of the rows that it visits, w: its length.
-  Comparison Compare() const;
+  Comparison Compare();
 
-  // The next window begins. What the window held joins what came before, or after an alarm takes its place: all of it
-  // for `transitions`, what the follower did for either.
+  // After Compare: the next window begins. What the window held joins what came before, or after an alarm takes its
+  // place: all of it for `transitions`, what the follower did for either.
   void Close(bool transitions, bool policy);
 
   // In order.
@@ -68,7 +68,6 @@ class DriftWindow {
   };
   static constexpr int32_t kOther = -1;
 
-  std::vector<Step> Sorted() const;
   // The row's steps beside what came before, by column: how they are put together must not tell one side from the
   // other.
   void Pair(std::span<const Step> steps, std::vector<PairedCount>& kinds, std::vector<int32_t>& columns) const;
@@ -79,6 +78,7 @@ class DriftWindow {
   uint64_t max_distinct_, distinct_ = 0;
   bool policy_;
   std::vector<Step> window_;
+  std::vector<Step> sorted_;  // the same by row and column, once it is compared
   size_t acted_from_ = 0;
   std::vector<std::vector<Kind>> before_;  // of each row, by column
   Vector acted_;                           // n(s,a) before [S*A]; empty unless actions are compared

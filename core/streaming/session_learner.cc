@@ -38,7 +38,7 @@ void SessionLearner::Learn(size_t writer, const Transition& transition, std::spa
 void SessionLearner::CloseWindow() {
   std::vector<DriftWindow::Comparison> found;
   int tests = 0;
-  for (const ContextLearner& context : contexts_) {
+  for (ContextLearner& context : contexts_) {
     found.push_back(context.CompareWindow());
     tests += (found.back().transitions.degrees > 0 ? 1 : 0) + (found.back().policy.degrees > 0 ? 1 : 0);
   }

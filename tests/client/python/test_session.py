@@ -263,7 +263,7 @@ def test_a_world_that_drifts_is_noticed(client):
         assert (status.last_drift.merged, status.last_drift.what, status.last_drift.context) == (5000, "transitions", 0)
         assert made.hypergradient(redraws=0).transitions == (8000 if keep else 4000)
         made.delete()
-    with pytest.raises(bilevel.InvalidArgument, match="drift.window"):
+    with pytest.raises(bilevel.InvalidRequest, match="drift.window"):
         client.create_session(world(known=False), drift=bilevel.DriftTest(window=99))
 
 
