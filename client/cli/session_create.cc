@@ -35,6 +35,9 @@ struct CreateFlags {
   bool learn_gradient = false;
   EstimatorFlags estimator;
   OuterLoopFlags outer_loop;
+  std::optional<int> drift_window;
+  std::optional<double> drift_significance;
+  bool drift_tell_only = false;
   std::uint32_t seed = 0;
   bool validate_only = false;
 
@@ -61,6 +64,11 @@ struct CreateFlags {
     flags.Add("max-distinct", &max_distinct, "N", "kinds of transitions counted in a context; default up to 1000000");
     outer_loop.AddTo(flags);
     estimator.AddTo(flags, "none: no estimate comes with policies; with --optimize plug-in");
+    flags.Add("drift-window", &drift_window, "N",
+              "look for drift of the follower and the world, every N transitions; 10000 with the next two alone");
+    flags.Add("drift-significance", &drift_significance, "NUMBER",
+              "of false alarms over the session's whole life; default 0.01");
+    flags.Add("drift-tell-only", &drift_tell_only, "tell of drift; else what was learned before it is forgotten");
     flags.Add("seed", &seed, "N", "of what is drawn; default 0");
     flags.Add("validate-only", &validate_only, "only check the request and say what it would hold");
   }
@@ -123,6 +131,14 @@ absl::Status FillPrior(const CreateFlags& flags, v1::ModelPrior& prior) {
   return absl::OkStatus();
 }
 
+void FillDrift(const CreateFlags& flags, v1::CreateSessionRequest& request) {
+  if (!flags.drift_window && !flags.drift_significance && !flags.drift_tell_only) return;
+  v1::DriftTest& drift = *request.mutable_drift();
+  if (flags.drift_window) drift.set_window(*flags.drift_window);
+  if (flags.drift_significance) drift.set_significance(*flags.drift_significance);
+  drift.set_keep(flags.drift_tell_only);
+}
+
 absl::Status Fill(const CreateFlags& flags, v1::CreateSessionRequest& request) {
   request.set_session_id(flags.id);
   if (!flags.writers.empty()) {
@@ -141,6 +157,7 @@ absl::Status Fill(const CreateFlags& flags, v1::CreateSessionRequest& request) {
   if (flags.max_distinct) request.set_max_distinct(*flags.max_distinct);
   if (flags.trajectories) request.set_trajectory_capacity(*flags.trajectories);
   if (flags.preferences) request.set_preference_capacity(*flags.preferences);
+  FillDrift(flags, request);
   request.set_seed(flags.seed);
   request.set_validate_only(flags.validate_only);
   const bool optimizes = !flags.outer_loop.method.empty();

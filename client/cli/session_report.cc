@@ -36,6 +36,12 @@ std::string FollowerName(v1::Follower follower) {
   return std::string(absl::StripPrefix(v1::Follower_Name(follower), "FOLLOWER_"));
 }
 
+std::string DriftText(const v1::Drift& drift) {
+  return absl::StrFormat("the %s of context %d drifted, noticed after %.0f transitions (p = %.2g)",
+                         drift.what() == v1::Drift::WHAT_POLICY ? "follower" : "world", drift.context(), drift.merged(),
+                         drift.p_value());
+}
+
 JsonObject SessionJson(const v1::Session& session) {
   JsonObject object;
   object.Add("name", session.name())
@@ -51,7 +57,17 @@ JsonObject SessionJson(const v1::Session& session) {
       .Add("trajectory_steps", session.trajectory_steps())
       .Add("preferences", session.preferences())
       .Add("reserved_bytes", session.reserved_bytes())
-      .Add("failure", FailureText(session));
+      .Add("failure", FailureText(session))
+      .Add("drifts", session.drifts());
+  if (session.has_last_drift()) {
+    const v1::Drift& drift = session.last_drift();
+    object.Add("last_drift",
+               JsonObject()
+                   .Add("merged", drift.merged())
+                   .Add("what", std::string(absl::StripPrefix(v1::Drift::What_Name(drift.what()), "WHAT_")))
+                   .Add("context", drift.context())
+                   .Add("p_value", drift.p_value()));
+  }
   if (!session.has_outer_loop()) return object;
   const v1::OuterLoopStatus& loop = session.outer_loop();
   JsonObject state;
@@ -89,6 +105,10 @@ void PrintSession(const v1::Session& session, std::ostream& out) {
                             Counted(static_cast<int>(Elements(session.parameters()).size()), "parameter")));
   if (session.trajectories() > 0) {
     line("trajectories", absl::StrFormat("%.0f, of %.0f steps", session.trajectories(), session.trajectory_steps()));
+  }
+  if (session.drifts() > 0) {
+    line("drift", absl::StrCat(Counted(static_cast<int>(session.drifts()), "alarm"),
+                               "; last: ", DriftText(session.last_drift())));
   }
   if (session.preferences() > 0) line("preferences", absl::StrFormat("%.0f", session.preferences()));
   if (session.has_outer_loop()) PrintOuterLoop(session.outer_loop(), out);

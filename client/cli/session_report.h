@@ -15,10 +15,13 @@ namespace bilevel::client {
 // "SOLVED", "SIMULATED", "OBSERVED".
 std::string FollowerName(v1::Follower follower);
 
+// "the world of context 0 drifted, noticed after 12000 transitions (p = 3e-09)".
+std::string DriftText(const v1::Drift& drift);
+
 // A header, and a line for each.
 void PrintSessions(std::span<const v1::Session> sessions, std::ostream& out);
 void PrintSession(const v1::Session& session, std::ostream& out);
-// All of the message's fields under their own names; failure is "" or one line.
+// All of the message's fields under their own names; failure is "" or one line, last_drift absent without drifts.
 JsonObject SessionJson(const v1::Session& session);
 
 }  // namespace bilevel::client

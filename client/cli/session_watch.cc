@@ -88,6 +88,7 @@ int Watch(const BilevelClient& client, const std::string& name, absl::Duration i
   std::atomic<bool> interrupted = false;
   const OnInterrupt interrupt([&interrupted] { interrupted = true; });
   Watcher watcher(client, name);
+  double drifts = 0.0;
   for (int row = 0; !interrupted; ++row) {
     const absl::StatusOr<Look> look = watcher.Next();
     if (!look.ok()) return Fail(look.status());
@@ -95,6 +96,9 @@ int Watch(const BilevelClient& client, const std::string& name, absl::Duration i
       PrintJson(*look);
     } else {
       PrintRow(*look, row);
+      // More than one since the last line: the last of them.
+      if (look->session.drifts() > drifts) std::cout << DriftText(look->session.last_drift()) << std::endl;
+      drifts = look->session.drifts();
     }
     if (look->session.has_failure()) {
       return Fail(absl::Status(static_cast<absl::StatusCode>(look->session.failure().code()),

@@ -41,6 +41,9 @@ ContextLearner::ContextLearner(const ContextSetting& setting, bool initial_known
       replay_(options.replay_capacity) {
   const Eigen::Index rows = setting.context.mdp->num_rows();
   if (options.route == Route::kObserved) visits_ = Vector::Zero(rows);
+  if (options.drift.has_value()) {
+    drift_.emplace(frame_.num_states, frame_.num_actions, options.max_distinct, options.route == Route::kObserved);
+  }
   if (options.route != Route::kSoftQ) return;
   const auto m = static_cast<int>(options.num_features);
   if (m > 0) features_ = RowMatrix::Zero(frame_.num_states, m);
@@ -51,15 +54,13 @@ ContextLearner::ContextLearner(const ContextSetting& setting, bool initial_known
 }
 
 void ContextLearner::Learn(const Transition& transition, std::span<const double> features, bool newest, Rng& rng) {
-  const int64_t row = RowOf(transition.state, transition.action);
   const bool ended = transition.kind == StepKind::kTerminated;
-  if (transition.begins && transition.walk == WalkKind::kNone) counts_.AddStart(transition.state);
-  if (ended) {
-    counts_.AddTermination(row);
-  } else {
-    counts_.AddStep(row, transition.next_state);
-  }
-  if (visits_.size() != 0 && newest) visits_[row] += 1;
+  const DriftWindow::Step counted{RowOf(transition.state, transition.action),
+                                  ended ? frame_.num_states : transition.next_state,
+                                  transition.begins && transition.walk == WalkKind::kNone, newest};
+  Count(counted);
+  if (visits_.size() != 0 && newest) visits_[counted.row] += 1;
+  if (drift_.has_value()) drift_->Add(counted);
   if (!soft_q_.has_value()) return;
   if (const Eigen::Index m = features_.cols(); m > 0) {
     features_.row(transition.state) = Eigen::Map<const Eigen::RowVectorXd>(features.data(), m);
@@ -71,9 +72,44 @@ void ContextLearner::Learn(const Transition& transition, std::span<const double>
   for (int i = 0; i < options_->replay_draws; ++i) LearnSoftQ(replay_.Draw(rng));
 }
 
+void ContextLearner::Count(const DriftWindow::Step& step) {
+  if (step.begins) counts_.AddStart(static_cast<int>(step.row / frame_.num_actions));
+  if (step.column == frame_.num_states) {
+    counts_.AddTermination(step.row);
+  } else {
+    counts_.AddStep(step.row, step.column);
+  }
+}
+
 void ContextLearner::Move(const ContextSetting& setting) {
   if (soft_q_.has_value()) soft_q_->SetReward(setting.reward);
   visits_.setZero();
+  if (drift_.has_value()) drift_->Move();
+}
+
+uint64_t ContextLearner::CloseWindow(bool transitions, bool policy) {
+  const bool forget = !options_->drift->keep;
+  const uint64_t counted = counts_.total();
+  if (transitions && forget) {
+    dropped_before_ += counts_.dropped();
+    counts_ =
+        TransitionCounts(frame_.num_states, int64_t{frame_.num_states} * frame_.num_actions, options_->max_distinct);
+    replay_.Clear();
+    if (soft_q_.has_value()) soft_q_->RestartSteps();
+    for (const DriftWindow::Step& step : drift_->window()) {
+      Count(step);
+      if (!soft_q_.has_value()) continue;
+      replay_.Add({static_cast<int32_t>(step.row / frame_.num_actions),
+                   static_cast<int32_t>(step.row % frame_.num_actions),
+                   step.column == frame_.num_states ? -1 : step.column});
+    }
+  }
+  if ((transitions || policy) && forget && visits_.size() != 0) {
+    visits_.setZero();
+    drift_->AddActed(visits_);
+  }
+  drift_->Close(transitions, policy);
+  return counted - counts_.total();
 }
 
 std::span<const uint8_t> ContextLearner::AvailableIn(int state) const {
@@ -99,6 +135,13 @@ void ContextLearner::LearnSoftQ(const Remembered& step) {
 }
 
 absl::StatusOr<std::optional<ContextPolicy>> ContextLearner::MakePolicy(const ContextSetting& setting,
+                                                                        const Interrupt& interrupt) {
+  ASSIGN_OR_RETURN(std::optional<ContextPolicy> policy, ReadPolicy(setting, interrupt));
+  if (drift_.has_value() && policy.has_value()) drift_->OfferValue(policy->value);
+  return policy;
+}
+
+absl::StatusOr<std::optional<ContextPolicy>> ContextLearner::ReadPolicy(const ContextSetting& setting,
                                                                         const Interrupt& interrupt) {
   ASSIGN_OR_RETURN(const EstimatedModel model, EstimateModel(frame_, counts_.Sorted(), options_->prior));
   switch (options_->route) {
@@ -196,6 +239,10 @@ double ContextLearner::MaxBytes(const Context& context, const SessionLearnerOpti
   double bytes = static_cast<double>(TransitionCounts::MaxBytes(static_cast<uint64_t>(kept), context.mdp->num_rows()));
   // While a policy is made: sorted counts, the model, its systems, the policy.
   bytes += kept * 64 + rows * 12 * kNumber;
+  if (options.drift.has_value()) {
+    bytes += DriftWindow::MaxBytes(context.mdp->num_states(), context.mdp->num_rows(), kept,
+                                   static_cast<double>(options.drift->window));
+  }
   if (options.route != Route::kSoftQ) return bytes;
   const double d = options.learn_gradient ? static_cast<double>(context.reward.GradientFeatures().cols()) : 0;
   const auto m = static_cast<double>(options.num_features);

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "core/streaming/drift_window.h"
 #include "core/streaming/observed_policy.h"
 #include "core/streaming/plug_in.h"
 #include "core/streaming/replay.h"
@@ -46,6 +47,13 @@ class ContextLearner {
   // x moved.
   void Move(const ContextSetting& setting);
 
+  // Where drift is looked for: the window against what came before it, and the end of the window.
+  DriftWindow::Comparison CompareWindow() { return drift_->Compare(); }
+  // An alarm is what drifted: unless options say to keep it, what was learned before the window is forgotten, after
+  // `transitions` all of it, after `policy` alone what the follower was seen to do. Where Q was learned it stays, as a
+  // start. Transitions forgotten.
+  uint64_t CloseWindow(bool transitions, bool policy);
+
   // The policy. Cost: kPlugIn: one solve; kObserved: one linear solve; kSoftQ: one sweep. Nothing when interrupted.
   absl::StatusOr<std::optional<ContextPolicy>> MakePolicy(const ContextSetting& setting, const Interrupt& interrupt);
 
@@ -56,7 +64,7 @@ class ContextLearner {
 
   const ModelFrame& frame() const { return frame_; }
   ContextCounts Counts() const { return {frame_, counts_.Sorted()}; }
-  uint64_t dropped() const { return counts_.dropped(); }
+  uint64_t dropped() const { return dropped_before_ + counts_.dropped(); }
 
   // Bytes that it may come to hold.
   static double MaxBytes(const Context& context, const SessionLearnerOptions& options);
@@ -71,6 +79,8 @@ class ContextLearner {
   // phi(s), in `buffer`.
   Features FeaturesOf(int state, std::vector<Feature>& buffer) const;
   void LearnSoftQ(const Remembered& step);
+  void Count(const DriftWindow::Step& step);
+  absl::StatusOr<std::optional<ContextPolicy>> ReadPolicy(const ContextSetting& setting, const Interrupt& interrupt);
   absl::StatusOr<std::optional<ContextPolicy>> SolveModel(const ContextSetting& setting, const EstimatedModel& model,
                                                           const Interrupt& interrupt);
   std::optional<ContextPolicy> ReadObserved(const ContextSetting& setting, const EstimatedModel& model,
@@ -81,6 +91,8 @@ class ContextLearner {
   const SessionLearnerOptions* options_;
   ModelFrame frame_;
   TransitionCounts counts_;
+  uint64_t dropped_before_ = 0;  // of counts that were forgotten
+  std::optional<DriftWindow> drift_;
   Vector visits_;  // of kObserved: n(s,a) at the x of today [S*A]
   Vector value_;   // of kPlugIn: where the next solve starts
   // Of kSoftQ.

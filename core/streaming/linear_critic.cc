@@ -39,4 +39,9 @@ void LinearCritic::Update(Features features, int action, const Eigen::Ref<const 
   }
 }
 
+void LinearCritic::RestartSteps() {
+  visits_.setZero();
+  updates_ = 0;
+}
+
 }  // namespace bilevel

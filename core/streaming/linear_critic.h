@@ -39,6 +39,9 @@ class LinearCritic {
   // One step towards target [d]. phi = 0 moves nothing.
   void Update(Features features, int action, const Eigen::Ref<const Vector>& target);
 
+  // Steps are as large again as at first; what was learned stays.
+  void RestartSteps();
+
   // Row i*A + a: what feature i adds to q(.,a). For a table q(s,a) itself, [S*A, d].
   const RowMatrix& weights() const { return weights_; }
 

@@ -27,6 +27,11 @@ class Replay {
     ++added_;
   }
 
+  void Clear() {
+    items_.clear();
+    added_ = 0;
+  }
+
   // Uniform among what is held; there must be something.
   const Item& Draw(Rng& rng) const { return items_[rng.Below(items_.size())]; }
 

@@ -63,8 +63,8 @@ bool UsesPreferences(EstimatorOptions::Kind kind);
 // What a session knows.
 struct SessionData {
   std::vector<ContextCounts> contexts;
-  uint64_t merged = 0;
-  Vector parameters;  // x [n]
+  uint64_t merged = 0;  // but for what was forgotten
+  Vector parameters;    // x [n]
   uint32_t parameters_version = 0;
   ModelPrior prior;
   bool observed = false;  // the follower is a live population

@@ -44,9 +44,44 @@ void SessionLearner::Learn(size_t writer, const Transition& transition, std::spa
   ContextLearner& context = contexts_[static_cast<size_t>(transition.context)];
   context.Learn(transition, features, version == parameters_version_, rng_);
   ++merged_;
-  if (trajectories_.capacity() == 0) return;
-  const int64_t row = int64_t{transition.state} * context.frame().num_actions + transition.action;
-  trajectories_.Add(writer, transition, {row, transition.leader_reward, transition.behavior_log_probability, version});
+  if (trajectories_.capacity() != 0) {
+    const int64_t row = int64_t{transition.state} * context.frame().num_actions + transition.action;
+    trajectories_.Add(writer, transition,
+                      {row, transition.leader_reward, transition.behavior_log_probability, version});
+  }
+  if (merged_ == window_end_) CloseWindow();
+}
+
+void SessionLearner::CloseWindow() {
+  std::vector<DriftWindow::Comparison> found;
+  int tests = 0;
+  for (ContextLearner& context : contexts_) {
+    found.push_back(context.CompareWindow());
+    tests += (found.back().transitions.degrees > 0 ? 1 : 0) + (found.back().policy.degrees > 0 ? 1 : 0);
+  }
+  if (tests > 0) ++windows_compared_;
+  const double level = tests > 0 ? SpentInWindow(options_->drift->significance, windows_compared_) / tests : 0;
+  bool any = false;
+  for (size_t c = 0; c < contexts_.size(); ++c) {
+    const auto tell = [&](Drift::What what, const Homogeneity::Result& result, double residual) {
+      if (result.degrees == 0 || result.p_value > level) return false;
+      drifts_.Add(
+          {merged_, what, static_cast<int32_t>(c), result.p_value, level, result.statistic, result.degrees, residual});
+      return any = true;
+    };
+    const bool transitions = tell(Drift::What::kTransitions, found[c].transitions, found[c].residual);
+    const bool policy = tell(Drift::What::kPolicy, found[c].policy, 0);
+    forgotten_ += contexts_[c].CloseWindow(transitions, policy);
+    if ((transitions || policy) && !options_->drift->keep) {
+      trajectories_.Forget(static_cast<int32_t>(c), window_trajectories_);
+    }
+  }
+  window_end_ += options_->drift->window;
+  window_trajectories_ = trajectories_.begun();
+  if (!any || options_->drift->keep) return;
+  next_update_ = merged_;
+  // Steps fell with what is no longer so.
+  if (descent_.has_value()) descent_->Restart(x_);
 }
 
 void SessionLearner::SetParameters(Vector x) {
@@ -99,7 +134,7 @@ absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::Update(const Inter
 }
 
 absl::StatusOr<std::optional<PolicySnapshot>> SessionLearner::MakePolicy(const Interrupt& interrupt) {
-  PolicySnapshot snapshot{version_ + 1, merged_, x_, parameters_version_, {}, std::nullopt, nullptr};
+  PolicySnapshot snapshot{version_ + 1, merged_, x_, parameters_version_, {}, std::nullopt, drifts_, nullptr};
   for (size_t c = 0; c < contexts_.size(); ++c) {
     ASSIGN_OR_RETURN(std::optional<ContextPolicy> policy,
                      contexts_[c].MakePolicy({problem_->contexts[c], RewardOf(c)}, interrupt));
@@ -129,7 +164,7 @@ TransitionRules SessionLearner::Rules(size_t max_open_episodes) const {
 }
 
 SessionData SessionLearner::Data(bool trajectories) const {
-  SessionData data{.merged = merged_,
+  SessionData data{.merged = merged_ - forgotten_,
                    .parameters = x_,
                    .parameters_version = parameters_version_,
                    .prior = options_->prior,

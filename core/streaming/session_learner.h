@@ -1,11 +1,15 @@
 // What a session learns: from transitions, one after the other, to the follower's policy at the leader's x.
 //
 // The state depends on the transitions, their order and where x changes between them, and on nothing else; a policy is
-// made after every `update_interval` of them: learning twice from the same order gives the same bits.
+// made after every `update_interval` of them: learning twice from the same order gives the same bits. Where drift is
+// looked for (drift.h), its windows end at given numbers of transitions; after an alarm that forgets, a policy is due
+// at once.
 
 #ifndef BILEVEL_CORE_STREAMING_SESSION_LEARNER_H_
 #define BILEVEL_CORE_STREAMING_SESSION_LEARNER_H_
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,7 +29,8 @@ struct PolicySnapshot {
   uint32_t parameters_version = 0;
   std::vector<ContextPolicy> contexts;
   std::optional<GradientEstimate> estimate;  // where it was asked for and could be made
-  std::shared_ptr<const OuterStep> step;     // the last of the descent, when one was taken since the last policy
+  DriftLog drifts;
+  std::shared_ptr<const OuterStep> step;  // the last of the descent, when one was taken since the last policy
 };
 
 class SessionLearner {
@@ -35,7 +40,8 @@ class SessionLearner {
   static absl::StatusOr<SessionLearner> Create(BilevelProblem problem, bool initial_known, Vector x,
                                                const SessionLearnerOptions& options);
 
-  // One transition, valid by Rules(), and its features [2m]. Cost: see ContextLearner.
+  // One transition, valid by Rules(), and its features [2m]. Cost: see ContextLearner; at a window's end that of
+  // DriftWindow.
   void Learn(size_t writer, const Transition& transition, std::span<const double> features = {});
 
   // x from now on; a descent begins anew there.
@@ -47,7 +53,7 @@ class SessionLearner {
   // A policy, due or not. Nothing when interrupted.
   absl::StatusOr<std::optional<PolicySnapshot>> MakePolicy(const Interrupt& interrupt);
 
-  // Whether a policy is due: update_interval transitions after the last.
+  // Whether a policy is due: update_interval transitions after the last, or something was forgotten.
   bool due() const { return options_->route != SessionLearnerOptions::Route::kCount && merged_ == next_update_; }
 
   // Makes it, after a step of the descent where that does not wait for requests. Cost: see ContextLearner, and the
@@ -58,8 +64,8 @@ class SessionLearner {
   TransitionRules Rules(size_t max_open_episodes) const;
 
   uint64_t merged() const { return merged_; }
-  // When the next policy is due; not of kCount.
-  uint64_t next_update() const { return next_update_; }
+  // No policy is due before; not of kCount. Drift may make it due at a window's end.
+  uint64_t next_update() const { return std::min(next_update_, window_end_); }
   // What is known, for estimates; trajectories on demand.
   SessionData Data(bool trajectories) const;
   uint64_t dropped() const;  // transitions of a new kind for which there was no room
@@ -71,6 +77,7 @@ class SessionLearner {
   const std::optional<SessionDescent>& descent() const { return descent_; }
   // Of the descent; null before the first.
   const std::shared_ptr<const OuterStep>& last_step() const { return step_; }
+  const DriftLog& drifts() const { return drifts_; }
 
   // Bytes that it may come to hold.
   static double MaxBytes(const BilevelProblem& problem, const SessionLearnerOptions& options);
@@ -82,12 +89,15 @@ class SessionLearner {
         x_(std::move(x)),
         trajectories_(options.trajectory_capacity),
         next_update_(options.update_interval),
+        window_end_(options.drift.has_value() ? options.drift->window : std::numeric_limits<uint64_t>::max()),
         rng_(options.seed) {}
 
   Vector RewardOf(size_t context) const;
   void Move(Vector x);
   // Nothing when interrupted.
   absl::StatusOr<std::optional<double>> Residual(const Interrupt& interrupt);
+  // Compares the window, tells, forgets, and begins the next.
+  void CloseWindow();
 
   std::unique_ptr<const BilevelProblem> problem_;
   std::unique_ptr<const SessionLearnerOptions> options_;
@@ -99,6 +109,11 @@ class SessionLearner {
   std::shared_ptr<const OuterStep> step_;  // the last
   bool step_told_ = true;                  // by a policy
   uint64_t merged_ = 0, version_ = 0, next_update_;
+  uint64_t window_end_;               // never, where drift is not looked for
+  uint64_t windows_compared_ = 0;     // k of drift.h
+  uint64_t window_trajectories_ = 0;  // TrajectoryStore::begun() as the window began
+  uint64_t forgotten_ = 0;            // transitions
+  DriftLog drifts_;
   Rng rng_;
 };
 

@@ -38,6 +38,7 @@ absl::Status SessionLearnerOptions::Validate() const {
     }
     RETURN_IF_ERROR(WithField("outer_loop", descent->Validate()));
   }
+  if (drift.has_value()) RETURN_IF_ERROR(WithField("drift", drift->Validate()));
   return WithField("lower_level", lower_level.Validate());
 }
 

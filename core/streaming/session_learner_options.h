@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/mdp/lower_level.h"
+#include "core/streaming/drift.h"
 #include "core/streaming/estimated_model.h"
 #include "core/streaming/session_descent.h"
 #include "core/streaming/soft_q_learner.h"
@@ -28,6 +29,7 @@ struct SessionLearnerOptions {
   double observed_strength = 1;                  // of kObserved: ObservedPolicy's k, >= 0
   std::optional<EstimatorOptions> estimate;      // made with each policy; none: none
   std::optional<SessionDescentOptions> descent;  // the leader moves x by itself; none: others do. Not of kCount
+  std::optional<DriftOptions> drift;             // none: it is not looked for
   // Of kSoftQ.
   SoftQOptions soft_q;
   bool learn_gradient = false;         // grad Q beside Q

@@ -36,6 +36,11 @@ Vector SoftQLearner::Policy(Features state, std::span<const uint8_t> available) 
   return Softmax(ActionValues(state, available) / temperature_);
 }
 
+void SoftQLearner::RestartSteps() {
+  q_.RestartSteps();
+  gradient_.RestartSteps();
+}
+
 void SoftQLearner::Learn(const LearnedStep& step) {
   double target = reward_[step.row];
   const bool with_gradient = gradient_.dimension() > 0;

@@ -42,6 +42,9 @@ class SoftQLearner {
   // The reward at another x. What was learned stays, as a start.
   void SetReward(Vector reward) { reward_ = std::move(reward); }
 
+  // The world is another. What was learned stays, as a start, and steps are as large again as at first.
+  void RestartSteps();
+
   void Learn(const LearnedStep& step);
 
   // Q(s,.) [A] and pi(.|s) [A]; -infinity and 0 where unavailable.

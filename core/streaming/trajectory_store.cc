@@ -3,6 +3,16 @@
 #include <algorithm>
 
 namespace bilevel {
+namespace {
+
+// Those of its walks included.
+size_t StepsOf(const RecordedTrajectory& trajectory) {
+  size_t steps = trajectory.steps.size();
+  for (const RecordedWalk& walk : trajectory.walks) steps += walk.steps.size();
+  return steps;
+}
+
+}  // namespace
 
 void TrajectoryStore::Add(size_t writer, const Transition& transition, const RecordedStep& step) {
   if (capacity_ == 0) return;
@@ -45,10 +55,30 @@ void TrajectoryStore::ForgetOldest() {
   const RecordedTrajectory& oldest = held_.front();
   const auto found = numbers_.find(Name(oldest.writer, oldest.episode));
   if (found != numbers_.end() && found->second == forgotten_) numbers_.erase(found);
-  steps_ -= oldest.steps.size();
-  for (const RecordedWalk& walk : oldest.walks) steps_ -= walk.steps.size();
+  steps_ -= StepsOf(oldest);
   held_.pop_front();
   ++forgotten_;
+}
+
+void TrajectoryStore::Forget(int32_t context, uint64_t number) {
+  std::deque<RecordedTrajectory> kept;
+  absl::flat_hash_map<Name, uint64_t> kept_numbers;
+  std::vector<std::pair<Name, size_t>> named;
+  for (size_t i = 0; i < held_.size(); ++i) {
+    RecordedTrajectory& trajectory = held_[i];
+    if (trajectory.context == context && forgotten_ + i < number) {
+      steps_ -= StepsOf(trajectory);
+      continue;
+    }
+    const Name name(trajectory.writer, trajectory.episode);
+    const auto found = numbers_.find(name);
+    if (found != numbers_.end() && found->second == forgotten_ + i) named.emplace_back(name, kept.size());
+    kept.push_back(std::move(trajectory));
+  }
+  forgotten_ += held_.size() - kept.size();
+  for (const auto& [name, at] : named) kept_numbers[name] = forgotten_ + at;
+  held_ = std::move(kept);
+  numbers_ = std::move(kept_numbers);
 }
 
 const RecordedTrajectory* TrajectoryStore::Find(size_t writer, uint64_t episode) const {

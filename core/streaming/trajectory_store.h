@@ -54,6 +54,13 @@ class TrajectoryStore {
   // The next step of its episode or walk. Cost: O(1) amortised.
   void Add(size_t writer, const Transition& transition, const RecordedStep& step);
 
+  // Trajectories that ever began; of those to come the first has this number.
+  uint64_t begun() const { return forgotten_ + held_.size(); }
+
+  // Forgets the context's trajectories of lower numbers. Numbers of others that stay may grow, to `number` at most.
+  // Cost: O(held).
+  void Forget(int32_t context, uint64_t number);
+
   // Null when it is not held.
   const RecordedTrajectory* Find(size_t writer, uint64_t episode) const;
 

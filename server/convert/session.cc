@@ -13,6 +13,7 @@
 #include "core/streaming/recorded_gradient.h"
 #include "server/convert/array.h"
 #include "server/convert/count.h"
+#include "server/convert/drift.h"
 #include "server/convert/estimate.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
@@ -219,6 +220,7 @@ void EncodeSession(const Session& session, v1::Session* message) {
   message->set_preferences(static_cast<double>(status.preferences));
   message->set_follower(EncodeFollower(session.options().follower));
   if (status.outer_loop != nullptr) EncodeOuterLoop(*status.outer_loop, message->mutable_outer_loop());
+  EncodeDrifts(status.drifts, message);
   if (!status.failure.ok()) {
     message->mutable_failure()->set_code(static_cast<int>(status.failure.code()));
     message->mutable_failure()->set_message(std::string(status.failure.message()));

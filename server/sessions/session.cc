@@ -237,6 +237,7 @@ void Session::Tell() {
   seen_.dropped = learner_.dropped();
   seen_.trajectories = learner_.trajectories().held().size();
   seen_.trajectory_steps = learner_.trajectories().steps();
+  seen_.drifts = learner_.drifts();
   seen_.preferences = preferences_.accepted();
   seen_.preference_steps = preferences_.steps();
 }

@@ -74,6 +74,7 @@ struct SessionStatus {
   uint64_t trajectories = 0, trajectory_steps = 0;  // held
   uint64_t preferences = 0;                         // the last one's number
   uint64_t preference_steps = 0;
+  DriftLog drifts;
   std::string waiting_for;  // the writer whose turn it is, while others have transitions waiting; else empty
   absl::Status failure;     // why the learner stopped for good, if it did
   std::shared_ptr<const OuterLoopState> outer_loop;  // null without one

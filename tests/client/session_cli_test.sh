@@ -272,8 +272,19 @@ expect 2 'belong to --optimize stoc-sobirl-storm' session create "$dir/two.json"
 expect 2 'steps is "a"; must be FIRST, FIRST,POWER or FIRST,POWER,SCALE' session create "$dir/two.json" --optimize sobirl --steps a
 expect 1 'INVALID_ARGUMENT: outer_loop.first_step: is 0' session create "$dir/two.json" --optimize sobirl --first-step 0
 
+# From some step on each action does what the other did before.
+awk 'BEGIN {
+  print "episode,state,action,next_state,kind"
+  for (i = 0; i < 4000; ++i) { a = int(i / 3) % 2; n = i < 2000 ? a : 1 - a; print "1," s + 0 "," a "," n ",0"; s = n }
+}' >"$dir/drifting.csv"
+expect 1 'INVALID_ARGUMENT: .*drift.window: is 50; must be in \[100, ' session create "$dir/two.json" --drift-window 50
+expect 0 '' session create "$dir/two.json" --id drifting --drift-window 500 --drift-significance 0.001
+expect 0 '' session feed drifting "$dir/drifting.csv" --wait
+expect 0 '^drift +1 alarm; last: the world of context 0 drifted, noticed after 2500 transitions \(p = ' session show drifting
+expect 0 '^the world of context 0 drifted, noticed after 2500 transitions' session watch drifting --once
+
 # Every key that is printed is in the README.
-for command in "show two" "list" "policy two" "gradient two" "watch two --once" "feed two --simulate $dir/two.json --steps 5000" \
+for command in "show two" "show drifting" "list" "policy two" "gradient two" "watch two --once" "feed two --simulate $dir/two.json --steps 5000" \
   "act restless --simulate $dir/two.json --steps 5" "show loop" "step asked --number 1"; do
   read -ra words <<<"$command"
   "$bilevel" session "${words[@]}" --json >"$dir/out"

@@ -74,6 +74,38 @@ TEST_F(SessionCallsTest, EstimatesByName) {
   }
 }
 
+// From some transition on every action does what the next one did before.
+TEST_F(SessionCallsTest, AWorldThatDriftsIsReported) {
+  std::vector<Step> steps = Explore(8000);
+  for (size_t i = 4000; i < steps.size(); ++i) steps[i].action = (steps[i].action + 1) % kActions;
+  for (const bool keep : {false, true}) {
+    v1::CreateSessionRequest create = Request();
+    create.mutable_drift()->set_window(1000);
+    create.mutable_drift()->set_significance(1e-3);
+    create.mutable_drift()->set_keep(keep);
+    const std::string name = MustCreate(create);
+    EXPECT_FALSE(Get(name).has_last_drift());
+    Write(name, "w0", steps, 1, 0, 256);
+    WaitUntilMerged(name, 8000);
+    const v1::Session session = Get(name);
+    EXPECT_EQ(session.drifts(), 1);
+    EXPECT_EQ(session.last_drift().merged(), 5000);
+    EXPECT_EQ(session.last_drift().what(), v1::Drift::WHAT_TRANSITIONS);
+    EXPECT_EQ(session.last_drift().context(), 0);
+    EXPECT_LT(session.last_drift().p_value(), 1e-9);
+    v1::EstimateHypergradientRequest request;
+    request.set_name(name);
+    v1::EstimateHypergradientResponse found;
+    ASSERT_TRUE(Estimate(request, &found).ok());
+    EXPECT_EQ(found.estimate().transitions(), keep ? 8000 : 4000);
+  }
+  v1::CreateSessionRequest create = Request();
+  create.mutable_drift()->set_window(99);
+  grpc::ClientContext context;
+  v1::Session session;
+  EXPECT_THAT(stub_->CreateSession(&context, create, &session).error_message(), HasSubstr("drift.window: is 99"));
+}
+
 TEST_F(SessionCallsTest, EstimatesThatCannotBeMadeSayWhy) {
   const std::string name = Learned(Request(), 1000);
   const auto refused = [&](auto change) {

@@ -250,6 +250,23 @@ def test_preferences_are_taken_once(client):
     made.delete()
 
 
+def test_a_world_that_drifts_is_noticed(client):
+    columns = walk(8000)
+    columns["action"][4000:] = (columns["action"][4000:] + 1) % ACTIONS  # every action does what the next one did
+    for keep in (False, True):
+        drift = bilevel.DriftTest(window=1000, significance=1e-3, keep=keep)
+        made = client.create_session(world(known=False), drift=drift)
+        with made.writer() as writer:
+            writer.extend(**columns)
+        status = made.wait(merged=8000)
+        assert status.drifts == 1 and status.last_drift.p_value < 1e-9
+        assert (status.last_drift.merged, status.last_drift.what, status.last_drift.context) == (5000, "transitions", 0)
+        assert made.hypergradient(redraws=0).transitions == (8000 if keep else 4000)
+        made.delete()
+    with pytest.raises(bilevel.InvalidRequest, match="drift.window"):
+        client.create_session(world(known=False), drift=bilevel.DriftTest(window=99))
+
+
 def test_sessions_take_every_column(client):
     columns = walk(3000)
     observed = client.create_session(world(known=False), follower="observed", update_interval=1000)

@@ -41,7 +41,15 @@ from bilevel.errors import (
     Unavailable,
 )
 from bilevel.estimate import Estimator, HypergradientEstimate
-from bilevel.learners import CountLearner, ModelPrior, ObservedLearner, PlugInLearner, SoftQLearner, StepSchedule
+from bilevel.learners import (
+    CountLearner,
+    DriftTest,
+    ModelPrior,
+    ObservedLearner,
+    PlugInLearner,
+    SoftQLearner,
+    StepSchedule,
+)
 from bilevel.mdp import Csr, Grid, Mdp
 from bilevel.preferences import FragmentRange, FragmentSteps, Preference
 from bilevel.problem import (
@@ -60,7 +68,7 @@ from bilevel.problem import (
 )
 from bilevel.reward import QuadraticForm, Reward
 from bilevel.server import Server
-from bilevel.session import LearnedPolicy, Session, SessionPolicy, SessionStatus
+from bilevel.session import Drift, LearnedPolicy, Session, SessionPolicy, SessionStatus
 from bilevel.solution import (
     Advice,
     Certificate,

@@ -22,7 +22,7 @@ from bilevel import learners, solution, v1
 from bilevel.arrays import to_array
 from bilevel.errors import BilevelError, Cancelled, InvalidRequest, from_rpc_error
 from bilevel.estimate import Estimator, EstimatorName
-from bilevel.learners import FollowerName, Learner, LearnerName, ModelPrior
+from bilevel.learners import DriftTest, FollowerName, Learner, LearnerName, ModelPrior
 from bilevel.problem import Problem
 from bilevel.session import Session, SessionStatus
 from bilevel.solution import OptimizeResult, Progress, QuasiNewtonState, WarmStart
@@ -587,6 +587,7 @@ class Client:
         max_distinct: Optional[int] = None,
         trajectory_capacity: Optional[int] = None,
         preference_capacity: Optional[int] = None,
+        drift: Optional[DriftTest] = None,
         seed: int = 0,
         timeout: Optional[float] = None,
     ) -> Session:
@@ -603,6 +604,7 @@ class Client:
             follower,
             prior,
             estimate_with_policy,
+            drift,
             session_id=session_id,
             writers=writers,
             update_interval=update_interval,

@@ -30,6 +30,22 @@ class ModelPrior:
 
 
 @dataclasses.dataclass(frozen=True)
+class DriftTest:
+    """Looks for drift of the follower and the world, every `window` transitions; None means the server's default.
+
+    significance: probability, at most, of a false alarm over the session's life. keep: only tell; else an alarm forgets
+    what was learned before the window.
+    """
+
+    window: Optional[int] = None
+    significance: Optional[float] = None
+    keep: bool = False
+
+    def to_proto(self) -> Any:
+        return v1.DriftTest(window=self.window, significance=self.significance, keep=self.keep)
+
+
+@dataclasses.dataclass(frozen=True)
 class StepSchedule:
     """Step sizes first / (1 + k / scale)^power; None means the server's default."""
 
@@ -133,6 +149,7 @@ def create_request(
     follower: FollowerName,
     prior: Optional[ModelPrior],
     estimate_with_policy: Union[Estimator, EstimatorName, None],
+    drift: Optional[DriftTest],
     **fields: Any,
 ) -> Any:
     """A CreateSessionRequest."""
@@ -145,6 +162,8 @@ def create_request(
         learner_named(learner).fill(request)
     if prior is not None:
         request.prior.CopyFrom(prior.to_proto())
+    if drift is not None:
+        request.drift.CopyFrom(drift.to_proto())
     if estimate_with_policy is not None:
         how = estimate_with_policy
         request.estimate_with_policy.CopyFrom((how if isinstance(how, Estimator) else Estimator(how)).to_proto())

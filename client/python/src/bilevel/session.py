@@ -31,6 +31,25 @@ _MAX_PREFERENCES = 8192
 _POLL_SECONDS = (0.002, 0.1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Drift:
+    """An alarm: after `merged` transitions it was noticed that the world or the follower of a context had changed."""
+
+    merged: int
+    what: str  # transitions, policy
+    context: int
+    p_value: float
+
+    @staticmethod
+    def from_proto(message: Any) -> "Drift":
+        return Drift(
+            merged=int(message.merged),
+            what=v1.Drift.What.Name(message.what)[len("WHAT_") :].lower(),
+            context=message.context,
+            p_value=message.p_value,
+        )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class SessionStatus:
     """How far a session has come."""
@@ -49,6 +68,8 @@ class SessionStatus:
     trajectory_steps: int
     preferences: int  # number of the last one accepted
     follower: str  # solved, simulated, observed
+    drifts: int = 0  # alarms so far, of sessions with a DriftTest
+    last_drift: Optional[Drift] = None
 
     @staticmethod
     def from_proto(message: Any) -> "SessionStatus":
@@ -67,6 +88,8 @@ class SessionStatus:
             trajectory_steps=int(message.trajectory_steps),
             preferences=int(message.preferences),
             follower=v1.Follower(message.follower).name[len("FOLLOWER_") :].lower() if message.follower else "solved",
+            drifts=int(message.drifts),
+            last_drift=Drift.from_proto(message.last_drift) if message.HasField("last_drift") else None,
         )
 
 
