@@ -19,14 +19,15 @@ class ModelFreeLeader {
   ModelFreeLeader(const BilevelProblem& problem, const Vector& start, const ModelFreeOptions& options)
       : options_(options),
         chart_(*SharesChart::Create(problem)),
-        context_(chart_.problem().contexts[0]),
+        problem_(options.in_shares ? chart_.problem() : problem),
+        context_(problem_.contexts[0]),
         leader_(std::get<LeaderReturn>(context_.objective[0].measure)),
         leader_discount_(leader_.discount.value_or(context_.discount)),
         simulator_(*context_.mdp),
         features_(context_.reward.GradientFeatures()),
         critics_({*context_.mdp, context_.discount, leader_discount_, features_}, CriticsOptions(options)),
         seen_(options.ring),
-        descent_(chart_.problem(), chart_.ToShares(start),
+        descent_(problem_, options.in_shares ? chart_.ToShares(start) : start,
                  {.first_step = options.first_step, .gradient_tolerance = 0, .max_steps = options.outer_steps + 1}),
         world_(options.seed, 1),
         replay_(options.seed, 2) {}
@@ -34,17 +35,16 @@ class ModelFreeLeader {
   ModelFreeProgress Step(const Interrupt& interrupt) {
     const int64_t k = progress_.steps++;
     progress_.temperature = Temperature(k);
-    const Vector p = descent_.x();
-    critics_.MoveTo(context_.reward.Evaluate(p, p), leader_.reward.Evaluate(p, p), progress_.temperature);
+    const Vector z = descent_.x(), p = problem_.map.Apply(z);
+    critics_.MoveTo(context_.reward.Evaluate(z, p), leader_.reward.Evaluate(z, p), progress_.temperature);
     const std::vector<Trajectory> episodes = Watch();
     critics_.Learn(seen_, replay_, interrupt);
     progress_.objective = context_.mdp->initial_distribution().dot(critics_.LeaderValue());
-    if (k >= options_.warm_up) descent_.Take(Estimate(p, episodes));
-    progress_.x = x();
+    if (k >= options_.warm_up) descent_.Take(Estimate(z, episodes));
+    Average();
+    progress_.x = options_.in_shares ? chart_.FromShares(average_) : average_;
     return progress_;
   }
-
-  Vector x() const { return chart_.FromShares(descent_.x()); }
 
  private:
   static ReplayCriticsOptions CriticsOptions(const ModelFreeOptions& options) {
@@ -59,14 +59,22 @@ class ModelFreeLeader {
     return context_.temperature * std::pow(options_.first_temperature_factor, 1 - done);
   }
 
+  // Of the iterates since there is something to average.
+  void Average() {
+    const bool averaging = static_cast<double>(progress_.steps) > (1 - options_.averaged_share) * options_.outer_steps;
+    averaged_ = averaging ? averaged_ + 1 : 1;
+    average_ =
+        averaged_ == 1 ? descent_.x() : Vector(average_ + (descent_.x() - average_) / static_cast<double>(averaged_));
+  }
+
   // This step's episodes of the follower; they and the walker's steps go into the ring.
   std::vector<Trajectory> Watch() {
     const int num_actions = context_.mdp->num_actions();
     const auto wanted = static_cast<double>(progress_.steps * options_.transitions_per_step);
     std::vector<Trajectory> episodes;
     while (episodes.size() < 2 || static_cast<double>(followed_) < options_.follower_share * wanted) {
-      episodes.push_back(Roll(simulator_, critics_.pi(), num_actions, simulator_.DrawStart(world_), {},
-                              leader_discount_, world_));
+      episodes.push_back(
+          Roll(simulator_, critics_.pi(), num_actions, simulator_.DrawStart(world_), {}, leader_discount_, world_));
       const Trajectory& episode = episodes.back();
       for (size_t t = 0; t < episode.rows.size(); ++t) {
         const bool last = t + 1 == episode.rows.size();
@@ -95,21 +103,21 @@ class ModelFreeLeader {
     ++progress_.transitions;
   }
 
-  GradientSample Estimate(const Vector& p, const std::vector<Trajectory>& episodes) const {
+  GradientSample Estimate(const Vector& z, const std::vector<Trajectory>& episodes) const {
     const RowMatrix score =
         options_.truncated ? OneStepScore(*context_.mdp, critics_.pi(), features_) : critics_.Score();
-    const SampledGradient found = EstimateFromTrajectories({.map = chart_.problem().map,
-                                                            .x = p,
-                                                            .reward = context_.reward,
-                                                            .temperature = progress_.temperature,
-                                                            .score = score,
-                                                            .leader_reward = leader_.reward,
-                                                            .leader_discount = leader_discount_,
-                                                            .leader_value = {},
-                                                            .leader_advantage = critics_.LeaderAdvantage(),
-                                                            .num_actions = context_.mdp->num_actions()},
-                                                           episodes, Horizon::Kind::kGeometric,
-                                                           TrajectoryEstimator::kCritic);
+    const SampledGradient found =
+        EstimateFromTrajectories({.map = problem_.map,
+                                  .x = z,
+                                  .reward = context_.reward,
+                                  .temperature = progress_.temperature,
+                                  .score = score,
+                                  .leader_reward = leader_.reward,
+                                  .leader_discount = leader_discount_,
+                                  .leader_value = {},
+                                  .leader_advantage = critics_.LeaderAdvantage(),
+                                  .num_actions = context_.mdp->num_actions()},
+                                 episodes, Horizon::Kind::kGeometric, TrajectoryEstimator::kCritic);
     return {.objective = progress_.objective,
             .objective_standard_error = 0,
             .gradient = found.mean(),
@@ -120,7 +128,8 @@ class ModelFreeLeader {
 
   ModelFreeOptions options_;
   SharesChart chart_;
-  const Context& context_;  // of the chart, as the next
+  const BilevelProblem& problem_;  // over shares, or over x
+  const Context& context_;
   const LeaderReturn& leader_;
   double leader_discount_;
   Simulator simulator_;
@@ -130,6 +139,8 @@ class ModelFreeLeader {
   StochasticDescent descent_;
   Rng world_, replay_;
   ModelFreeProgress progress_;
+  Vector average_;  // of iterates
+  int64_t averaged_ = 0;
   int64_t followed_ = 0;  // transitions of the follower
   int walker_ = -1, walked_ = 0;
 };
@@ -139,8 +150,13 @@ class ModelFreeLeader {
 Vector AscendModelFree(const BilevelProblem& problem, const Vector& start, const ModelFreeOptions& options,
                        const std::function<void(const ModelFreeProgress&)>& report, const Interrupt& interrupt) {
   ModelFreeLeader leader(problem, start, options);
-  for (int k = 0; k < options.outer_steps && !interrupt.Check().has_value(); ++k) report(leader.Step(interrupt));
-  return leader.x();
+  Vector x = start;
+  for (int k = 0; k < options.outer_steps && !interrupt.Check().has_value(); ++k) {
+    const ModelFreeProgress progress = leader.Step(interrupt);
+    x = progress.x;
+    report(progress);
+  }
+  return x;
 }
 
 }  // namespace bilevel
