@@ -1,11 +1,11 @@
 // Four-Rooms without a model: SoBiRL from transitions alone, beside what is published.
 //
-//   four_rooms_model_free [--quick] [--steps K] [--csv FILE] [--svg FILE]
+//   four_rooms_model_free [--quick] [--steps K] [--seeds N] [--ring R] [--csv FILE] [--svg FILE]
 //
 // One goal, (1,9), beta = 5, from x ~ 0.01 N(0, 1); 1000 transitions an outer step, K of them (default 2000; published:
-// at most 10,000). Arms, of model_free_leader.h:
+// at most 10,000), a ring of R of them (default 200,000). Arms, of model_free_leader.h:
 //
-//   model-free        as it says there, three seeds
+//   model-free        as it says there, N seeds (default 3)
 //   no continuation   the true temperature from the first step on
 //   in x              steps in x instead of in shares
 //   truncated         grad r - E_pi grad r in place of grad Q - grad V, as the authors' code has it. The tax depends on
@@ -69,6 +69,8 @@ struct Run {
 struct Flags {
   bool quick = false;
   int steps = 2000;
+  uint64_t seeds = 3;
+  size_t ring = 200'000;
   std::string csv, svg;
 };
 
@@ -77,13 +79,10 @@ std::vector<Run> Plan(const Flags& flags) {
   for (const Setting& setting : kSettings) {
     ModelFreeOptions options;
     options.seed = 1;
-    options.outer_steps = flags.steps;
-    if (flags.quick) {
-      options.outer_steps = 300;
-      options.ring = 50'000;
-    }
+    options.outer_steps = flags.quick ? 300 : flags.steps;
+    options.ring = flags.quick ? 50'000 : flags.ring;
     runs.push_back({.setting = setting, .arm = "model-free", .options = options});
-    for (uint64_t seed = 2; seed <= 3 && !flags.quick; ++seed) {
+    for (uint64_t seed = 2; seed <= flags.seeds && !flags.quick; ++seed) {
       runs.push_back(runs.back());
       runs.back().options.seed = seed;
     }
@@ -262,13 +261,19 @@ int main(int argc, char** argv) {
     if (is("--quick")) {
       flags.quick = true;
     } else if (is("--steps") && i + 1 < argc) {
-      flags.steps = std::atoi(argv[++i]);
+      flags.steps = std::max(1, std::atoi(argv[++i]));
+    } else if (is("--seeds") && i + 1 < argc) {
+      flags.seeds = std::strtoull(argv[++i], nullptr, 10);
+    } else if (is("--ring") && i + 1 < argc) {
+      flags.ring = std::max<size_t>(1, std::strtoull(argv[++i], nullptr, 10));
     } else if (is("--csv") && i + 1 < argc) {
       flags.csv = argv[++i];
     } else if (is("--svg") && i + 1 < argc) {
       flags.svg = argv[++i];
     } else {
-      std::fprintf(stderr, "usage: four_rooms_model_free [--quick] [--steps K] [--csv FILE] [--svg FILE]\n");
+      std::fprintf(
+          stderr,
+          "usage: four_rooms_model_free [--quick] [--steps K] [--seeds N] [--ring R] [--csv FILE] [--svg FILE]\n");
       return 2;
     }
   }
