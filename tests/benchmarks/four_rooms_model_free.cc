@@ -200,7 +200,8 @@ class Picture {
 
   void DrawPanel(const Setting& setting, const std::vector<Run>& runs, double left) {
     using Anchor = client::Svg::Anchor;
-    svg_.Text({left + kWidth / 2, kTop - 14}, absl::StrFormat("lambda %g", setting.temperature), Anchor::kMiddle);
+    svg_.Text({left + kWidth / 2, kTop - 14}, absl::StrFormat("score, lambda %g", setting.temperature),
+              Anchor::kMiddle);
     for (double tick = -0.5; tick <= 1.5; tick += 0.5) {
       svg_.Line({left, Y(tick)}, {left + kWidth, Y(tick)}, "#dddddd");
       svg_.Text({left - 6, Y(tick) + 4}, absl::StrFormat("%.1f", tick), Anchor::kEnd);
