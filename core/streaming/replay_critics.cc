@@ -87,17 +87,24 @@ RowMatrix ReplayCritics::Center(const TableCritic& of) const {
   return centered;
 }
 
+std::span<const ReplayedStep> ReplayCritics::Draw(const Replay<ReplayedStep>& seen, int64_t count, Rng& rng) {
+  sample_.clear();
+  for (int64_t i = 0; i < count; ++i) sample_.push_back(seen.Draw(rng));
+  return sample_;
+}
+
 void ReplayCritics::Learn(const Replay<ReplayedStep>& seen, Rng& rng, const Interrupt& interrupt) {
   if (seen.size() == 0) return;
   for (int sweep = 0; sweep < options_.sweeps && !interrupt.Check().has_value(); ++sweep) {
-    q_.Sweep(seen.items(), reward_, soft_value_, discount_, 1);
+    const std::span<const ReplayedStep> steps =
+        options_.value_sample == 0 ? seen.items() : Draw(seen, options_.value_sample, rng);
+    q_.Sweep(steps, reward_, soft_value_, discount_, options_.value_step);
     UpdatePolicy();
-    leader_.Sweep(seen.items(), leader_reward_, Expect(leader_), leader_discount_, 1);
+    leader_.Sweep(steps, leader_reward_, Expect(leader_), leader_discount_, options_.value_step);
   }
   if (options_.gradient_sample == 0 || interrupt.Check().has_value()) return;
-  sample_.clear();
-  for (int64_t i = 0; i < options_.gradient_sample; ++i) sample_.push_back(seen.Draw(rng));
-  gradient_.Sweep(sample_, features_, Expect(gradient_), discount_, options_.gradient_step);
+  gradient_.Sweep(Draw(seen, options_.gradient_sample, rng), features_, Expect(gradient_), discount_,
+                  options_.gradient_step);
 }
 
 RowMatrix ReplayCritics::Score() const { return Center(gradient_); }

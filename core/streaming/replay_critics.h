@@ -11,9 +11,10 @@
 // are the follower's own. r, grad r and c are known at each x, so the only thing learned is what the world does. A row
 // without transitions keeps its value, 0 at first.
 //
-// Q and Q_u are swept over everything that is held with alpha = 1, which leaves no noise but the ring's: at small tau
-// the noise that a step of constant size leaves in Q would be that of another policy. Their fixed points are the values
-// of the ring's frequencies. grad Q, a hundred times wider, is swept over a sample with a smaller alpha.
+// By default Q and Q_u are swept over everything that is held with alpha = 1: their fixed points are the values of the
+// ring's frequencies, and no other noise is left. At small tau the noise that samples and a step of constant size leave
+// in Q is that of another policy; it costs less time and some accuracy. grad Q, a hundred times wider, is swept over a
+// sample.
 //
 // Lin (1992), "Self-improving reactive agents based on reinforcement learning, planning and teaching"; Ernst, Geurts,
 // Wehenkel (2005), "Tree-based batch mode reinforcement learning", of which these are the tables; Barreto et al.
@@ -56,8 +57,10 @@ class TableCritic {
 
 struct ReplayCriticsOptions {
   int sweeps = 5;                    // of Q and Q_u, each time; >= 1
-  int64_t gradient_sample = 20'000;  // of grad Q; >= 0, 0: not learned
-  double gradient_step = 0.5;        // alpha of grad Q, in (0, 1]
+  int64_t value_sample = 0;          // transitions of such a sweep, drawn anew for each; >= 0, 0: all that are held
+  double value_step = 1;             // its alpha, in (0, 1]
+  int64_t gradient_sample = 20'000;  // of the one sweep of grad Q; >= 0, 0: it is not learned
+  double gradient_step = 0.5;        // its alpha, in (0, 1]
 };
 
 // A follower and its leader; references are copied.
@@ -84,6 +87,8 @@ class ReplayCritics {
   Vector LeaderAdvantage() const;           // Q_u - V_u [S*A]
 
  private:
+  // Until the next one. With replacement.
+  std::span<const ReplayedStep> Draw(const Replay<ReplayedStep>& seen, int64_t count, Rng& rng);
   void UpdatePolicy();                            // pi_, soft_value_
   RowMatrix Expect(const TableCritic& of) const;  // sum_b pi(b|s) q(s,b) [S, d]
   RowMatrix Center(const TableCritic& of) const;  // q - that; 0 where unavailable

@@ -6,6 +6,7 @@
 // at most 10,000), a ring of R of them (default 200,000). Arms, of model_free_leader.h:
 //
 //   model-free        as it says there, N seeds (default 3)
+//   sampled           Q and Q_u swept over samples of the ring with a small step, too
 //   no continuation   the true temperature from the first step on
 //   in x              steps in x instead of in shares
 //   truncated         grad r - E_pi grad r in place of grad Q - grad V, as the authors' code has it. The tax depends on
@@ -87,6 +88,9 @@ std::vector<Run> Plan(const Flags& flags) {
       runs.back().options.seed = seed;
     }
     if (!flags.quick) {
+      runs.push_back({.setting = setting, .arm = "sampled", .options = options});
+      runs.back().options.critics.value_sample = 4000;
+      runs.back().options.critics.value_step = 0.1;
       runs.push_back({.setting = setting, .arm = "no continuation", .options = options});
       runs.back().options.first_temperature_factor = 1;
       runs.push_back({.setting = setting, .arm = "in x", .options = options});
@@ -188,6 +192,7 @@ class Picture {
 
   static const char* Colour(const char* arm) {
     if (std::strcmp(arm, "model-free") == 0) return "#4477aa";
+    if (std::strcmp(arm, "sampled") == 0) return "#66ccee";
     if (std::strcmp(arm, "no continuation") == 0) return "#228833";
     return std::strcmp(arm, "in x") == 0 ? "#ccbb44" : "#bbbbbb";
   }
@@ -231,7 +236,7 @@ class Picture {
       svg_.Text({left + 6, y}, text);
       y += 20;
     };
-    for (const char* arm : {"model-free", "no continuation", "in x", "truncated"}) entry(Colour(arm), arm);
+    for (const char* arm : {"model-free", "sampled", "no continuation", "in x", "truncated"}) entry(Colour(arm), arm);
     entry(kRequired, "published, this budget");
     entry(kAnyBudget, "published, any budget");
     entry(kGlobal, "exact global search");
