@@ -12,9 +12,8 @@
 // without transitions keeps its value, 0 at first.
 //
 // By default Q and Q_u are swept over everything that is held with alpha = 1: their fixed points are the values of the
-// ring's frequencies, and no other noise is left. At small tau the noise that samples and a step of constant size leave
-// in Q is that of another policy; it costs less time and some accuracy. grad Q, a hundred times wider, is swept over a
-// sample.
+// ring's frequencies, and no other noise is left. Samples and a smaller alpha take less time and leave some noise,
+// which at small tau is that of another policy. grad Q, a hundred times wider, is always swept over a sample.
 //
 // Lin (1992), "Self-improving reactive agents based on reinforcement learning, planning and teaching"; Ernst, Geurts,
 // Wehenkel (2005), "Tree-based batch mode reinforcement learning", of which these are the tables; Barreto et al.

@@ -39,7 +39,7 @@ class ModelFreeLeader {
     critics_.MoveTo(context_.reward.Evaluate(z, p), leader_.reward.Evaluate(z, p), progress_.temperature);
     const std::vector<Trajectory> episodes = Watch();
     critics_.Learn(seen_, replay_, interrupt);
-    progress_.objective = context_.mdp->initial_distribution().dot(critics_.LeaderValue());
+    progress_.objective = Objective(episodes);
     if (k >= options_.warm_up) descent_.Take(Estimate(z, episodes));
     Average();
     progress_.x = options_.in_shares ? chart_.FromShares(average_) : average_;
@@ -101,6 +101,14 @@ class ModelFreeLeader {
   void Add(int64_t row, int next) {
     seen_.Add({static_cast<int32_t>(row), next});
     ++progress_.transitions;
+  }
+
+  // By the critic, from where this step's episodes began.
+  double Objective(const std::vector<Trajectory>& episodes) const {
+    const Vector value = critics_.LeaderValue();
+    double sum = 0;
+    for (const Trajectory& episode : episodes) sum += value[episode.rows.front() / context_.mdp->num_actions()];
+    return sum / static_cast<double>(episodes.size());
   }
 
   GradientSample Estimate(const Vector& z, const std::vector<Trajectory>& episodes) const {

@@ -17,7 +17,8 @@
 // so that the last steps are taken at tau itself. What is returned is the mean of the last shares (Polyak, Juditsky
 // 1992), as x = log p.
 //
-// The follower is SIMULATED: it acts through us. The environment draws what happens next; nothing else is asked of it.
+// The follower is SIMULATED: it acts through us. The environment draws starts and what happens next; nothing else is
+// asked of it but sizes.
 
 #ifndef BILEVEL_TESTS_BENCHMARKS_MODEL_FREE_LEADER_H_
 #define BILEVEL_TESTS_BENCHMARKS_MODEL_FREE_LEADER_H_

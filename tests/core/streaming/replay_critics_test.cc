@@ -100,7 +100,7 @@ TEST_F(ReplayCriticsTest, FixedPointIsThatOfTheFrequencies) {
 }
 
 // All off-policy, pi by its own Q, grad Q by samples of the ring and the others either way: the error falls like one
-// over the square root of what each row was tried, by 3.2 for ten times as often. Each is a mean square over 10 seeds
+// over the square root of what each row was tried, by 3.2 for ten times as often. Each is a mean square over five seeds
 // and hundreds of numbers.
 TEST_F(ReplayCriticsTest, ApproachesTheTruthWhoeverActs) {
   WatchedFollower truth = Watch(44);
