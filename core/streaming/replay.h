@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/base/rng.h"
@@ -34,6 +35,9 @@ class Replay {
 
   // Uniform among what is held; there must be something.
   const Item& Draw(Rng& rng) const { return items_[rng.Below(items_.size())]; }
+
+  // All that is held, in no order that means anything once the ring is full.
+  std::span<const Item> items() const { return items_; }
 
   size_t size() const { return items_.size(); }
   uint64_t added() const { return added_; }
