@@ -43,6 +43,7 @@ from bilevel.errors import (
 from bilevel.estimate import Estimator, HypergradientEstimate
 from bilevel.learners import CountLearner, ModelPrior, ObservedLearner, PlugInLearner, SoftQLearner, StepSchedule
 from bilevel.mdp import Csr, Grid, Mdp
+from bilevel.outer_loop import OuterLoop, OuterLoopStatus, OuterStep, Sobirl, StocSobirlStorm
 from bilevel.preferences import FragmentRange, FragmentSteps, Preference
 from bilevel.problem import (
     L1,
@@ -81,6 +82,7 @@ from bilevel.solution import (
     Termination,
     WarmStart,
 )
+from bilevel.steps import Steps
 from bilevel.terms import (
     Demonstrations,
     FeatureMatching,

@@ -21,7 +21,9 @@ from bilevel.actor import Actor
 from bilevel.arrays import FloatArray, from_array, to_array
 from bilevel.errors import BilevelError, DeadlineExceeded, ResourceExhausted, from_status
 from bilevel.estimate import Estimator, EstimatorName, HypergradientEstimate
+from bilevel.outer_loop import OuterLoopStatus, OuterStep
 from bilevel.preferences import Preference
+from bilevel.steps import Steps
 from bilevel.writer import Writer
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class SessionStatus:
     trajectory_steps: int
     preferences: int  # number of the last one accepted
     follower: str  # solved, simulated, observed
+    outer_loop: Optional[OuterLoopStatus] = None  # of sessions with one; client.sessions() leaves out last and best
 
     @staticmethod
     def from_proto(message: Any) -> "SessionStatus":
@@ -67,6 +70,7 @@ class SessionStatus:
             trajectory_steps=int(message.trajectory_steps),
             preferences=int(message.preferences),
             follower=v1.Follower(message.follower).name[len("FOLLOWER_") :].lower() if message.follower else "solved",
+            outer_loop=OuterLoopStatus.from_proto(message.outer_loop) if message.HasField("outer_loop") else None,
         )
 
 
@@ -236,6 +240,31 @@ class Session:
         """
         request = v1.SetParametersRequest(name=self.name, parameters=to_array(parameters), after_merged=after_merged)
         return SessionStatus.from_proto(self._client.call("SetParameters", request, timeout))
+
+    def step(self, number: Optional[int] = None, *, timeout: Optional[float] = None) -> OuterStep:
+        """Takes the outer loop's next step now, from the transitions so far, and makes the policy where it leads.
+
+        number: of the step that is meant, one more than the last; then the call may be made again, and a step that was
+        taken is answered again while it is kept. FailedPrecondition when the loop has stopped or must wait, and for what.
+        """
+        return OuterStep.from_proto(
+            self._client.call("StepSession", v1.StepSessionRequest(name=self.name, number=number or 0), timeout)
+        )
+
+    def steps(
+        self,
+        after: int = 0,
+        until: Optional[int] = None,
+        *,
+        timeout: Optional[float] = None,
+        patience: float = 60.0,
+    ) -> Steps:
+        """The outer loop's steps after number `after`, those taken first, then as they are taken, until it has stopped.
+
+        Ends with number `until`, where given. timeout and patience: as of Steps.
+        """
+        start = self._client.open_stream("WatchSteps")
+        return Steps(start, self.name, after, until, timeout=timeout, patience=patience)
 
     def add_preferences(
         self,
