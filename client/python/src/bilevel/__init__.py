@@ -59,6 +59,7 @@ from bilevel.problem import (
     SquaredL2,
     Unconstrained,
 )
+from bilevel.referee import RefereeRow, referee
 from bilevel.reward import QuadraticForm, Reward
 from bilevel.server import Server
 from bilevel.session import LearnedPolicy, Session, SessionPolicy, SessionStatus

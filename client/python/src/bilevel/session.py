@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import grpc
 import numpy.typing as npt
@@ -19,15 +19,16 @@ import numpy.typing as npt
 from bilevel import v1
 from bilevel.actor import Actor
 from bilevel.arrays import FloatArray, from_array, to_array
-from bilevel.errors import BilevelError, DeadlineExceeded, ResourceExhausted, from_status
+from bilevel.errors import BilevelError, DeadlineExceeded, FailedPrecondition, ResourceExhausted, from_status
 from bilevel.estimate import Estimator, EstimatorName, HypergradientEstimate
 from bilevel.outer_loop import OuterLoopStatus, OuterStep
 from bilevel.preferences import Preference
+from bilevel.referee import RefereeRow, referee
 from bilevel.steps import Steps
 from bilevel.writer import Writer
 
 if TYPE_CHECKING:
-    from bilevel.client import Client, LowerLevelOptions
+    from bilevel.client import AnyProblem, Client, LowerLevelOptions
 
 _MAX_PREFERENCES = 8192
 _POLL_SECONDS = (0.002, 0.1)
@@ -265,6 +266,21 @@ class Session:
         """
         start = self._client.open_stream("WatchSteps")
         return Steps(start, self.name, after, until, timeout=timeout, patience=patience)
+
+    def referee(
+        self, problem: "AnyProblem", steps: Optional[Iterable[OuterStep]] = None, *, timeout: Optional[float] = None
+    ) -> Tuple[RefereeRow, ...]:
+        """The outer loop's steps against the known world: a row for each, with the exact hyper-gradient at its x.
+
+        problem: with the transitions that the session does not know. steps: by default those that were taken so far and
+        are kept. timeout: of each call.
+        """
+        if steps is None:
+            status = self.status(timeout=timeout).outer_loop
+            if status is None:
+                raise FailedPrecondition(f"{self.name} has no outer_loop", grpc.StatusCode.FAILED_PRECONDITION)
+            steps = self.steps(until=status.steps, timeout=timeout)
+        return tuple(referee(self._client, problem, steps, timeout=timeout))
 
     def add_preferences(
         self,
