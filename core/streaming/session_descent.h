@@ -32,7 +32,7 @@ struct SessionDescentOptions {
 
 // A step that was taken.
 struct OuterStep {
-  uint64_t number = 0;  // 1, 2, ... in this session; descent.number: since x was last set
+  uint64_t number = 0;  // 1, 2, ... in this session; descent.number: since the last Restart
   DescentStep descent;
   GradientEstimate estimate;        // at x_k
   uint64_t merged = 0;              // transitions that it has learned from
@@ -51,7 +51,7 @@ class SessionDescent {
   // EstimateGradient.
   absl::StatusOr<OuterStep> Step(const SessionData& data, double residual, const Interrupt& interrupt);
 
-  // x was moved by somebody else.
+  // x was moved by somebody else, or what was learned is no longer so.
   void Restart(const Vector& x);
 
   const Vector& x() const { return descent_.x(); }

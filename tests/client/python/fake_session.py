@@ -36,6 +36,9 @@ class Fake:
         self.columns = []  # of each batch, as sent
         self.requests = []  # of unary calls
         self.policy = None  # a GetPolicyResponse: too large for a message
+        self.steps = []  # OuterSteps taken
+        self.stopped = None  # an OuterLoopStatus: the last that watchers are told
+        self.watched = []  # numbers after which they began
         self.answers = {}  # of unary calls
         self.actions = {}  # (episode, sequence) -> action
         self.walking = {}  # number of a walk -> steps still to come
@@ -206,6 +209,25 @@ class Fake:
                 action.log_probability = -0.5
             if not self.silent:
                 yield v1.ActResponse(action=action)
+
+    def WatchSteps(self, request, context):
+        self.watched.append(request.after_number)
+        told = request.after_number
+        while context.is_active():
+            if self.roll():
+                context.abort(grpc.StatusCode.UNAVAILABLE, "cut between two steps")
+            step = next((step for step in self.steps if step.number > told), None)
+            if step is not None:
+                yield v1.WatchStepsResponse(step=step)
+                told = step.number
+            elif self.stopped is not None:
+                yield v1.WatchStepsResponse(stopped=self.stopped)
+                return
+            else:
+                time.sleep(0.005)
+
+    def StepSession(self, request, context):
+        return self.unary("StepSession", request, context)
 
     def unary(self, name, request, context):
         self.requests.append(request)

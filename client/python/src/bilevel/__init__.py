@@ -51,6 +51,7 @@ from bilevel.learners import (
     StepSchedule,
 )
 from bilevel.mdp import Csr, Grid, Mdp
+from bilevel.outer_loop import OuterLoop, OuterLoopStatus, OuterStep, Sobirl, StocSobirlStorm
 from bilevel.preferences import FragmentRange, FragmentSteps, Preference
 from bilevel.problem import (
     L1,
@@ -66,6 +67,7 @@ from bilevel.problem import (
     SquaredL2,
     Unconstrained,
 )
+from bilevel.referee import RefereeRow, referee
 from bilevel.reward import QuadraticForm, Reward
 from bilevel.server import Server
 from bilevel.session import Drift, LearnedPolicy, Session, SessionPolicy, SessionStatus
@@ -89,6 +91,7 @@ from bilevel.solution import (
     Termination,
     WarmStart,
 )
+from bilevel.steps import Steps
 from bilevel.terms import (
     Demonstrations,
     FeatureMatching,

@@ -23,6 +23,7 @@ from bilevel.arrays import to_array
 from bilevel.errors import BilevelError, Cancelled, InvalidRequest, from_rpc_error
 from bilevel.estimate import Estimator, EstimatorName
 from bilevel.learners import DriftTest, FollowerName, Learner, LearnerName, ModelPrior
+from bilevel.outer_loop import OuterLoop, OuterMethodName, outer_loop_message
 from bilevel.problem import Problem
 from bilevel.session import Session, SessionStatus
 from bilevel.solution import OptimizeResult, Progress, QuasiNewtonState, WarmStart
@@ -318,8 +319,8 @@ class Client:
         finally:
             call.cancel()
 
-    def open_stream(self, name: str) -> Callable[[Iterator[Any]], Any]:
-        """What starts a bidirectional call, given its requests; it has no deadline."""
+    def open_stream(self, name: str) -> Callable[..., Any]:
+        """What starts a call that streams, given its request or requests; it has no deadline but by timeout=seconds."""
         return self._calls[name]  # type: ignore[no-any-return]
 
     @staticmethod
@@ -581,6 +582,7 @@ class Client:
         update_interval: Optional[int] = None,
         prior: Optional[ModelPrior] = None,
         estimate_with_policy: Union[Estimator, EstimatorName, None] = None,
+        outer_loop: Union[OuterLoop, OuterMethodName, None] = None,
         merge_round: Optional[int] = None,
         queue: Optional[int] = None,
         max_open_episodes: Optional[int] = None,
@@ -594,7 +596,8 @@ class Client:
         """Starts a session that learns from streamed transitions, at x = `parameters`, [n], by default zeros.
 
         Transitions and termination probabilities of the problem's environments are left out, for the session learns them:
-        Mdp(num_states=S, num_actions=A) has none. CreateSessionRequest in session_service.proto documents the rest; None
+        Mdp(num_states=S, num_actions=A) has none. outer_loop: how the leader moves x by itself, an OuterLoop or its method's
+        name; without it only set_parameters does. CreateSessionRequest in session_service.proto documents the rest; None
         means the server's default.
         """
         request = learners.create_request(
@@ -608,6 +611,7 @@ class Client:
             session_id=session_id,
             writers=writers,
             update_interval=update_interval,
+            outer_loop=outer_loop_message(outer_loop),
             merge_round=merge_round,
             queue=queue,
             max_open_episodes=max_open_episodes,

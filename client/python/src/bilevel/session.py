@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import grpc
 import numpy.typing as npt
@@ -19,13 +19,16 @@ import numpy.typing as npt
 from bilevel import v1
 from bilevel.actor import Actor
 from bilevel.arrays import FloatArray, from_array, to_array
-from bilevel.errors import BilevelError, DeadlineExceeded, ResourceExhausted, from_status
+from bilevel.errors import BilevelError, DeadlineExceeded, FailedPrecondition, ResourceExhausted, from_status
 from bilevel.estimate import Estimator, EstimatorName, HypergradientEstimate
+from bilevel.outer_loop import OuterLoopStatus, OuterStep
 from bilevel.preferences import Preference
+from bilevel.referee import RefereeRow, referee
+from bilevel.steps import Steps
 from bilevel.writer import Writer
 
 if TYPE_CHECKING:
-    from bilevel.client import Client, LowerLevelOptions
+    from bilevel.client import AnyProblem, Client, LowerLevelOptions
 
 _MAX_PREFERENCES = 8192
 _POLL_SECONDS = (0.002, 0.1)
@@ -70,6 +73,7 @@ class SessionStatus:
     follower: str  # solved, simulated, observed
     drifts: int = 0  # alarms so far, of sessions with a DriftTest
     last_drift: Optional[Drift] = None
+    outer_loop: Optional[OuterLoopStatus] = None  # of sessions with one; client.sessions() leaves out last and best
 
     @staticmethod
     def from_proto(message: Any) -> "SessionStatus":
@@ -90,6 +94,7 @@ class SessionStatus:
             follower=v1.Follower(message.follower).name[len("FOLLOWER_") :].lower() if message.follower else "solved",
             drifts=int(message.drifts),
             last_drift=Drift.from_proto(message.last_drift) if message.HasField("last_drift") else None,
+            outer_loop=OuterLoopStatus.from_proto(message.outer_loop) if message.HasField("outer_loop") else None,
         )
 
 
@@ -259,6 +264,46 @@ class Session:
         """
         request = v1.SetParametersRequest(name=self.name, parameters=to_array(parameters), after_merged=after_merged)
         return SessionStatus.from_proto(self._client.call("SetParameters", request, timeout))
+
+    def step(self, number: Optional[int] = None, *, timeout: Optional[float] = None) -> OuterStep:
+        """Takes the outer loop's next step now, from the transitions so far, and makes the policy where it leads.
+
+        number: of the step that is meant, one more than the last; then the call may be made again, and a step that was
+        taken is answered again while it is kept. FailedPrecondition when the loop has stopped or must wait, and for what.
+        """
+        return OuterStep.from_proto(
+            self._client.call("StepSession", v1.StepSessionRequest(name=self.name, number=number or 0), timeout)
+        )
+
+    def steps(
+        self,
+        after: int = 0,
+        until: Optional[int] = None,
+        *,
+        timeout: Optional[float] = None,
+        patience: float = 60.0,
+    ) -> Steps:
+        """The outer loop's steps after number `after`, those taken first, then as they are taken, until it has stopped.
+
+        Ends with number `until`, where given. timeout and patience: as of Steps.
+        """
+        start = self._client.open_stream("WatchSteps")
+        return Steps(start, self.name, after, until, timeout=timeout, patience=patience)
+
+    def referee(
+        self, problem: "AnyProblem", steps: Optional[Iterable[OuterStep]] = None, *, timeout: Optional[float] = None
+    ) -> Tuple[RefereeRow, ...]:
+        """The outer loop's steps against the known world: a row for each, with the exact hyper-gradient at its x.
+
+        problem: with the transitions that the session does not know. steps: by default those that were taken so far and
+        are kept. timeout: of each call.
+        """
+        if steps is None:
+            status = self.status(timeout=timeout).outer_loop
+            if status is None:
+                raise FailedPrecondition(f"{self.name} has no outer_loop", grpc.StatusCode.FAILED_PRECONDITION)
+            steps = self.steps(until=status.steps, timeout=timeout)
+        return tuple(referee(self._client, problem, steps, timeout=timeout))
 
     def add_preferences(
         self,

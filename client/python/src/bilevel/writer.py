@@ -26,6 +26,7 @@ from bilevel._link import Connection, Link, logger
 from bilevel.arrays import FloatArray, from_array
 from bilevel.errors import Aborted, BilevelError, Cancelled, Rejected, from_status
 from bilevel.estimate import HypergradientEstimate
+from bilevel.outer_loop import OuterStep
 
 Kind = Union[Literal["running", "terminated", "truncated"], int]
 
@@ -44,6 +45,7 @@ class PolicyUpdate:
     parameters: Optional[FloatArray]  # x, [n]; None above 1000 entries
     digest: bytes  # SHA-256 of it; see transition_stream.proto
     estimate: Optional[HypergradientEstimate]  # where the session was asked for it
+    step: Optional[OuterStep] = None  # the outer loop's last, when it took one since the policy before
 
     @staticmethod
     def from_proto(message: Any) -> "PolicyUpdate":
@@ -54,6 +56,7 @@ class PolicyUpdate:
             parameters=from_array(message.parameters) if message.HasField("parameters") else None,
             digest=message.digest,
             estimate=HypergradientEstimate.from_proto(message.estimate) if message.HasField("estimate") else None,
+            step=OuterStep.from_proto(message.step) if message.HasField("step") else None,
         )
 
 
