@@ -82,7 +82,10 @@ void ContextLearner::Count(const DriftWindow::Step& step) {
 }
 
 void ContextLearner::Move(const ContextSetting& setting) {
-  if (soft_q_.has_value()) soft_q_->SetReward(setting.reward);
+  if (soft_q_.has_value()) {
+    if (options_->descent.has_value() && options_->descent->LearnsPairs()) previous_soft_q_ = soft_q_;
+    soft_q_->SetReward(setting.reward);
+  }
   visits_.setZero();
   if (drift_.has_value()) drift_->Move();
 }
@@ -95,7 +98,9 @@ uint64_t ContextLearner::CloseWindow(bool transitions, bool policy) {
     counts_ =
         TransitionCounts(frame_.num_states, int64_t{frame_.num_states} * frame_.num_actions, options_->max_distinct);
     replay_.Clear();
-    if (soft_q_.has_value()) soft_q_->RestartSteps();
+    for (std::optional<SoftQLearner>* learner : {&soft_q_, &previous_soft_q_}) {
+      if (learner->has_value()) (*learner)->RestartSteps();
+    }
     for (const DriftWindow::Step& step : drift_->window()) {
       Count(step);
       if (!soft_q_.has_value()) continue;
@@ -130,8 +135,10 @@ Features ContextLearner::FeaturesOf(int state, std::vector<Feature>& buffer) con
 void ContextLearner::LearnSoftQ(const Remembered& step) {
   const bool ended = step.next < 0;
   const int next = ended ? 0 : step.next;
-  soft_q_->Learn({FeaturesOf(step.state, here_), step.action, RowOf(step.state, step.action), FeaturesOf(next, there_),
-                  AvailableIn(next), ended});
+  const LearnedStep learned{FeaturesOf(step.state, here_), step.action,       RowOf(step.state, step.action),
+                            FeaturesOf(next, there_),      AvailableIn(next), ended};
+  soft_q_->Learn(learned);
+  if (previous_soft_q_.has_value()) previous_soft_q_->Learn(learned);
 }
 
 absl::StatusOr<std::optional<ContextPolicy>> ContextLearner::MakePolicy(const ContextSetting& setting,
@@ -211,24 +218,40 @@ std::optional<Vector> ContextLearner::ModelFreePolicy() const {
     return EstimateObservedPolicy(frame_, visits_, options_->observed_strength).pi;
   }
   if (!soft_q_.has_value()) return std::nullopt;
+  return PolicyOf(*soft_q_);
+}
+
+Vector ContextLearner::PreviousPolicy() const {
+  return previous_soft_q_.has_value() ? PolicyOf(*previous_soft_q_) : Vector();
+}
+
+Vector ContextLearner::PolicyOf(const SoftQLearner& learner) const {
   Vector pi(Eigen::Index{frame_.num_states} * frame_.num_actions);
   std::vector<Feature> here;
   for (int s = 0; s < frame_.num_states; ++s) {
-    pi.segment(RowOf(s, 0), frame_.num_actions) = soft_q_->Policy(FeaturesOf(s, here), AvailableIn(s));
+    pi.segment(RowOf(s, 0), frame_.num_actions) = learner.Policy(FeaturesOf(s, here), AvailableIn(s));
   }
   return pi;
 }
 
 std::optional<RowMatrix> ContextLearner::LearnedScore(const TabularMdp& mdp) const {
   if (!soft_q_.has_value() || !options_->learn_gradient) return std::nullopt;
-  const LinearCritic& gradient = soft_q_->gradient();
+  return ScoreOf(*soft_q_, mdp);
+}
+
+RowMatrix ContextLearner::PreviousScore(const TabularMdp& mdp) const {
+  return previous_soft_q_.has_value() ? ScoreOf(*previous_soft_q_, mdp) : RowMatrix();
+}
+
+RowMatrix ContextLearner::ScoreOf(const SoftQLearner& learner, const TabularMdp& mdp) const {
+  const LinearCritic& gradient = learner.gradient();
   RowMatrix q(mdp.num_rows(), gradient.dimension());
   std::vector<Feature> here;
   for (int s = 0; s < frame_.num_states; ++s) {
     const Features phi = FeaturesOf(s, here);
     for (int a = 0; a < frame_.num_actions; ++a) q.row(RowOf(s, a)) = gradient.Value(phi, a).transpose();
   }
-  return CenteredScore(mdp, *ModelFreePolicy(), std::move(q));
+  return CenteredScore(mdp, PolicyOf(learner), std::move(q));
 }
 
 double ContextLearner::MaxBytes(const Context& context, const SessionLearnerOptions& options) {
@@ -247,7 +270,8 @@ double ContextLearner::MaxBytes(const Context& context, const SessionLearnerOpti
   const double d = options.learn_gradient ? static_cast<double>(context.reward.GradientFeatures().cols()) : 0;
   const auto m = static_cast<double>(options.num_features);
   const double weights = m > 0 ? m * context.mdp->num_actions() : rows;
-  return bytes + weights * (d + 4) * kNumber + m * context.mdp->num_states() * kNumber +
+  const double learners = options.descent.has_value() && options.descent->LearnsPairs() ? 2 : 1;
+  return bytes + learners * weights * (d + 4) * kNumber + m * context.mdp->num_states() * kNumber +
          static_cast<double>(options.replay_capacity) * sizeof(Remembered);
 }
 

@@ -61,6 +61,10 @@ class ContextLearner {
   std::optional<Vector> ModelFreePolicy() const;
   // Where grad Q is learned: grad Q - grad V at the learned policy [S*A, d]. mdp: the context's.
   std::optional<RowMatrix> LearnedScore(const TabularMdp& mdp) const;
+  // The same at the x before, learned from the same transitions as those at x; where options' descent LearnsPairs and x
+  // moved, else empty.
+  Vector PreviousPolicy() const;
+  RowMatrix PreviousScore(const TabularMdp& mdp) const;
 
   const ModelFrame& frame() const { return frame_; }
   ContextCounts Counts() const { return {frame_, counts_.Sorted()}; }
@@ -79,6 +83,8 @@ class ContextLearner {
   // phi(s), in `buffer`.
   Features FeaturesOf(int state, std::vector<Feature>& buffer) const;
   void LearnSoftQ(const Remembered& step);
+  Vector PolicyOf(const SoftQLearner& learner) const;
+  RowMatrix ScoreOf(const SoftQLearner& learner, const TabularMdp& mdp) const;
   void Count(const DriftWindow::Step& step);
   absl::StatusOr<std::optional<ContextPolicy>> ReadPolicy(const ContextSetting& setting, const Interrupt& interrupt);
   absl::StatusOr<std::optional<ContextPolicy>> SolveModel(const ContextSetting& setting, const EstimatedModel& model,
@@ -97,6 +103,7 @@ class ContextLearner {
   Vector value_;   // of kPlugIn: where the next solve starts
   // Of kSoftQ.
   std::optional<SoftQLearner> soft_q_;
+  std::optional<SoftQLearner> previous_soft_q_;  // goes on learning at the x before
   Replay<Remembered> replay_;
   RowMatrix features_;                 // phi(s) as last seen, [S, m]
   std::vector<Feature> here_, there_;  // of the step under way

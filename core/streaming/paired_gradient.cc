@@ -10,7 +10,10 @@ namespace {
 
 double LogWeight(const Trajectory& trajectory, const PairedPoint& current, const PairedPoint& previous) {
   double sum = 0;
-  for (const int64_t row : trajectory.rows) sum += previous.log_pi[row] - current.log_pi[row];
+  for (const int64_t row : trajectory.rows) {
+    // Where neither goes, both are infinite.
+    if (previous.log_pi[row] != current.log_pi[row]) sum += previous.log_pi[row] - current.log_pi[row];
+  }
   return sum;
 }
 
@@ -22,12 +25,13 @@ PairedGradient EstimatePair(const PairedPoint& current, const PairedPoint& previ
   const auto count = static_cast<Eigen::Index>(trajectories.size());
   const TrajectoryTerms at(current.model, options.horizon, options.estimator);
   const TrajectoryTerms before(previous.model, options.horizon, options.estimator);
-  const Vector even = Vector::Ones(count);
-  const Vector above = at.AboveOthers(trajectories, even), above_before = before.AboveOthers(trajectories, even);
+  const Vector weights = RelativeWeights(trajectories);
+  const Vector above = at.AboveOthers(trajectories, weights), above_before = before.AboveOthers(trajectories, weights);
   TermMeans means(n, current.model.expected != nullptr);
-  WeightedMean other(n), innovation(n), cap_bias(n);
+  const bool with_missing = previous.model.expected != nullptr;
+  WeightedMean other(n), missing(n), innovation(n), cap_bias(n);
   PairedGradient result;
-  double weights = 0, squares = 0;
+  double sum = 0, squares = 0;
   for (Eigen::Index i = 0; i < count; ++i) {
     const Trajectory& trajectory = trajectories[static_cast<size_t>(i)];
     const TrajectoryTerm here = at.Of(trajectory, nullptr, above[i]);
@@ -35,21 +39,24 @@ PairedGradient EstimatePair(const PairedPoint& current, const PairedPoint& previ
     const double weight = std::exp(LogWeight(trajectory, current, previous));
     const double capped = std::min(weight, options.cap);
     const Vector gradient = there.exploitation + there.exploration;
-    means.Add(1, here);
-    other.Add(1, capped * gradient);
-    innovation.Add(1, here.exploitation + here.exploration - options.kept_share * capped * gradient);
-    cap_bias.Add(1, weight > capped ? Vector((capped - weight) * gradient) : Vector(Vector::Zero(n)));
-    weights += capped;
-    squares += capped * capped;
+    const double share = weights[i];
+    means.Add(share, here);
+    other.Add(share, capped * gradient);
+    if (with_missing) missing.Add(share, capped * there.missing);
+    innovation.Add(share, here.exploitation + here.exploration - options.kept_share * capped * gradient);
+    cap_bias.Add(share, weight > capped ? Vector((capped - weight) * gradient) : Vector(Vector::Zero(n)));
+    sum += share * capped;
+    squares += std::pow(share * capped, 2);
     result.largest_weight = std::max(result.largest_weight, weight);
-    if (weight > capped) result.capped_share += 1 / static_cast<double>(count);
+    if (weight > capped) result.capped_share += share / weights.sum();
   }
   result.current = means.Estimate();
   result.previous = other.mean();
+  if (with_missing) result.previous_bias = -missing.mean();
   result.innovation_standard_error = innovation.standard_error();
   result.cap_bias = cap_bias.mean();
   result.cap_bias_standard_error = cap_bias.standard_error();
-  result.effective_sample_size = squares > 0 ? weights * weights / squares : 0;
+  result.effective_sample_size = squares > 0 ? sum * sum / squares : 0;
   return result;
 }
 

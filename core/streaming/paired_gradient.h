@@ -5,8 +5,8 @@
 //
 // G: the estimators of trajectory_gradient.h with critics of pi_k and pi_{k-1}. With W the mean of g'_k is the gradient
 // at x_{k-1}, so that g_k - g'_k is an unbiased estimate of how far the gradient moved, of a spread that vanishes with
-// x_k - x_{k-1}; without W it is off by as much as trajectories themselves moved (math.md 7). W has mean 1 and is not
-// normalised, which would bias it.
+// x_k - x_{k-1}; without W it is off by as much as trajectories themselves moved. W has mean 1 and is not normalised,
+// which would bias it. Trajectories of others than pi_k have weights w of their own, over whose sum both means are.
 //
 // **Cap.** W's variance grows exponentially with the steps of a trajectory, so min(W, cap) takes its place; what that
 // costs in the mean, E[(min(W, cap) - W) G(x_{k-1})], is estimated on the same trajectories and told. Rare large
@@ -38,16 +38,17 @@ struct PairedOptions {
 struct PairedGradient {
   SampledGradient current;           // g_k
   Vector previous;                   // g'_k, capped [n]
+  Vector previous_bias;              // of g'_k, as SampledGradient::bias [n]; empty without `expected`
   Vector innovation_standard_error;  // of g_k - kept_share g'_k [n]
   Vector cap_bias;                   // estimate of what the cap adds to the mean of g'_k [n]
   Vector cap_bias_standard_error;    // [n]
-  double effective_sample_size = 0;  // (sum w)^2 / sum w^2 of capped weights
+  double effective_sample_size = 0;  // (sum w W)^2 / sum (w W)^2, W capped
   double largest_weight = 0;         // before the cap
-  double capped_share = 0;           // of trajectories
+  double capped_share = 0;           // of trajectories, by w
 };
 
-// trajectories: two at least, of current's policy, with no weights of their own; of the horizon of `options`. Cost:
-// that of EstimateFromTrajectories twice.
+// trajectories: two at least, with log_weight towards current's policy; of the horizon of `options`. Cost: that of
+// EstimateFromTrajectories twice.
 PairedGradient EstimatePair(const PairedPoint& current, const PairedPoint& previous,
                             std::span<const Trajectory> trajectories, const PairedOptions& options);
 

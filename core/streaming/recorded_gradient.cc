@@ -10,6 +10,7 @@
 #include "core/streaming/follower_policy.h"
 #include "core/streaming/model_critic.h"
 #include "core/streaming/one_step_score.h"
+#include "core/streaming/paired_gradient.h"
 #include "core/streaming/recorded_walks.h"
 #include "core/streaming/trajectory_gradient.h"
 
@@ -89,8 +90,8 @@ class Records {
   bool walked_by_others() const { return walked_by_others_; }  // by policies that are not pi
   bool cut_walks() const { return cut_walks_; }
 
-  // The mean of the samples of each row, or `otherwise`.
-  Vector MeanRewards(Vector otherwise) const {
+  // The mean of the samples of each row and the shift of it, or `otherwise`. shift [S*A]; empty: none.
+  Vector MeanRewards(Vector otherwise, const Vector& shift) const {
     Vector sum = Vector::Zero(otherwise.size()), count = sum;
     for (const Trajectory& trajectory : trajectories_) {
       for (size_t t = 0; t < trajectory.leader_rewards.size(); ++t) {
@@ -99,7 +100,7 @@ class Records {
       }
     }
     for (Eigen::Index row = 0; row < sum.size(); ++row) {
-      if (count[row] > 0) otherwise[row] = sum[row] / count[row];
+      if (count[row] > 0) otherwise[row] = sum[row] / count[row] + (shift.size() == 0 ? 0 : shift[row]);
     }
     return otherwise;
   }
@@ -163,17 +164,23 @@ struct Setting {
   const EstimatorOptions& options;
   const Interrupt& interrupt;
   size_t c;
+  bool before = false;  // x is data.pair->x
 
   const Context& context() const { return problem.contexts[c]; }
   const LeaderReturn& term() const { return std::get<LeaderReturn>(context().objective[0].measure); }
   double leader_discount() const { return term().discount.value_or(context().discount); }
   bool learned() const { return options.critic == EstimatorOptions::Critic::kLearned; }
   bool walks() const { return options.critic == EstimatorOptions::Critic::kContinuations; }
+  const Vector& known_policy() const { return (before ? data.previous_policies : data.policies)[c]; }
+  const RowMatrix& learned_score() const { return (before ? data.previous_scores : data.scores)[c]; }
+  Vector LeaderReward(const Vector& at) const { return term().reward.Evaluate(at, problem.map.Apply(at)); }
+  // What the leader's samples, taken at the data's x, lack to be of this one.
+  Vector SampleShift() const { return before ? LeaderReward(x) - LeaderReward(data.parameters) : Vector(); }
 };
 
 // The model's solution, or the policy that is learned or seen.
 absl::StatusOr<FollowerPolicy> FindPolicy(const Setting& at, const TabularMdp& model) {
-  const Vector& model_free = at.data.policies[at.c];
+  const Vector& model_free = at.known_policy();
   if (model_free.size() != 0 && (at.data.observed || at.learned() || at.walks())) return KnownPolicy(model_free);
   return SolvePolicy(at.problem, at.c, model, at.x, at.options.lower_level, at.interrupt);
 }
@@ -204,7 +211,8 @@ TrajectoryModel ModelOf(const Setting& at, const Critics& critics, const RowMatr
           .num_actions = num_actions,
           .expected = &expected,
           .control_variate = control,
-          .initial_distribution = control && critics.start_known ? critics.model.initial : Vector()};
+          .initial_distribution = control && critics.start_known ? critics.model.initial : Vector(),
+          .sample_shift = at.SampleShift()};
 }
 
 Critics AskCritics(const Setting& at, const TabularMdp& model, const Vector& pi, const Records& records) {
@@ -212,9 +220,9 @@ Critics AskCritics(const Setting& at, const TabularMdp& model, const Vector& pi,
   if (at.options.kind == Kind::kOneStep) {
     critics.other = OneStepScore(model, pi, at.context().reward.GradientFeatures());
   } else if (at.learned()) {
-    critics.other = at.data.scores[at.c];
+    critics.other = at.learned_score();
   }
-  const Vector cost = records.MeanRewards(at.term().reward.Evaluate(at.x, at.problem.map.Apply(at.x)));
+  const Vector cost = records.MeanRewards(at.LeaderReward(at.x), at.SampleShift());
   critics.model =
       AskModel(model, pi, at.context(), at.term(), cost, critics.other.size() == 0 ? nullptr : &critics.other,
                SystemKind(at.options.lower_level, model.num_states()), at.interrupt);
@@ -247,9 +255,30 @@ class Sum {
     estimate_.transitions += static_cast<uint64_t>(found.transitions);
   }
 
-  GradientEstimate Finish(const BilevelProblem& problem, const Vector& x) {
-    const Vector penalties = problem.AssembleGradient(ParameterGradient(x.size()), x);
-    estimate_.gradient = estimate_.exploitation + estimate_.exploration + penalties;
+  void AddPair(double weight, const PairedGradient& found, const Vector& critic_bias) {
+    if (!estimate_.pair.has_value()) {
+      const Vector zero = Vector::Zero(variance_.size());
+      estimate_.pair = {.gradient = zero, .bias = zero, .innovation_standard_error = zero, .weight_bias = zero};
+    }
+    PairEstimate& pair = *estimate_.pair;
+    pair.gradient += weight * found.previous;
+    pair.bias += weight * (found.previous_bias + critic_bias);
+    pair.weight_bias += weight * found.cap_bias;
+    // Squares until Finish.
+    pair.innovation_standard_error += (weight * found.innovation_standard_error).cwiseAbs2();
+    pair.effective_sample_size += found.effective_sample_size;
+    const auto added = static_cast<double>(found.current.trajectories), all = added + paired_;
+    pair.capped_share = (pair.capped_share * paired_ + found.capped_share * added) / all;
+    paired_ = all;
+  }
+
+  GradientEstimate Finish(const BilevelProblem& problem, const SessionData& data, const Vector& x) {
+    const auto penalties = [&](const Vector& at) { return problem.AssembleGradient(ParameterGradient(at.size()), at); };
+    estimate_.gradient = estimate_.exploitation + estimate_.exploration + penalties(x);
+    if (estimate_.pair.has_value()) {
+      estimate_.pair->gradient += penalties(data.pair->x);
+      estimate_.pair->innovation_standard_error = estimate_.pair->innovation_standard_error.cwiseSqrt();
+    }
     estimate_.standard_error = variance_.cwiseSqrt();
     estimate_.objective += problem.PenaltyValue(x);
     estimate_.objective_standard_error = std::sqrt(objective_variance_);
@@ -262,6 +291,7 @@ class Sum {
   GradientEstimate estimate_;
   Vector variance_;
   double objective_variance_ = 0;
+  double paired_ = 0;  // trajectories in the pair
 };
 
 // Whether the model leaves nothing for the trajectories to say: see trajectory_gradient.h.
@@ -318,10 +348,28 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
     const Critics critics = AskCritics(at, model.mdp, follower.pi, records);
     // Systems that were not solved leave zeros behind, which are no answer.
     if (interrupt.Check().has_value()) return InterruptStatus(interrupt);
-    const SampledGradient found =
-        EstimateFromTrajectories(ModelOf(at, critics, critics.score(), model.mdp.num_actions()), records.trajectories(),
-                                 Horizon::Kind::kSteps, EstimatorOf(options.kind), records.walked());
-    sum.Add(at.context().weight * at.context().objective[0].weight, found, critics.bias);
+    const TrajectoryModel here = ModelOf(at, critics, critics.score(), model.mdp.num_actions());
+    const double weight = at.context().weight * at.context().objective[0].weight;
+    if (data.pair.has_value()) {
+      const Setting before{problem, data, data.pair->x, options, interrupt, c, true};
+      ASSIGN_OR_RETURN(const FollowerPolicy policy_before, FindPolicy(before, model.mdp));
+      const Critics critics_before = AskCritics(before, model.mdp, policy_before.pi, records);
+      if (interrupt.Check().has_value()) return InterruptStatus(interrupt);
+      const TrajectoryModel there = ModelOf(before, critics_before, critics_before.score(), model.mdp.num_actions());
+      const PairedGradient pair =
+          EstimatePair({here, follower.log_pi}, {there, policy_before.log_pi}, records.trajectories(),
+                       {.estimator = EstimatorOf(options.kind),
+                        .horizon = Horizon::Kind::kSteps,
+                        .kept_share = data.pair->kept_share,
+                        .cap = data.pair->weight_cap});
+      sum.Add(weight, pair.current, critics.bias);
+      sum.AddPair(weight, pair, critics_before.bias);
+    } else {
+      sum.Add(weight,
+              EstimateFromTrajectories(here, records.trajectories(), Horizon::Kind::kSteps, EstimatorOf(options.kind),
+                                       records.walked()),
+              critics.bias);
+    }
     sum.estimate().unseen_rows += model.unseen_rows;
     sum.estimate().left_out += records.left_out();
     off_policy = off_policy || records.off_policy();
@@ -332,7 +380,7 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
     cut += records.cut();
     sampled = sampled || records.sampled();
   }
-  GradientEstimate estimate = sum.Finish(problem, x);
+  GradientEstimate estimate = sum.Finish(problem, data, x);
   std::vector<std::string>& assumptions = estimate.assumptions;
   assumptions.emplace_back("trajectories are independent, and begin as the objective's initial distribution says");
   assumptions.emplace_back("standard errors take critics as they are: the estimated model's own error is not in them");

@@ -14,9 +14,14 @@ GradientSample SampleOf(const GradientEstimate& estimate, bool subtract_bias) {
                         .objective_standard_error = estimate.objective_standard_error,
                         .gradient = estimate.gradient,
                         .standard_error = estimate.standard_error};
+  if (estimate.pair.has_value()) {
+    sample.previous = estimate.pair->gradient;
+    sample.innovation_standard_error = estimate.pair->innovation_standard_error;
+  }
   if (!subtract_bias || estimate.bias.size() == 0) return sample;
   sample.objective -= estimate.objective_bias;
   sample.gradient -= estimate.bias;
+  if (estimate.pair.has_value()) sample.previous -= estimate.pair->bias;
   return sample;
 }
 
@@ -31,17 +36,24 @@ absl::Status SessionDescentOptions::Validate() const {
   if (descent.momentum && !UsesTrajectories(estimator.kind)) {
     return FieldError("estimator", "must be one from trajectories: momentum needs fresh samples with each step");
   }
+  if (descent.momentum && estimator.critic == EstimatorOptions::Critic::kContinuations) {
+    return FieldError("estimator.critic",
+                      "is CRITIC_CONTINUATIONS: walks say nothing of x before, which momentum asks");
+  }
+  if (!(weight_cap >= 1)) return FieldError("weight_cap", absl::StrCat("is ", ToText(weight_cap), "; must be >= 1"));
+  if (UsesPreferences(estimator.kind) && !on_request) {
+    return FieldError("estimator", "looks at preferences, which no order ties to transitions: needs on_request");
+  }
   return absl::OkStatus();
 }
 
-absl::StatusOr<OuterStep> SessionDescent::Step(const SessionData& data, double residual, const Interrupt& interrupt) {
+absl::StatusOr<OuterStep> SessionDescent::Step(SessionData data, double residual, const Interrupt& interrupt) {
   absl::StatusOr<OuterStep> step = TryStep(data, residual, interrupt);
   waiting_ = step.ok() || stopped() ? "" : std::string(step.status().message());
   return step;
 }
 
-absl::StatusOr<OuterStep> SessionDescent::TryStep(const SessionData& data, double residual,
-                                                  const Interrupt& interrupt) {
+absl::StatusOr<OuterStep> SessionDescent::TryStep(SessionData& data, double residual, const Interrupt& interrupt) {
   if (stopped()) {
     return absl::FailedPreconditionError(
         absl::StrCat("the outer loop has stopped: ", descent_.termination()->detail, "; set x for it to begin anew"));
@@ -53,6 +65,9 @@ absl::StatusOr<OuterStep> SessionDescent::TryStep(const SessionData& data, doubl
   }
   EstimatorOptions estimator = options_.estimator;
   estimator.seed += static_cast<uint64_t>(descent_.steps()) + 1;
+  if (const double kept = descent_.kept_share(); kept > 0) {
+    data.pair = {descent_.previous_x(), kept, options_.weight_cap};
+  }
   ASSIGN_OR_RETURN(GradientEstimate estimate, EstimateGradient(*problem_, data, descent_.x(), estimator, interrupt));
   const GradientSample sample = SampleOf(estimate, options_.subtract_bias);
   if (!std::isfinite(sample.objective) || !sample.gradient.allFinite()) {

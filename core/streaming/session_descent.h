@@ -23,11 +23,16 @@ struct SessionDescentOptions {
   bool subtract_bias = false;  // whether what the estimator says of its bias is taken off
   // No step while the follower's estimated Bellman residual is above; > 0. Of learners without a model's solution.
   double lower_level_tolerance = std::numeric_limits<double>::infinity();
+  double weight_cap = 10;   // of momentum: importance weights are cut to this, >= 1
   bool on_request = false;  // steps are asked for one by one; else one is tried with each policy
 
-  // A field error names the option out of range. Momentum needs an estimator from trajectories: others see the same
-  // transitions again and again.
+  // A field error names the option out of range. Momentum needs an estimator from trajectories, since others see the
+  // same transitions again and again, and critics at the point before, which walks are not. Preferences are tied to
+  // transitions by no order: theirs are steps on request.
   absl::Status Validate() const;
+
+  // Whether pairs are made of what was learned at both points: momentum with a learned critic.
+  bool LearnsPairs() const { return descent.momentum && estimator.critic == EstimatorOptions::Critic::kLearned; }
 };
 
 // A step that was taken.
@@ -46,10 +51,10 @@ class SessionDescent {
   SessionDescent(const BilevelProblem& problem, const Vector& x, const SessionDescentOptions& options)
       : problem_(&problem), options_(options), descent_(problem, x, options.descent) {}
 
-  // The next step; data: at x(), with trajectories where the estimator uses them; residual: the follower's. Errors,
-  // which change nothing but waiting(): FAILED_PRECONDITION when it has stopped, or must wait; those of
-  // EstimateGradient.
-  absl::StatusOr<OuterStep> Step(const SessionData& data, double residual, const Interrupt& interrupt);
+  // The next step; data: at x(), with trajectories or preferences where the estimator uses them, and what was learned
+  // at the x before where momentum does; residual: the follower's. Errors, which change nothing but waiting():
+  // FAILED_PRECONDITION when it has stopped, or must wait; those of EstimateGradient.
+  absl::StatusOr<OuterStep> Step(SessionData data, double residual, const Interrupt& interrupt);
 
   // x was moved by somebody else, or what was learned is no longer so.
   void Restart(const Vector& x);
@@ -63,7 +68,7 @@ class SessionDescent {
   uint64_t taken() const { return taken_; }  // steps in all
 
  private:
-  absl::StatusOr<OuterStep> TryStep(const SessionData& data, double residual, const Interrupt& interrupt);
+  absl::StatusOr<OuterStep> TryStep(SessionData& data, double residual, const Interrupt& interrupt);
 
   const BilevelProblem* problem_;
   SessionDescentOptions options_;

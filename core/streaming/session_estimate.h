@@ -60,6 +60,23 @@ struct EstimatorOptions {
 bool UsesTrajectories(EstimatorOptions::Kind kind);
 bool UsesPreferences(EstimatorOptions::Kind kind);
 
+// Asks of an estimator from trajectories what the same ones say of another point (paired_gradient.h).
+struct PairRequest {
+  Vector x;               // x_{k-1} [n]
+  double kept_share = 1;  // of g'_k in the difference whose error is told, [0, 1]
+  double weight_cap = 10;
+};
+
+// The answer, g'_k, penalties included.
+struct PairEstimate {
+  Vector gradient;                   // [n]
+  Vector bias;                       // as GradientEstimate::bias [n]
+  Vector innovation_standard_error;  // of g_k - kept_share g'_k [n]
+  double effective_sample_size = 0;  // trajectories of equal weight
+  double capped_share = 0;           // of trajectories
+  Vector weight_bias;                // estimate of what the cap adds to `gradient` [n]
+};
+
 // What a session knows.
 struct SessionData {
   std::vector<ContextCounts> contexts;
@@ -73,6 +90,10 @@ struct SessionData {
   std::vector<RowMatrix> scores;                 // learned grad Q - grad V [S*A, d]; empty: none
   std::vector<RecordedTrajectory> trajectories;  // empty unless asked for
   std::vector<Preference> preferences;           // likewise
+  std::optional<PairRequest> pair;
+  // Policies and scores learned from the same transitions at pair->x, where they are learned.
+  std::vector<Vector> previous_policies;
+  std::vector<RowMatrix> previous_scores;
 };
 
 struct GradientEstimate {
@@ -94,6 +115,7 @@ struct GradientEstimate {
   uint32_t parameters_version = 0;   // 0: x was the caller's own
   uint64_t seed = 0;
   std::vector<std::string> assumptions;
+  std::optional<PairEstimate> pair;            // where it was asked for
   std::optional<HypergradientPoint> on_model;  // of kPlugIn, certified about the model alone
 };
 

@@ -25,7 +25,7 @@ absl::StatusOr<SessionLearner> SessionLearner::Create(BilevelProblem problem, bo
   if (options.descent.has_value()) x = problem.feasible_set.Project(x);
   SessionLearner learner(std::move(problem), std::move(x), options);
   if (options.descent.has_value()) {
-    RETURN_IF_ERROR(CheckObjective(*learner.problem_));
+    if (!UsesPreferences(options.descent->estimator.kind)) RETURN_IF_ERROR(CheckObjective(*learner.problem_));
     learner.descent_.emplace(*learner.problem_, learner.x_, *options.descent);
   }
   for (size_t c = 0; c < learner.problem_->contexts.size(); ++c) {
@@ -80,7 +80,7 @@ void SessionLearner::CloseWindow() {
   window_trajectories_ = trajectories_.begun();
   if (!any || options_->drift->keep) return;
   next_update_ = merged_;
-  // Steps fell with what is no longer so.
+  // Averages and the best so far are of what is no longer so.
   if (descent_.has_value()) descent_->Restart(x_);
 }
 
@@ -109,16 +109,31 @@ absl::StatusOr<std::optional<double>> SessionLearner::Residual(const Interrupt& 
   return std::optional(residual);
 }
 
-absl::StatusOr<std::shared_ptr<const OuterStep>> SessionLearner::Step(const Interrupt& interrupt) {
+SessionData SessionLearner::DataOfStep(std::vector<Preference> preferences) const {
+  SessionData data = Data(UsesTrajectories(descent_->options().estimator.kind));
+  data.preferences = std::move(preferences);
+  for (size_t c = 0; c < contexts_.size() && descent_->options().LearnsPairs(); ++c) {
+    data.previous_policies.push_back(contexts_[c].PreviousPolicy());
+    data.previous_scores.push_back(contexts_[c].PreviousScore(*problem_->contexts[c].mdp));
+  }
+  if (data.previous_policies.empty()) {
+    data.previous_policies.resize(contexts_.size());
+    data.previous_scores.resize(contexts_.size());
+  }
+  return data;
+}
+
+absl::StatusOr<std::shared_ptr<const OuterStep>> SessionLearner::Step(const Interrupt& interrupt,
+                                                                      std::vector<Preference> preferences) {
   if (!descent_.has_value()) return absl::FailedPreconditionError("the session has no outer loop");
   std::optional<double> residual;
   SessionData data;
   if (!descent_->stopped()) {
     ASSIGN_OR_RETURN(residual, Residual(interrupt));
     if (!residual.has_value()) return Interrupted(interrupt);
-    data = Data(UsesTrajectories(descent_->options().estimator.kind));
+    data = DataOfStep(std::move(preferences));
   }
-  ASSIGN_OR_RETURN(OuterStep step, descent_->Step(data, residual.value_or(0), interrupt));
+  ASSIGN_OR_RETURN(OuterStep step, descent_->Step(std::move(data), residual.value_or(0), interrupt));
   if (!descent_->stopped()) Move(descent_->x());
   step_ = std::make_shared<const OuterStep>(std::move(step));
   step_told_ = false;

@@ -47,8 +47,10 @@ class SessionLearner {
   // x from now on; a descent begins anew there.
   void SetParameters(Vector x);
 
-  // The next step of the descent; no policy yet. Errors: as SessionDescent, FAILED_PRECONDITION without a descent.
-  absl::StatusOr<std::shared_ptr<const OuterStep>> Step(const Interrupt& interrupt);
+  // The next step of the descent; no policy yet. preferences: of an estimator that looks at them. Errors: as
+  // SessionDescent, FAILED_PRECONDITION without a descent.
+  absl::StatusOr<std::shared_ptr<const OuterStep>> Step(const Interrupt& interrupt,
+                                                        std::vector<Preference> preferences = {});
 
   // A policy, due or not. Nothing when interrupted.
   absl::StatusOr<std::optional<PolicySnapshot>> MakePolicy(const Interrupt& interrupt);
@@ -93,6 +95,8 @@ class SessionLearner {
         rng_(options.seed) {}
 
   Vector RewardOf(size_t context) const;
+  // What the descent's next step asks for.
+  SessionData DataOfStep(std::vector<Preference> preferences) const;
   void Move(Vector x);
   // Nothing when interrupted.
   absl::StatusOr<std::optional<double>> Residual(const Interrupt& interrupt);

@@ -37,6 +37,11 @@ absl::Status SessionLearnerOptions::Validate() const {
       return FieldError("outer_loop.estimator", "looks at trajectories, of which trajectory_capacity = 0 keeps none");
     }
     RETURN_IF_ERROR(WithField("outer_loop", descent->Validate()));
+    if (descent->descent.momentum && route == Route::kObserved) {
+      return FieldError("outer_loop",
+                        "has momentum, which asks for the follower's policy at the x before: an observed "
+                        "one is seen at x alone");
+    }
   }
   if (drift.has_value()) RETURN_IF_ERROR(WithField("drift", drift->Validate()));
   return WithField("lower_level", lower_level.Validate());

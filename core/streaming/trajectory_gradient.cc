@@ -1,8 +1,5 @@
 #include "core/streaming/trajectory_gradient.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "core/streaming/trajectory_terms.h"
 
 namespace bilevel {
@@ -10,12 +7,7 @@ namespace bilevel {
 SampledGradient EstimateFromTrajectories(const TrajectoryModel& model, std::span<const Trajectory> trajectories,
                                          Horizon::Kind kind, TrajectoryEstimator estimator,
                                          std::span<const SampledScore> scores) {
-  double highest = -HUGE_VAL;
-  for (const Trajectory& trajectory : trajectories) highest = std::max(highest, trajectory.log_weight);
-  Vector weights(static_cast<Eigen::Index>(trajectories.size()));
-  for (Eigen::Index i = 0; i < weights.size(); ++i) {
-    weights[i] = std::exp(trajectories[static_cast<size_t>(i)].log_weight - highest);
-  }
+  const Vector weights = RelativeWeights(trajectories);
   const TrajectoryTerms terms(model, kind, estimator);
   const Vector above = terms.AboveOthers(trajectories, weights);
   TermMeans means(model.x.size(), model.expected != nullptr);

@@ -60,6 +60,7 @@ struct TrajectoryModel {
   const ExpectedGradient* expected = nullptr;
   bool control_variate = false;  // subtract it; needs `expected`
   Vector initial_distribution;   // rho [S], of the control variate; empty: not known
+  Vector sample_shift;           // added to samples of the leader's reward [S*A]; empty: nothing
 };
 
 enum class TrajectoryEstimator { kReturn, kRewardToGo, kCritic };

@@ -1,5 +1,6 @@
 #include "core/streaming/trajectory_terms.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace bilevel {
@@ -91,7 +92,9 @@ Vector TrajectoryTerms::Exploration(const Parts& parts) const {
 }
 
 double TrajectoryTerms::Reward(const Trajectory& trajectory, size_t t) const {
-  return trajectory.leader_rewards.empty() ? cost_[trajectory.rows[t]] : trajectory.leader_rewards[t];
+  const int64_t row = trajectory.rows[t];
+  if (trajectory.leader_rewards.empty()) return cost_[row];
+  return trajectory.leader_rewards[t] + (model_.sample_shift.size() == 0 ? 0 : model_.sample_shift[row]);
 }
 
 Vector TrajectoryTerms::ToParameters(const ParameterGradient& gradient) const {
@@ -153,6 +156,16 @@ void TrajectoryTerms::AddScores(const Trajectory& trajectory, const SampledScore
     const double discount = std::pow(step_discount_, static_cast<double>(t));
     AddScore(row, sampled, discount * worth, sums.gradient.follower);
   }
+}
+
+Vector RelativeWeights(std::span<const Trajectory> trajectories) {
+  double highest = -HUGE_VAL;
+  for (const Trajectory& trajectory : trajectories) highest = std::max(highest, trajectory.log_weight);
+  Vector weights(static_cast<Eigen::Index>(trajectories.size()));
+  for (Eigen::Index i = 0; i < weights.size(); ++i) {
+    weights[i] = std::exp(trajectories[static_cast<size_t>(i)].log_weight - highest);
+  }
+  return weights;
 }
 
 TermMeans::TermMeans(Eigen::Index num_parameters, bool with_missing)

@@ -90,6 +90,9 @@ class TrajectoryTerms {
   SparseRows leader_features_;
 };
 
+// Weights exp(log_weight) over the largest of them.
+Vector RelativeWeights(std::span<const Trajectory> trajectories);
+
 // The estimate that terms make together.
 class TermMeans {
  public:

@@ -185,7 +185,12 @@ absl::StatusOr<Cost> StepCost(const v1::StepSessionRequest& request, const Sessi
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
   const SessionDescentOptions* loop = named.session->outer_loop();
   if (loop == nullptr) return absl::FailedPreconditionError("the session has no outer_loop");
-  return EstimatorCost(*named.session, loop->estimator);
+  Cost cost = EstimatorCost(*named.session, loop->estimator);
+  if (loop->descent.momentum) {
+    cost.bytes *= 2;
+    cost.seconds *= 2;
+  }
+  return cost;
 }
 
 absl::Status StepSession(const v1::StepSessionRequest& request, const Run& run, const SessionRegistry& registry,

@@ -2,6 +2,7 @@
 
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
+#include "core/base/text.h"
 #include "server/convert/array.h"
 #include "server/convert/count.h"
 #include "server/convert/estimate.h"
@@ -54,6 +55,11 @@ absl::StatusOr<SessionDescentOptions> DecodeOuterLoop(const v1::OuterLoop& messa
       if (storm.has_averaging()) {
         ASSIGN_OR_RETURN(descent.averaging, InField("stoc_sobirl_storm.averaging", DecodeSchedule(storm.averaging())));
       }
+      if (storm.has_weight_cap()) options.weight_cap = storm.weight_cap();
+      if (!(options.weight_cap >= 1)) {
+        return FieldError("stoc_sobirl_storm.weight_cap",
+                          absl::StrCat("is ", ToText(options.weight_cap), "; must be >= 1"));
+      }
       break;
     }
     default:
@@ -81,6 +87,12 @@ void EncodeStep(const OuterStep& step, v1::OuterStep* message) {
   message->set_merged(static_cast<double>(step.merged));
   message->set_parameters_version(step.parameters_version);
   message->set_lower_level_residual(step.residual);
+  if (step.estimate.pair.has_value()) {
+    const PairEstimate& pair = *step.estimate.pair;
+    message->set_weight_sample_size(pair.effective_sample_size);
+    message->set_capped_share(pair.capped_share);
+    if (pair.capped_share > 0) EncodeVector(pair.weight_bias, &v1::OuterStep::mutable_weight_bias, message);
+  }
   if (step.descent.x.size() <= kMaxEntriesInNews) EncodeEstimate(step.estimate, message->mutable_estimate());
 }
 

@@ -62,6 +62,9 @@ absl::Status CheckFollower(v1::Follower follower, SessionLearnerOptions::Route r
 // Whether the session will have what the estimator looks at.
 absl::Status CheckEstimator(const char* field, const EstimatorOptions& estimator, const BilevelProblem& problem,
                             const SessionLearnerOptions& options) {
+  if (UsesPreferences(estimator.kind) && problem.sense == Sense::kMaximize) {
+    return FieldError(field, "has a loss for its objective, and problem.sense is SENSE_MAXIMIZE");
+  }
   if (!UsesTrajectories(estimator.kind)) return absl::OkStatus();
   if (options.trajectory_capacity == 0) return FieldError(field, "needs trajectories; trajectory_capacity is 0");
   const absl::Status can = CheckRecordable(problem, estimator, options.learn_gradient);
@@ -153,9 +156,15 @@ absl::StatusOr<SessionLearnerOptions> DecodeSessionLearner(const v1::CreateSessi
   }
   if (request.has_outer_loop()) {
     ASSIGN_OR_RETURN(options.descent, InField("outer_loop", DecodeOuterLoop(request.outer_loop())));
-    RETURN_IF_ERROR(InField("problem", CheckObjective(problem)));
-    RETURN_IF_ERROR(CheckEstimator("outer_loop.estimator.estimator", options.descent->estimator, problem, options));
+    const EstimatorOptions& estimator = options.descent->estimator;
+    if (!UsesPreferences(estimator.kind)) RETURN_IF_ERROR(InField("problem", CheckObjective(problem)));
+    RETURN_IF_ERROR(CheckEstimator("outer_loop.estimator.estimator", estimator, problem, options));
     if (options.route == Route::kCount) return FieldError("outer_loop", "is given with count, which makes no policies");
+    if (options.descent->descent.momentum && options.route == Route::kObserved) {
+      return FieldError("outer_loop.stoc_sobirl_storm",
+                        "is given for an OBSERVED follower, whose policy at the x before it asks for; it is seen at x "
+                        "alone");
+    }
   }
   return options;
 }

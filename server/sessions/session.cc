@@ -467,7 +467,10 @@ absl::StatusOr<std::shared_ptr<const OuterStep>> Session::Step(std::optional<uin
     if (taken != nullptr) return taken;
   }
   MoveLearner();
-  absl::StatusOr<std::shared_ptr<const OuterStep>> step = learner_.Step(interrupt);
+  const SessionDescentOptions* loop = outer_loop();
+  std::vector<Preference> preferences;
+  if (loop != nullptr && UsesPreferences(loop->estimator.kind)) preferences = preferences_.held();
+  absl::StatusOr<std::shared_ptr<const OuterStep>> step = learner_.Step(interrupt, std::move(preferences));
   KeepStep(step.ok() ? *step : nullptr);
   RETURN_IF_ERROR(step.status());
   // Where it is interrupted the next one due makes up for it.

@@ -141,7 +141,7 @@ Method Descent(bool momentum, int64_t batch) {
       } else {
         descent.Take({.gradient = point.gradient, .standard_error = Vector::Zero(point.gradient.size())});
       }
-      if (descent.stopped().has_value()) smallest.resize(checkpoints.size(), least);
+      if (descent.stopped()) smallest.resize(checkpoints.size(), least);
       if (smallest.size() == checkpoints.size()) break;
     }
     return smallest;

@@ -110,6 +110,43 @@ TEST_F(OuterLoopTest, EndsWhereTheWorldsGradientEnds) {
   EXPECT_GT(norm(Vector{{0.5, -0.3}}), 0.2);
 }
 
+// Recursive momentum, with weights cut where they leave 1.
+TEST_F(OuterLoopTest, TellsOfMomentum) {
+  v1::CreateSessionRequest request = LoopRequest();
+  request.set_trajectory_capacity(5000);
+  v1::OuterLoop& loop = *request.mutable_outer_loop();
+  loop.mutable_stoc_sobirl_storm()->set_weight_cap(1);
+  loop.mutable_stoc_sobirl_storm()->mutable_averaging()->set_first(0.5);
+  loop.mutable_estimator()->set_estimator(v1::ESTIMATOR_REWARD_TO_GO);
+  const std::string name = MustCreate(request);
+  Write(name, "w0", Explore(3000), 1, 0, 1000);
+  WaitUntilMerged(name, 3000);
+  grpc::ClientContext context;
+  v1::WatchStepsRequest watch;
+  watch.set_name(name);
+  const auto stream = stub_->WatchSteps(&context, watch);
+  v1::WatchStepsResponse told;
+  for (int k = 1; k <= 3; ++k) {
+    ASSERT_TRUE(stream->Read(&told));
+    const v1::OuterStep& step = told.step();
+    const Vector direction = *DecodeReals(step.direction(), {2});
+    const Vector estimate = *DecodeReals(step.estimate().gradient(), {2});
+    if (k == 1) {
+      EXPECT_EQ(step.averaging(), 1);
+      EXPECT_EQ(direction, estimate);
+      EXPECT_EQ(step.weight_sample_size(), 0);
+    } else {
+      EXPECT_LT(step.averaging(), 1);
+      EXPECT_NE(direction, estimate);
+      EXPECT_GT(step.weight_sample_size(), 2);
+      EXPECT_GT(step.capped_share(), 0);
+      EXPECT_LT(step.capped_share(), 1);
+      EXPECT_GT(DecodeReals(step.weight_bias(), {2})->norm(), 0);
+    }
+  }
+  context.TryCancel();
+}
+
 TEST_F(OuterLoopTest, TakesStepsOneByOne) {
   v1::CreateSessionRequest request = LoopRequest();
   request.mutable_outer_loop()->set_on_request(true);
@@ -234,6 +271,21 @@ TEST_F(OuterLoopTest, RefusesBadOptionsByName) {
               HasSubstr("outer_loop.estimator: must be one from trajectories"));
   EXPECT_THAT(refused([](R&, L& l) { l.mutable_stoc_sobirl_storm()->mutable_averaging()->set_first(2); }),
               HasSubstr("outer_loop.stoc_sobirl_storm.averaging.first: is 2"));
+  EXPECT_THAT(refused([](R&, L& l) { l.mutable_stoc_sobirl_storm()->set_weight_cap(0.5); }),
+              HasSubstr("outer_loop.stoc_sobirl_storm.weight_cap: is 0.5; must be >= 1"));
+  EXPECT_THAT(refused([](R& r, L& l) {
+                r.set_follower(v1::FOLLOWER_OBSERVED);
+                l.mutable_stoc_sobirl_storm();
+                l.mutable_estimator()->set_estimator(v1::ESTIMATOR_RETURN);
+              }),
+              HasSubstr("outer_loop.stoc_sobirl_storm: is given for an OBSERVED follower"));
+  EXPECT_THAT(refused([](R&, L& l) { l.mutable_estimator()->set_estimator(v1::ESTIMATOR_PREFERENCE_FIT); }),
+              HasSubstr("outer_loop.estimator: looks at preferences, which no order ties to transitions"));
+  EXPECT_THAT(refused([](R&, L& l) {
+                l.set_on_request(true);
+                l.mutable_estimator()->set_estimator(v1::ESTIMATOR_PREFERENCE_FIT);
+              }),
+              HasSubstr("outer_loop.estimator.estimator: has a loss for its objective"));
   EXPECT_THAT(refused([](R&, L& l) { l.mutable_estimator()->set_estimator(v1::ESTIMATOR_RETURN); }),
               HasSubstr("outer_loop.estimator.estimator: needs trajectories; trajectory_capacity is 0"));
   EXPECT_THAT(refused([](R& r, L& l) {

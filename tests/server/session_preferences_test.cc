@@ -156,6 +156,44 @@ TEST_F(SessionPreferencesTest, FittingNeedsPreferencesAlone) {
               HasSubstr("not learned from any transition"));
 }
 
+// The reward is fitted step by step at the client's call, and from labels alone: there is no transition yet.
+TEST_F(SessionPreferencesTest, MoveTheLeaderStepByStep) {
+  v1::CreateSessionRequest request = Minimising();
+  v1::OuterLoop& loop = *request.mutable_outer_loop();
+  loop.mutable_sobirl();
+  loop.mutable_estimator()->set_estimator(v1::ESTIMATOR_PREFERENCE_FIT);
+  loop.set_on_request(true);
+  loop.set_first_step(0.1);
+  loop.set_gradient_tolerance(0);
+  const std::string name = MustCreate(request);
+  const auto step = [&](v1::OuterStep* taken) {
+    grpc::ClientContext context;
+    v1::StepSessionRequest ask;
+    ask.set_name(name);
+    return stub_->StepSession(&context, ask, taken);
+  };
+  v1::OuterStep taken;
+  EXPECT_THAT(step(&taken).error_message(), HasSubstr("has no preferences"));
+  v1::AddPreferencesRequest labels = Labels(name);
+  for (v1::Preference& preference : *labels.mutable_preferences()) {
+    *preference.mutable_first() = preference.second();
+    v1::Array& states = *preference.mutable_first()->mutable_steps()->mutable_state();
+    for (uint32_t& state : *states.mutable_indices()->mutable_list()) state = (state + 1) % kStates;
+  }
+  ASSERT_TRUE(Add(labels).ok());
+  v1::HypergradientEstimate at_start;
+  ASSERT_TRUE(Estimate(name, v1::ESTIMATOR_PREFERENCE_FIT, &at_start).ok());
+  for (int k = 1; k <= 200; ++k) {
+    ASSERT_TRUE(step(&taken).ok());
+    EXPECT_EQ(taken.number(), k);
+    if (k > 1) continue;
+    EXPECT_EQ(*DecodeReals(taken.direction(), {2}), *DecodeReals(at_start.gradient(), {2}));
+    EXPECT_EQ(taken.objective(), at_start.objective());
+  }
+  EXPECT_LT(taken.objective(), at_start.objective());
+  EXPECT_LT(taken.gradient_norm(), 1e-4);
+}
+
 TEST_F(SessionPreferencesTest, DoNotComeWithPolicies) {
   for (const auto& [estimator, kind] : kKinds) {
     v1::CreateSessionRequest request = Request();

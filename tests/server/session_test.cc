@@ -361,8 +361,8 @@ TEST(Session, TheOuterLoopGoesOnWhateverOthersDo) {
     EXPECT_EQ((*step)->merged, 5000u);
     const SessionStatus status = session->Status();
     EXPECT_EQ(status.outer_loop->taken, (*step)->number);
-    EXPECT_EQ(status.parameters_version, session->Data(false, {})->parameters_version);
-    EXPECT_EQ(status.parameters, session->Data(false, {})->parameters);
+    EXPECT_EQ(status.parameters_version, session->Data(EstimatorOptions::Kind::kPlugIn, {})->parameters_version);
+    EXPECT_EQ(status.parameters, session->Data(EstimatorOptions::Kind::kPlugIn, {})->parameters);
     EXPECT_EQ(session->policy()->parameters, status.parameters);
     EXPECT_GE(status.outer_loop->taken, on_request ? 1u : 5000u / 50);
   }

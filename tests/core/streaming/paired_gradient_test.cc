@@ -117,6 +117,11 @@ class Pair {
     return EstimatePair({here, LogPi(at_)}, {there, LogPi(weighted ? before_ : at_)}, trajectories, options);
   }
 
+  PairedGradient EstimateWithBias(const std::vector<Trajectory>& trajectories, const PairedOptions& options) const {
+    const TrajectoryModel here = at_.ModelWithBias(), there = before_.ModelWithBias();
+    return EstimatePair({here, LogPi(at_)}, {there, LogPi(before_)}, trajectories, options);
+  }
+
   // The means of `what` over batches of two independent trajectories of the follower at x.
   Vector Mean(const PairedOptions& options, bool control, bool weighted,
               const std::function<Vector(const PairedGradient&)>& what) const {
@@ -159,6 +164,49 @@ TEST(PairedGradient, WithWeightsTheMeanIsTheGradientAtThePointBefore) {
         EXPECT_LE((mean - exact).norm(), 1e-10 * exact.norm());
       }
     }
+  }
+}
+
+// All that may happen, each by its probability: nothing is left to chance.
+TEST(PairedGradient, WeightsOfTrajectoriesCountAtBothPoints) {
+  const Pair pair = NearPair(4);
+  for (const Kind kind : {Kind::kGeometric, Kind::kSteps}) {
+    std::vector<Trajectory> all;
+    for (Outcome& outcome : Enumerate(pair.at().mdp(), pair.at().pi(), kind, pair.at().leader_discount())) {
+      outcome.trajectory.log_weight = std::log(outcome.probability) - 700;
+      all.push_back(std::move(outcome.trajectory));
+    }
+    for (const TrajectoryEstimator estimator : {TrajectoryEstimator::kRewardToGo, TrajectoryEstimator::kCritic}) {
+      const PairedGradient found = pair.Estimate(all, {.estimator = estimator, .horizon = kind, .cap = kNoCap});
+      const Vector &here = pair.at().point().gradient, &before = pair.before().point().gradient;
+      EXPECT_LE((found.current.mean() - here).norm(), 1e-10 * here.norm());
+      EXPECT_LE((found.previous - before).norm(), 1e-10 * before.norm());
+      const PairedGradient capped = pair.Estimate(all, {.estimator = estimator, .horizon = kind, .cap = 1.1});
+      EXPECT_LE((capped.previous - capped.cap_bias - before).norm(), 1e-10 * before.norm());
+      EXPECT_GT(capped.capped_share, 0);
+      EXPECT_LT(capped.capped_share, 1);
+    }
+  }
+}
+
+// What a cut leaves out of both, told by a model that is right: two steps of three at most.
+TEST(PairedGradient, TellsWhatACutLeavesOutAtThePointBefore) {
+  const Pair pair = NearPair(5);
+  std::vector<Trajectory> all;
+  for (Outcome& outcome : Enumerate(pair.at().mdp(), pair.at().pi(), Kind::kSteps, pair.at().leader_discount())) {
+    outcome.trajectory.log_weight = std::log(outcome.probability);
+    std::vector<int64_t>& rows = outcome.trajectory.rows;
+    outcome.trajectory.terminated = false;
+    outcome.trajectory.final_state = static_cast<int>(rows.back() / pair.at().mdp().num_actions());
+    rows.pop_back();
+    all.push_back(std::move(outcome.trajectory));
+  }
+  for (const TrajectoryEstimator estimator : {TrajectoryEstimator::kRewardToGo, TrajectoryEstimator::kCritic}) {
+    const PairedGradient found =
+        pair.EstimateWithBias(all, {.estimator = estimator, .horizon = Kind::kSteps, .cap = kNoCap});
+    const Vector& before = pair.before().point().gradient;
+    EXPECT_GT(found.previous_bias.norm(), 1e-3 * before.norm());
+    EXPECT_LE((found.previous - found.previous_bias - before).norm(), 1e-10 * before.norm());
   }
 }
 

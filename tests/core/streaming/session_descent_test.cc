@@ -2,6 +2,7 @@
 
 #include "core/streaming/session_descent.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/core/streaming/draw_return.h"
+#include "tests/support/drifting_stream.h"
 #include "tests/support/sanitized.h"
 
 namespace bilevel::testing {
@@ -26,6 +28,24 @@ BilevelProblem DrawLeader() {
   BilevelProblem problem = Build(DrawReturn(41, 0.8));
   problem.penalties.squared_l2 = 1;
   return problem;
+}
+
+Vector Uniform(const TabularMdp& mdp) {
+  Vector pi = Vector::Zero(mdp.num_rows());
+  for (Eigen::Index row = 0; row < mdp.num_rows(); ++row) pi[row] = mdp.available(row) ? 1 : 0;
+  return pi.cwiseQuotient(RepeatForActions(mdp, SumOverActions(mdp, pi)));
+}
+
+// Who went to state s goes to the s-th from behind.
+TabularMdp Mirrored(TabularMdpSpec mdp) {
+  for (uint32_t& column : mdp.columns) column = static_cast<uint32_t>(mdp.num_states) - 1 - column;
+  for (size_t row = 0; row + 1 < mdp.offsets.size(); ++row) {
+    const auto begin = static_cast<std::ptrdiff_t>(mdp.offsets[row]),
+               end = static_cast<std::ptrdiff_t>(mdp.offsets[row + 1]);
+    std::reverse(mdp.columns.begin() + begin, mdp.columns.begin() + end);
+    std::reverse(mdp.probabilities.begin() + begin, mdp.probabilities.begin() + end);
+  }
+  return *TabularMdp::Create(std::move(mdp));
 }
 
 // Acts by the newest policy, at random before the first; `uniform`: at random always.
@@ -69,9 +89,7 @@ class World {
   void Act(const Vector* pi) {
     if (pi != nullptr) pi_ = *pi;
     if (pi_.size() != 0) return;
-    pi_ = Vector::Zero(mdp_.num_rows());
-    for (Eigen::Index row = 0; row < mdp_.num_rows(); ++row) pi_[row] = mdp_.available(row) ? 1 : 0;
-    pi_ = pi_.cwiseQuotient(RepeatForActions(mdp_, SumOverActions(mdp_, pi_)));
+    pi_ = Uniform(mdp_);
   }
 
   const TabularMdp& mdp_;
@@ -142,6 +160,84 @@ TEST_F(SessionDescent, ReachesItFromFreshTrajectoriesToo) {
   }
 }
 
+TEST_F(SessionDescent, ReachesItWithMomentum) {
+  const int steps = kSanitized ? 500 : 2000;
+  for (const bool learned : {false, true}) {
+    EstimatorOptions estimator{.kind = Kind::kRewardToGo};
+    if (learned) estimator.critic = EstimatorOptions::Critic::kLearned;
+    SessionLearnerOptions options = Options({.descent = {.momentum = true}, .estimator = estimator}, steps);
+    if (learned) {
+      options.route = Route::kSoftQ;
+      options.learn_gradient = true;
+      options.replay_draws = 8;
+    }
+    SessionLearner learner = Create(options);
+    World world(problem_);
+    for (int k = 0; k < 60; ++k) world.Feed(learner, steps);
+    EXPECT_GE(learner.descent()->descent().steps(), 59);
+    EXPECT_LE(ExactNorm(learner.parameters()), kSanitized ? 1 : 0.4) << learned;
+  }
+}
+
+// h_k = g_k + (1 - eta_k) (h_{k-1} - g'_k), from what steps tell.
+TEST_F(SessionDescent, MomentumIsRecursive) {
+  SessionLearner learner = Create(
+      Options({.descent = {.momentum = true, .first_step = 0.02}, .estimator = {.kind = Kind::kRewardToGo, .seed = 3}},
+              20'000));
+  World world(problem_);
+  world.Feed(learner, 100'000);
+  ASSERT_GE(world.policies.size(), 5u);
+  Vector exact_before;
+  for (size_t k = 0; k < world.policies.size(); ++k) {
+    const OuterStep& step = *world.policies[k].step;
+    const GradientEstimate& estimate = step.estimate;
+    const Vector exact = HypergradientEvaluator(problem_, {}).Evaluate(step.descent.x, {})->gradient;
+    // eta_1 = eta_2 = 1.
+    ASSERT_EQ(estimate.pair.has_value(), k > 1);
+    if (k < 2) {
+      EXPECT_EQ(step.descent.averaging, 1);
+      EXPECT_EQ(step.descent.direction, estimate.gradient);
+    } else {
+      const double kept = 1 - step.descent.averaging;
+      const Vector& before = world.policies[k - 1].step->descent.direction;
+      EXPECT_GT(kept, 0);
+      const Vector expected = estimate.gradient + kept * (before - estimate.pair->gradient);
+      EXPECT_LE((step.descent.direction - expected).norm(), 1e-12 * expected.norm());
+      // The pair knows how far the gradient moved better than either end knows where it is.
+      EXPECT_LT((estimate.gradient - estimate.pair->gradient - (exact - exact_before)).norm(),
+                0.3 * estimate.standard_error.norm());
+      EXPECT_GT(estimate.pair->effective_sample_size, 0.9 * estimate.effective_sample_size);
+    }
+    exact_before = exact;
+  }
+}
+
+// Samples of the leader's reward are taken at x; at the x before they would have been others.
+TEST_F(SessionDescent, PairsKnowWhatTheLeaderWouldHaveGot) {
+  SessionLearner learner = Create(Options({.estimator = {.draws = 0}, .on_request = true}, 1000));
+  World world(problem_, true);
+  world.Feed(learner, 3000);
+  SessionData data = learner.Data(true);
+  data.pair = {data.parameters + Vector::Constant(5, 0.2)};
+  data.previous_policies.resize(1);
+  data.previous_scores.resize(1);
+  const Vector cost = std::get<LeaderReturn>(problem_.contexts[0].objective[0].measure)
+                          .reward.Evaluate(data.parameters, problem_.map.Apply(data.parameters));
+  for (const Kind kind : {Kind::kReturn, Kind::kRewardToGo, Kind::kCritic}) {
+    const auto known = EstimateGradient(problem_, data, data.parameters, {.kind = kind}, {});
+    ASSERT_TRUE(known.ok()) << known.status();
+    SessionData sampled = data;
+    for (RecordedTrajectory& trajectory : sampled.trajectories) {
+      for (RecordedStep& step : trajectory.steps) step.leader_reward = cost[step.row];
+    }
+    const auto found = EstimateGradient(problem_, sampled, data.parameters, {.kind = kind}, {});
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_LE((found->gradient - known->gradient).norm(), 1e-10 * known->gradient.norm());
+    EXPECT_LE((found->pair->gradient - known->pair->gradient).norm(), 1e-10 * known->pair->gradient.norm());
+    EXPECT_GT((known->gradient - known->pair->gradient).norm(), 1e-3 * known->gradient.norm());
+  }
+}
+
 TEST_F(SessionDescent, WaitsForTheFollower) {
   SessionLearnerOptions options = Options({.estimator = {.draws = 0}, .lower_level_tolerance = 0.05}, 1000);
   options.route = Route::kSoftQ;
@@ -193,6 +289,39 @@ TEST_F(SessionDescent, BeginsAnewWhereTheLeaderIsPutAndEndsAtItsLimit) {
   EXPECT_EQ(world.policies.back().parameters_version, 5u);
 }
 
+// The world changes where the loop has come to rest.
+TEST_F(SessionDescent, BeginsAnewWhereDriftIsNoticed) {
+  SessionLearnerOptions options = Options({.descent = {.max_steps = 4}, .estimator = {.draws = 0}}, 1500);
+  options.drift = DriftOptions{.window = 2000};
+  SessionLearner learner = Create(options);
+  const TabularMdp& mdp = *problem_.contexts[0].mdp;
+  DriftingStream stream(mdp, Uniform(mdp), 5);
+  std::vector<PolicySnapshot> policies;
+  const auto feed = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      // A policy never comes before it was announced: x may move with it.
+      const uint64_t earliest = learner.next_update();
+      learner.Learn(0, stream.Next());
+      if (!learner.due()) continue;
+      EXPECT_GE(learner.merged(), earliest);
+      policies.push_back(**learner.Update({}));
+    }
+  };
+  feed(12'000);
+  ASSERT_TRUE(learner.descent()->stopped());
+  EXPECT_EQ(learner.drifts().total, 0u);
+  const Vector x = learner.parameters();
+  const TabularMdp other = Mirrored(DrawReturn(41, 0.8).contexts[0].mdp);
+  stream.SetWorld(other);
+  while (learner.drifts().total == 0 && learner.merged() < 40'000) feed(1);
+  ASSERT_EQ(learner.drifts().total, 1u);
+  EXPECT_EQ(policies.back().merged, learner.merged());
+  EXPECT_EQ(policies.back().step->descent.number, 1);
+  EXPECT_EQ(policies.back().step->descent.x, x);
+  feed(1500);
+  EXPECT_EQ(policies.back().step->descent.number, 2);
+}
+
 // The same transitions, seeds and options: the same path, bit for bit; another seed draws other error bars.
 TEST_F(SessionDescent, IsRepeatable) {
   const auto run = [&](uint64_t seed) {
@@ -230,6 +359,13 @@ TEST_F(SessionDescent, RefusesWhatCannotWork) {
   refused(Options({.descent = {.first_step = -1}}, 1000), "outer_loop.first_step");
   refused(Options({.estimator = {.draws = 1}}, 1000), "outer_loop.estimator.redraws");
   refused(Options({.descent = {.momentum = true}}, 1000), "outer_loop.estimator: must be one from trajectories");
+  const EstimatorOptions walks{.kind = Kind::kReturn, .critic = EstimatorOptions::Critic::kContinuations};
+  refused(Options({.descent = {.momentum = true}, .estimator = walks}, 1000), "outer_loop.estimator.critic");
+  refused(Options({.weight_cap = 0.5}, 1000), "outer_loop.weight_cap: is 0.5");
+  refused(Options({.estimator = {.kind = Kind::kPreferenceFit}}, 1000), "needs on_request");
+  SessionLearnerOptions observed = Options({.descent = {.momentum = true}, .estimator = {.kind = Kind::kReturn}}, 1000);
+  observed.route = Route::kObserved;
+  refused(observed, "seen at x alone");
   SessionLearnerOptions forgetful = Options({.estimator = {.kind = Kind::kReturn}}, 1000);
   forgetful.trajectory_capacity = 0;
   refused(forgetful, "outer_loop.estimator");
