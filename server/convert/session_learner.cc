@@ -9,6 +9,7 @@
 #include "core/base/text.h"
 #include "core/streaming/recorded_gradient.h"
 #include "server/convert/count.h"
+#include "server/convert/drift.h"
 #include "server/convert/estimate.h"
 #include "server/convert/in_field.h"
 #include "server/convert/options.h"
@@ -134,6 +135,9 @@ absl::StatusOr<SessionLearnerOptions> DecodeSessionLearner(const v1::CreateSessi
     ASSIGN_OR_RETURN(options.estimate,
                      InField("estimate_with_policy", DecodeEstimator(request.estimate_with_policy())));
     RETURN_IF_ERROR(InField("problem", CheckObjective(problem)));
+  }
+  if (request.has_drift()) {
+    ASSIGN_OR_RETURN(options.drift, InField("drift", DecodeDriftTest(request.drift())));
   }
   absl::Status valid = options.Validate();
   if (!valid.ok()) return options.route == Route::kSoftQ ? WithField("soft_q", valid) : valid;
