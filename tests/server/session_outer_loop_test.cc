@@ -202,7 +202,8 @@ TEST_F(OuterLoopTest, TellsStepsToThoseWhoWatchUntilItStops) {
   told = Watch(name, 3, &end);
   ASSERT_EQ(told.size(), 3u);
   EXPECT_EQ(told[0].step().number(), 4);
-  // Another x, and it goes on.
+  // Another x, and it goes on with what comes.
+  WaitUntilMerged(name, 10'000);
   v1::SetParametersRequest move;
   move.set_name(name);
   SetReals({7, 0.5}, move.mutable_parameters());
