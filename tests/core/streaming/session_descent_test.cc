@@ -212,6 +212,25 @@ TEST_F(SessionDescent, MomentumIsRecursive) {
   }
 }
 
+// Far from x, where weights matter.
+TEST_F(SessionDescent, PairsAreAboutThePointBefore) {
+  SessionLearner learner = Create(Options({.estimator = {.draws = 0}, .on_request = true}, 10'000));
+  World world(problem_);
+  world.Feed(learner, 200'000);
+  SessionData data = learner.Data(true);
+  const Vector before = data.parameters + Vector::Constant(5, 0.15);
+  data.pair = {before};
+  data.previous_policies.resize(1);
+  data.previous_scores.resize(1);
+  const Vector exact = HypergradientEvaluator(problem_, {}).Evaluate(before, {})->gradient;
+  for (const Kind kind : {Kind::kReturn, Kind::kRewardToGo, Kind::kCritic}) {
+    const auto found = EstimateGradient(problem_, data, data.parameters, {.kind = kind}, {});
+    ASSERT_TRUE(found.ok()) << found.status();
+    // Without weights: 0.29, 0.08, 0.09.
+    EXPECT_LE((found->pair->gradient - exact).norm(), kind == Kind::kReturn ? 0.13 : 0.06) << static_cast<int>(kind);
+  }
+}
+
 // Samples of the leader's reward are taken at x; at the x before they would have been others.
 TEST_F(SessionDescent, PairsKnowWhatTheLeaderWouldHaveGot) {
   SessionLearner learner = Create(Options({.estimator = {.draws = 0}, .on_request = true}, 1000));
