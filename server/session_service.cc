@@ -92,7 +92,9 @@ grpc::ServerWriteReactor<v1::PolicyChunk>* SessionService::DownloadPolicy(grpc::
 grpc::ServerUnaryReactor* SessionService::SetParameters(grpc::CallbackServerContext* context,
                                                         const v1::SetParametersRequest* request,
                                                         v1::Session* response) {
-  return Answer(context, server::SetParameters(*request, registry_, response));
+  return Start(dispatcher_, context, Cost(), /*waits=*/true, [this, request, response](const Run& run) {
+    return server::SetParameters(*request, run, registry_, response);
+  });
 }
 
 grpc::ServerUnaryReactor* SessionService::StepSession(grpc::CallbackServerContext* context,

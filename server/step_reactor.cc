@@ -59,7 +59,7 @@ bool StepReactor::TakeNext() {
 }
 
 void StepReactor::Push() {
-  bool finish = false;
+  std::optional<grpc::Status> end;
   {
     const std::lock_guard lock(mutex_);
     if (writing_ || finished_) return;
@@ -67,11 +67,12 @@ void StepReactor::Push() {
       writing_ = TakeNext();
       if (!writing_) return;
     } else {
-      finished_ = finish = true;
+      finished_ = true;
+      end = end_;
     }
   }
-  if (finish) {
-    Finish(*end_);
+  if (end.has_value()) {
+    Finish(*end);
   } else {
     StartWrite(&response_);
   }

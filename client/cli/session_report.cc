@@ -66,7 +66,8 @@ JsonObject SessionJson(const v1::Session& session) {
                    .Add("merged", drift.merged())
                    .Add("what", std::string(absl::StripPrefix(v1::Drift::What_Name(drift.what()), "WHAT_")))
                    .Add("context", drift.context())
-                   .Add("p_value", drift.p_value()));
+                   .Add("p_value", drift.p_value())
+                   .Add("residual_shift", drift.residual_shift()));
   }
   if (!session.has_outer_loop()) return object;
   const v1::OuterLoopStatus& loop = session.outer_loop();
@@ -74,7 +75,7 @@ JsonObject SessionJson(const v1::Session& session) {
   state.Add("steps", loop.steps()).Add("waiting", loop.waiting());
   if (loop.has_best()) {
     JsonObject best;
-    best.Add("number", loop.best().number())
+    best.Add("iteration", loop.best().iteration())
         .Add("parameters", Elements(loop.best().parameters()))
         .Add("objective", loop.best().objective())
         .Add("objective_standard_error", loop.best().objective_standard_error());

@@ -13,7 +13,10 @@ constexpr double kUnit = std::numeric_limits<double>::epsilon();
 // log Gamma(a) by Stirling's series, from where it is good to rounding. std::lgamma writes a global.
 double LogGamma(double a) {
   double shift = 0;
-  for (; a < 16; a += 1) shift += std::log(a);
+  while (a < 16) {
+    shift += std::log(a);
+    a += 1;
+  }
   const double i = 1 / a, i2 = i * i;
   const double series = i * (1.0 / 12 - i2 * (1.0 / 360 - i2 * (1.0 / 1260 - i2 * (1.0 / 1680 - i2 / 1188))));
   return (a - 0.5) * std::log(a) - a + kHalfLogTwoPi + series - shift;

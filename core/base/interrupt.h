@@ -62,8 +62,16 @@ class Interrupt {
   std::optional<StopReason> Check() const {
     if (pulse_ != nullptr) pulse_->MaybeBeat();
     if (cancelled_ != nullptr && cancelled_->load(std::memory_order_relaxed)) return StopReason::kCancelled;
+    if (also_ != nullptr && also_->load(std::memory_order_relaxed)) return StopReason::kCancelled;
     if (deadline_.has_value() && Clock::now() >= *deadline_) return StopReason::kTimeLimit;
     return std::nullopt;
+  }
+
+  // The same, which another flag cancels as well; it must outlive the computation. One such at most.
+  Interrupt AlsoBy(const std::atomic<bool>& cancelled) const {
+    Interrupt result = *this;
+    result.also_ = &cancelled;
+    return result;
   }
 
   // The same cancellation with another point in time.
@@ -96,6 +104,7 @@ class Interrupt {
 
  private:
   const std::atomic<bool>* cancelled_ = nullptr;
+  const std::atomic<bool>* also_ = nullptr;
   std::optional<Clock::time_point> deadline_;
   Pulse* pulse_ = nullptr;
 };

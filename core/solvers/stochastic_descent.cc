@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
@@ -110,8 +111,14 @@ const DescentStep& StochasticDescent::Take(const GradientSample& sample) {
                                  step.gradient_norm, " +- ", step.gradient_norm_error)};
   }
   if (!stopped()) {
-    previous_x_ = x_;
-    x_ = StepFrom(x_, step.step_size, direction_);
+    Vector next = StepFrom(x_, step.step_size, direction_);
+    if (next.allFinite() && problem_->map.Apply(next).allFinite()) {
+      previous_x_ = std::exchange(x_, std::move(next));
+    } else {
+      termination_ = {StopReason::kDiverged, absl::StrCat("a step of ", ToText(step.step_size),
+                                                          " times the direction leads where parameters, or what their "
+                                                          "groups map them to, are not finite")};
+    }
   }
   last_ = std::move(step);
   return *last_;

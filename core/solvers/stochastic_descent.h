@@ -89,14 +89,15 @@ class StochasticDescent {
   // Takes the estimate and moves x. Numbers must be finite.
   const DescentStep& Take(const GradientSample& sample);
 
-  // x was moved by somebody else: averages and the best so far are forgotten, steps are as short as they were.
+  // x was moved by somebody else: averages and the best so far are forgotten. Steps are as short as they were; given
+  // ones begin again.
   void Restart(const Vector& x);
 
   int64_t steps() const { return steps_; }  // estimates taken
   const std::optional<DescentStep>& last() const { return last_; }
   // The one with the best objective + confidence * its standard error (-, where maximising).
   const std::optional<DescentStep>& best() const { return best_; }
-  // Why there is no next one: CONVERGED, ITERATION_LIMIT.
+  // Why there is no next one: CONVERGED, ITERATION_LIMIT, DIVERGED.
   const std::optional<Termination>& termination() const { return termination_; }
   bool stopped() const { return termination_.has_value(); }
 

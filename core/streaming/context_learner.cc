@@ -5,6 +5,7 @@
 
 #include "core/base/status_macros.h"
 #include "core/mdp/policy_evaluation.h"
+#include "core/streaming/follower_policy.h"
 #include "core/streaming/one_step_score.h"
 
 namespace bilevel {
@@ -113,6 +114,7 @@ uint64_t ContextLearner::CloseWindow(bool transitions, bool policy) {
     visits_.setZero();
     drift_->AddActed(visits_);
   }
+  if ((transitions || policy) && forget) ++era_;
   drift_->Close(transitions, policy);
   return counted - counts_.total();
 }
@@ -213,25 +215,26 @@ std::optional<ContextPolicy> ContextLearner::ReadSoftQ(const ContextSetting& set
   return policy;
 }
 
-std::optional<Vector> ContextLearner::ModelFreePolicy() const {
+std::optional<Vector> ContextLearner::ModelFreeLogPolicy() const {
   if (options_->route == Route::kObserved) {
-    return EstimateObservedPolicy(frame_, visits_, options_->observed_strength).pi;
+    const Vector pi = EstimateObservedPolicy(frame_, visits_, options_->observed_strength).pi;
+    return pi.unaryExpr([](double entry) { return std::log(entry); });
   }
   if (!soft_q_.has_value()) return std::nullopt;
-  return PolicyOf(*soft_q_);
+  return LogPolicyOf(*soft_q_);
 }
 
-Vector ContextLearner::PreviousPolicy() const {
-  return previous_soft_q_.has_value() ? PolicyOf(*previous_soft_q_) : Vector();
+Vector ContextLearner::PreviousLogPolicy() const {
+  return previous_soft_q_.has_value() ? LogPolicyOf(*previous_soft_q_) : Vector();
 }
 
-Vector ContextLearner::PolicyOf(const SoftQLearner& learner) const {
-  Vector pi(Eigen::Index{frame_.num_states} * frame_.num_actions);
+Vector ContextLearner::LogPolicyOf(const SoftQLearner& learner) const {
+  Vector log_pi(Eigen::Index{frame_.num_states} * frame_.num_actions);
   std::vector<Feature> here;
   for (int s = 0; s < frame_.num_states; ++s) {
-    pi.segment(RowOf(s, 0), frame_.num_actions) = learner.Policy(FeaturesOf(s, here), AvailableIn(s));
+    log_pi.segment(RowOf(s, 0), frame_.num_actions) = learner.LogPolicy(FeaturesOf(s, here), AvailableIn(s));
   }
-  return pi;
+  return log_pi;
 }
 
 std::optional<RowMatrix> ContextLearner::LearnedScore(const TabularMdp& mdp) const {
@@ -251,7 +254,7 @@ RowMatrix ContextLearner::ScoreOf(const SoftQLearner& learner, const TabularMdp&
     const Features phi = FeaturesOf(s, here);
     for (int a = 0; a < frame_.num_actions; ++a) q.row(RowOf(s, a)) = gradient.Value(phi, a).transpose();
   }
-  return CenteredScore(mdp, PolicyOf(learner), std::move(q));
+  return CenteredScore(mdp, KnownPolicy(LogPolicyOf(learner)).pi, std::move(q));
 }
 
 double ContextLearner::MaxBytes(const Context& context, const SessionLearnerOptions& options) {

@@ -57,16 +57,19 @@ class ContextLearner {
   // The policy. Cost: kPlugIn: one solve; kObserved: one linear solve; kSoftQ: one sweep. Nothing when interrupted.
   absl::StatusOr<std::optional<ContextPolicy>> MakePolicy(const ContextSetting& setting, const Interrupt& interrupt);
 
-  // pi [S*A] as it is learned or seen, without a model; nothing for kPlugIn and kCount.
-  std::optional<Vector> ModelFreePolicy() const;
+  // log pi [S*A] as it is learned or seen, without a model, -infinity where it never goes; nothing for kPlugIn and
+  // kCount.
+  std::optional<Vector> ModelFreeLogPolicy() const;
   // Where grad Q is learned: grad Q - grad V at the learned policy [S*A, d]. mdp: the context's.
   std::optional<RowMatrix> LearnedScore(const TabularMdp& mdp) const;
   // The same at the x before, learned from the same transitions as those at x; where options' descent LearnsPairs and x
   // moved, else empty.
-  Vector PreviousPolicy() const;
+  Vector PreviousLogPolicy() const;
   RowMatrix PreviousScore(const TabularMdp& mdp) const;
 
   const ModelFrame& frame() const { return frame_; }
+  // How often what came before was forgotten.
+  uint32_t era() const { return era_; }
   ContextCounts Counts() const { return {frame_, counts_.Sorted()}; }
   uint64_t dropped() const { return dropped_before_ + counts_.dropped(); }
 
@@ -83,7 +86,7 @@ class ContextLearner {
   // phi(s), in `buffer`.
   Features FeaturesOf(int state, std::vector<Feature>& buffer) const;
   void LearnSoftQ(const Remembered& step);
-  Vector PolicyOf(const SoftQLearner& learner) const;
+  Vector LogPolicyOf(const SoftQLearner& learner) const;
   RowMatrix ScoreOf(const SoftQLearner& learner, const TabularMdp& mdp) const;
   void Count(const DriftWindow::Step& step);
   absl::StatusOr<std::optional<ContextPolicy>> ReadPolicy(const ContextSetting& setting, const Interrupt& interrupt);
@@ -99,6 +102,7 @@ class ContextLearner {
   TransitionCounts counts_;
   uint64_t dropped_before_ = 0;  // of counts that were forgotten
   std::optional<DriftWindow> drift_;
+  uint32_t era_ = 0;
   Vector visits_;  // of kObserved: n(s,a) at the x of today [S*A]
   Vector value_;   // of kPlugIn: where the next solve starts
   // Of kSoftQ.

@@ -1,5 +1,6 @@
 #include "core/streaming/follower_policy.h"
 
+#include <cmath>
 #include <utility>
 
 #include "core/base/status_macros.h"
@@ -17,6 +18,10 @@ absl::StatusOr<FollowerPolicy> SolvePolicy(const BilevelProblem& problem, size_t
   return FollowerPolicy{std::move(solution.backup.pi), std::move(solution.backup.log_pi)};
 }
 
-FollowerPolicy KnownPolicy(const Vector& pi) { return {pi, pi.array().log()}; }
+FollowerPolicy KnownPolicy(Vector log_pi) {
+  // Eigen's vectorised exponential of -infinity is not 0.
+  Vector pi = log_pi.unaryExpr([](double entry) { return std::exp(entry); });
+  return {std::move(pi), std::move(log_pi)};
+}
 
 }  // namespace bilevel

@@ -17,7 +17,7 @@ absl::StatusOr<FollowerPolicy> SolvePolicy(const BilevelProblem& problem, size_t
                                            const Vector& x, LowerLevelOptions lower_level, const Interrupt& interrupt);
 
 // As it is learned or seen [S*A].
-FollowerPolicy KnownPolicy(const Vector& pi);
+FollowerPolicy KnownPolicy(Vector log_pi);
 
 }  // namespace bilevel
 

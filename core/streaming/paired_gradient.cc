@@ -36,8 +36,8 @@ PairedGradient EstimatePair(const PairedPoint& current, const PairedPoint& previ
     const Trajectory& trajectory = trajectories[static_cast<size_t>(i)];
     const TrajectoryTerm here = at.Of(trajectory, nullptr, above[i]);
     const TrajectoryTerm there = before.Of(trajectory, nullptr, above_before[i]);
-    const double weight = std::exp(LogWeight(trajectory, current, previous));
-    const double capped = std::min(weight, options.cap);
+    const double log_weight = std::min(LogWeight(trajectory, current, previous), 700.0);
+    const double weight = std::exp(log_weight), capped = std::min(weight, options.cap);
     const Vector gradient = there.exploitation + there.exploration;
     const double share = weights[i];
     means.Add(share, here);
@@ -57,6 +57,7 @@ PairedGradient EstimatePair(const PairedPoint& current, const PairedPoint& previ
   result.cap_bias = cap_bias.mean();
   result.cap_bias_standard_error = cap_bias.standard_error();
   result.effective_sample_size = squares > 0 ? sum * sum / squares : 0;
+  result.mean_weight = sum / weights.sum();
   return result;
 }
 

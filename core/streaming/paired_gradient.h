@@ -43,8 +43,13 @@ struct PairedGradient {
   Vector cap_bias;                   // estimate of what the cap adds to the mean of g'_k [n]
   Vector cap_bias_standard_error;    // [n]
   double effective_sample_size = 0;  // (sum w W)^2 / sum (w W)^2, W capped
-  double largest_weight = 0;         // before the cap
+  double largest_weight = 0;         // before the cap; e^700 at most, as in `cap_bias`
+  double mean_weight = 0;            // of W, capped; 1 where nothing is
   double capped_share = 0;           // of trajectories, by w
+
+  // Whether the trajectories tell of x_{k-1}: where they never go what pi_{k-1} does, W is next to 0 or that of a few,
+  // and neither error bars nor the bias show it. False: a batch of which `previous` should not be used.
+  bool overlaps() const { return mean_weight >= 0.5 && effective_sample_size >= 2; }
 };
 
 // trajectories: two at least, with log_weight towards current's policy; of the horizon of `options`. Cost: that of

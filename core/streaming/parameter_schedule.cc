@@ -4,16 +4,19 @@
 
 namespace bilevel {
 
-absl::Status ParameterSchedule::Set(uint64_t after, Vector x, uint64_t at) {
-  if (version_ > 1 && after == since_ && x == x_) return absl::OkStatus();
-  if (after < at) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("after_merged is ", after, "; ", at, " transitions are merged already"));
+absl::Status ParameterSchedule::Set(std::optional<uint64_t> after, Vector x, uint64_t at) {
+  if (after.has_value() && last_set_.has_value() && last_set_->first == *after && last_set_->second == x) {
+    return absl::OkStatus();
   }
-  if (!to_come_.contains(after) && to_come_.size() >= kMostToCome) {
+  if (after.value_or(at) < at) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("after_merged is ", *after, "; ", at, " transitions are merged already"));
+  }
+  const uint64_t when = after.value_or(at);
+  if (!to_come_.contains(when) && to_come_.size() >= kMostToCome) {
     return absl::ResourceExhaustedError(absl::StrCat(kMostToCome, " changes of x are still to come; wait for some"));
   }
-  to_come_[after] = std::move(x);
+  to_come_[when] = std::move(x);
   return absl::OkStatus();
 }
 
@@ -21,15 +24,14 @@ bool ParameterSchedule::Reach(uint64_t at) {
   if (to_come_.empty() || to_come_.begin()->first != at) return false;
   x_ = std::move(to_come_.begin()->second);
   to_come_.erase(to_come_.begin());
-  since_ = at;
+  last_set_ = {at, x_};
   ++version_;
   return true;
 }
 
-void ParameterSchedule::Move(Vector x, uint32_t version, uint64_t at) {
-  if (version_++ != version) return;
+void ParameterSchedule::Move(Vector x) {
   x_ = std::move(x);
-  since_ = at;
+  ++version_;
 }
 
 }  // namespace bilevel

@@ -20,9 +20,10 @@ class ParameterSchedule {
   // Changes that may be to come at a time; each holds one x.
   static constexpr size_t kMostToCome = 16;
 
-  // x after `after` transitions; at: how many there were so far. What was already set for that moment gives way.
-  // FAILED_PRECONDITION when after < at, unless that very change was made; RESOURCE_EXHAUSTED beyond kMostToCome.
-  absl::Status Set(uint64_t after, Vector x, uint64_t at);
+  // x after `after` transitions, default: now; at: how many there were so far. What was already set for that moment
+  // gives way. FAILED_PRECONDITION when after < at, unless that very change was the last one made; RESOURCE_EXHAUSTED
+  // beyond kMostToCome.
+  absl::Status Set(std::optional<uint64_t> after, Vector x, uint64_t at);
 
   // When x changes next.
   std::optional<uint64_t> next() const {
@@ -30,9 +31,8 @@ class ParameterSchedule {
   }
   // There were `at` transitions. True when x changed.
   bool Reach(uint64_t at);
-  // The outer loop has moved x, which had that version, after `at` transitions. A change that was set for this moment
-  // comes after it, and stays.
-  void Move(Vector x, uint32_t version, uint64_t at);
+  // The outer loop has moved x. What was set for this moment is still to come.
+  void Move(Vector x);
 
   const Vector& x() const { return x_; }
   uint32_t version() const { return version_; }  // of x: 1, 2, ...
@@ -42,7 +42,7 @@ class ParameterSchedule {
  private:
   Vector x_;
   uint32_t version_ = 1;
-  uint64_t since_ = 0;  // when x was set
+  std::optional<std::pair<uint64_t, Vector>> last_set_;  // that was made
   std::map<uint64_t, Vector> to_come_;
 };
 

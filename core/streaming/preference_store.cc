@@ -94,7 +94,8 @@ absl::Status WithSide(const std::string& path, const absl::Status& status) {
 }  // namespace
 
 absl::Status PreferenceStore::Offer(uint64_t first, std::span<const PreferenceSource> preferences,
-                                    const TrajectoryStore& trajectories, const TransitionRules& rules) {
+                                    const TrajectoryStore& trajectories, const TransitionRules& rules,
+                                    std::span<const uint32_t> eras) {
   if (first == 0) return FieldError("first_sequence", "is 0; the first preference has number 1");
   if (first > accepted() + 1) {
     return absl::FailedPreconditionError(
@@ -122,7 +123,8 @@ absl::Status PreferenceStore::Offer(uint64_t first, std::span<const PreferenceSo
       return absl::ResourceExhaustedError(
           absl::StrCat(path, ": fragments would have ", steps, " steps; preference_capacity is ", capacity_));
     }
-    fresh.push_back({*std::move(one), *std::move(other), source.first_preferred});
+    const uint32_t era = eras.empty() ? 0 : eras[static_cast<size_t>(one->context)];
+    fresh.push_back({*std::move(one), *std::move(other), source.first_preferred, era});
   }
   steps_ = steps;
   std::move(fresh.begin(), fresh.end(), std::back_inserter(held_));

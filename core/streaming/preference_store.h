@@ -30,6 +30,7 @@ struct Fragment {
 struct Preference {
   Fragment first, second;
   double first_preferred = 1;  // probability, in [0, 1]
+  uint32_t era = 0;            // SessionData::eras of its context when it was given
 };
 
 // A fragment as it is named: by a recorded trajectory, or by its own steps.
@@ -58,8 +59,9 @@ class PreferenceStore {
   // Preferences first, first + 1, ... . Errors take nothing: INVALID_ARGUMENT (a field error
   // "[i].first.steps.state[2]") for one that breaks a rule; FAILED_PRECONDITION for a gap, or for a trajectory that is
   // not held; RESOURCE_EXHAUSTED beyond the capacity.
+  // eras: of contexts, SessionData's; empty: 0.
   absl::Status Offer(uint64_t first, std::span<const PreferenceSource> preferences, const TrajectoryStore& trajectories,
-                     const TransitionRules& rules);
+                     const TransitionRules& rules, std::span<const uint32_t> eras = {});
 
   uint64_t accepted() const { return held_.size(); }
   size_t steps() const { return steps_; }

@@ -171,7 +171,7 @@ struct Setting {
   double leader_discount() const { return term().discount.value_or(context().discount); }
   bool learned() const { return options.critic == EstimatorOptions::Critic::kLearned; }
   bool walks() const { return options.critic == EstimatorOptions::Critic::kContinuations; }
-  const Vector& known_policy() const { return (before ? data.previous_policies : data.policies)[c]; }
+  const Vector& known_log_policy() const { return (before ? data.previous_log_policies : data.log_policies)[c]; }
   const RowMatrix& learned_score() const { return (before ? data.previous_scores : data.scores)[c]; }
   Vector LeaderReward(const Vector& at) const { return term().reward.Evaluate(at, problem.map.Apply(at)); }
   // What the leader's samples, taken at the data's x, lack to be of this one.
@@ -180,7 +180,7 @@ struct Setting {
 
 // The model's solution, or the policy that is learned or seen.
 absl::StatusOr<FollowerPolicy> FindPolicy(const Setting& at, const TabularMdp& model) {
-  const Vector& model_free = at.known_policy();
+  const Vector& model_free = at.known_log_policy();
   if (model_free.size() != 0 && (at.data.observed || at.learned() || at.walks())) return KnownPolicy(model_free);
   return SolvePolicy(at.problem, at.c, model, at.x, at.options.lower_level, at.interrupt);
 }
@@ -267,6 +267,7 @@ class Sum {
     // Squares until Finish.
     pair.innovation_standard_error += (weight * found.innovation_standard_error).cwiseAbs2();
     pair.effective_sample_size += found.effective_sample_size;
+    pair.overlaps = pair.overlaps && found.overlaps();
     const auto added = static_cast<double>(found.current.trajectories), all = added + paired_;
     pair.capped_share = (pair.capped_share * paired_ + found.capped_share * added) / all;
     paired_ = all;

@@ -37,25 +37,28 @@ class Pairs {
   }
 
   // As likely as the follower of today would make them.
-  void Weigh(const Vector& log_pi, uint32_t parameters_version) {
+  void Weigh(const Vector& log_pi, const SessionData& data, size_t context) {
+    const uint32_t version = data.parameters_version, era = data.eras.empty() ? 0 : data.eras[context];
     std::vector<WeighedPreference> known;
     for (WeighedPreference& pair : pairs_) {
       const Fragment &first = pair.preference->first, &second = pair.preference->second;
-      if (!IsOf(first, parameters_version) || !IsOf(second, parameters_version)) {
-        ++of_other_x_;
+      if (!IsOf(first, version) || !IsOf(second, version) || pair.preference->era != era) {
+        ++outdated_;
         continue;
       }
-      pair.log_weight = LogWeight(first, log_pi) + LogWeight(second, log_pi);
       unsaid_ = unsaid_ || IsUnsaid(first) || IsUnsaid(second);
-      off_policy_ =
-          off_policy_ || !first.behavior_log_probabilities.empty() || !second.behavior_log_probabilities.empty();
+      if (!data.observed) {
+        pair.log_weight = LogWeight(first, log_pi) + LogWeight(second, log_pi);
+        off_policy_ =
+            off_policy_ || !first.behavior_log_probabilities.empty() || !second.behavior_log_probabilities.empty();
+      }
       known.push_back(pair);
     }
     pairs_ = std::move(known);
   }
 
   const std::vector<WeighedPreference>& pairs() const { return pairs_; }
-  int64_t of_other_x() const { return of_other_x_; }
+  int64_t outdated() const { return outdated_; }
   bool unsaid() const { return unsaid_; }
   bool off_policy() const { return off_policy_; }
 
@@ -76,7 +79,7 @@ class Pairs {
   }
 
   std::vector<WeighedPreference> pairs_;
-  int64_t of_other_x_ = 0;
+  int64_t outdated_ = 0;
   bool unsaid_ = false, off_policy_ = false;
 };
 
@@ -96,8 +99,8 @@ absl::StatusOr<Follower> AskFollower(const BilevelProblem& problem, const Sessio
                    EstimateModel(data.contexts[c].frame, data.contexts[c].entries, data.prior));
   const bool learned = options.critic == EstimatorOptions::Critic::kLearned;
   Follower follower{.unseen_rows = model.unseen_rows};
-  if (data.policies[c].size() != 0 && (data.observed || learned)) {
-    follower.policy = KnownPolicy(data.policies[c]);
+  if (data.log_policies[c].size() != 0 && (data.observed || learned)) {
+    follower.policy = KnownPolicy(data.log_policies[c]);
   } else {
     ASSIGN_OR_RETURN(follower.policy, SolvePolicy(problem, c, model.mdp, x, options.lower_level, interrupt));
   }
@@ -143,12 +146,8 @@ void AddUp(const std::vector<Share>& shares, GradientEstimate& estimate) {
 
 absl::Status Check(const BilevelProblem& problem, const SessionData& data, const Vector& x,
                    const EstimatorOptions& options) {
-  if (problem.aggregation != Aggregation::kWeightedSum) {
-    return absl::FailedPreconditionError("estimators from preferences need AGGREGATION_WEIGHTED_SUM");
-  }
-  if (problem.sense == Sense::kMaximize) {
-    return absl::FailedPreconditionError("estimators from preferences need SENSE_MINIMIZE: theirs is a loss");
-  }
+  const bool learned = !data.scores.empty() && data.scores[0].size() != 0;
+  RETURN_IF_ERROR(CheckPreferable(problem, options, learned));
   if (data.preferences.empty()) {
     return absl::FailedPreconditionError("the session has no preferences; add some");
   }
@@ -163,14 +162,24 @@ absl::Status Check(const BilevelProblem& problem, const SessionData& data, const
         "the session has not learned from any transition yet, and knows nothing of where its follower goes; "
         "ESTIMATOR_PREFERENCE_FIT needs none");
   }
-  const bool learned = !data.scores.empty() && data.scores[0].size() != 0;
-  if (options.critic == EstimatorOptions::Critic::kLearned && !learned) {
-    return absl::FailedPreconditionError("CRITIC_LEARNED needs a session with soft_q.learn_gradient");
-  }
   return absl::OkStatus();
 }
 
 }  // namespace
+
+absl::Status CheckPreferable(const BilevelProblem& problem, const EstimatorOptions& options, bool learns_gradient) {
+  if (problem.aggregation != Aggregation::kWeightedSum) {
+    return absl::FailedPreconditionError("estimators from preferences need AGGREGATION_WEIGHTED_SUM");
+  }
+  if (problem.sense == Sense::kMaximize) {
+    return absl::FailedPreconditionError("estimators from preferences need SENSE_MINIMIZE: theirs is a loss");
+  }
+  if (options.kind != Kind::kPreferenceFit && options.critic == EstimatorOptions::Critic::kLearned &&
+      !learns_gradient) {
+    return absl::FailedPreconditionError("CRITIC_LEARNED needs a session with soft_q.learn_gradient");
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<GradientEstimate> EstimateFromRecordedPreferences(const BilevelProblem& problem, const SessionData& data,
                                                                  const Vector& x, const EstimatorOptions& options,
@@ -180,7 +189,7 @@ absl::StatusOr<GradientEstimate> EstimateFromRecordedPreferences(const BilevelPr
   GradientEstimate estimate;
   estimate.exploitation = estimate.exploration = Vector::Zero(x.size());
   std::vector<Share> shares;
-  int64_t of_other_x = 0;
+  int64_t outdated = 0;
   bool unsaid = false, off_policy = false;
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     const Context& context = problem.contexts[c];
@@ -191,8 +200,8 @@ absl::StatusOr<GradientEstimate> EstimateFromRecordedPreferences(const BilevelPr
       ASSIGN_OR_RETURN(follower, AskFollower(problem, data, x, options, interrupt, c));
       // Systems that were not solved leave zeros behind, which are no answer.
       if (interrupt.Check().has_value()) return InterruptStatus(interrupt);
-      pairs.Weigh(follower.policy.log_pi, data.parameters_version);
-      of_other_x += pairs.of_other_x();
+      pairs.Weigh(follower.policy.log_pi, data, c);
+      outdated += pairs.outdated();
       if (pairs.pairs().empty()) continue;
     }
     PreferenceModel model{.map = problem.map,
@@ -210,8 +219,10 @@ absl::StatusOr<GradientEstimate> EstimateFromRecordedPreferences(const BilevelPr
     if (follower.learned_score.size() != 0) {
       const RowMatrix off = follower.learned_score - follower.model_score;
       model.score = &off;
-      ASSIGN_OR_RETURN(const PreferenceGradient bias, EstimateFromPreferences(model, pairs.pairs(), arm, interrupt));
-      share.bias = bias.exploration;
+      const absl::StatusOr<PreferenceGradient> bias = EstimateFromPreferences(model, pairs.pairs(), arm, interrupt);
+      if (interrupt.Check().has_value()) return InterruptStatus(interrupt);
+      RETURN_IF_ERROR(bias.status());
+      share.bias = bias->exploration;
     }
     estimate.unseen_rows += follower.unseen_rows;
     unsaid = unsaid || pairs.unsaid();
@@ -219,12 +230,13 @@ absl::StatusOr<GradientEstimate> EstimateFromRecordedPreferences(const BilevelPr
   }
   if (interrupt.Check().has_value()) return InterruptStatus(interrupt);
   if (shares.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("no preference can be used: of ", data.preferences.size(), ", ", of_other_x,
-                     " have fragments that the follower made at another x, others are of contexts of weight 0"));
+    return absl::FailedPreconditionError(absl::StrCat("no preference can be used: of ", data.preferences.size(), ", ",
+                                                      outdated,
+                                                      " have fragments that the follower made at another x or before "
+                                                      "it drifted, others are of contexts of weight 0"));
   }
   AddUp(shares, estimate);
-  estimate.left_out += of_other_x;
+  estimate.left_out += outdated;
   estimate.gradient =
       estimate.exploitation + estimate.exploration + problem.AssembleGradient(ParameterGradient(x.size()), x);
   estimate.objective += problem.PenaltyValue(x);

@@ -15,6 +15,9 @@
 
 namespace bilevel {
 
+// Whether these estimators can ever answer for the problem: FAILED_PRECONDITION with the reason.
+absl::Status CheckPreferable(const BilevelProblem& problem, const EstimatorOptions& options, bool learns_gradient);
+
 // options.kind: one that UsesPreferences; else as EstimateGradient, whose common assumptions are left to it. Cost: one
 // solve and d linear solves for each context, and EstimateFromPreferences.
 absl::StatusOr<GradientEstimate> EstimateFromRecordedPreferences(const BilevelProblem& problem, const SessionData& data,

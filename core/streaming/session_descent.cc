@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/base/field_error.h"
+#include "core/base/interrupt_status.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 
@@ -14,14 +15,16 @@ GradientSample SampleOf(const GradientEstimate& estimate, bool subtract_bias) {
                         .objective_standard_error = estimate.objective_standard_error,
                         .gradient = estimate.gradient,
                         .standard_error = estimate.standard_error};
-  if (estimate.pair.has_value()) {
+  const bool paired = estimate.pair.has_value() && estimate.pair->overlaps && estimate.pair->gradient.allFinite() &&
+                      estimate.pair->innovation_standard_error.allFinite();
+  if (paired) {
     sample.previous = estimate.pair->gradient;
     sample.innovation_standard_error = estimate.pair->innovation_standard_error;
   }
   if (!subtract_bias || estimate.bias.size() == 0) return sample;
   sample.objective -= estimate.objective_bias;
   sample.gradient -= estimate.bias;
-  if (estimate.pair.has_value()) sample.previous -= estimate.pair->bias;
+  if (paired) sample.previous -= estimate.pair->bias;
   return sample;
 }
 
@@ -69,6 +72,8 @@ absl::StatusOr<OuterStep> SessionDescent::TryStep(SessionData& data, double resi
     data.pair = {descent_.previous_x(), kept, options_.weight_cap};
   }
   ASSIGN_OR_RETURN(GradientEstimate estimate, EstimateGradient(*problem_, data, descent_.x(), estimator, interrupt));
+  // What an interruption left is worth telling, and no step.
+  if (interrupt.Check().has_value()) return InterruptStatus(interrupt);
   const GradientSample sample = SampleOf(estimate, options_.subtract_bias);
   if (!std::isfinite(sample.objective) || !sample.gradient.allFinite()) {
     return absl::FailedPreconditionError("the estimate is not finite");

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/base/field_error.h"
+#include "core/base/interrupt_status.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "core/streaming/recorded_gradient.h"
@@ -21,6 +22,8 @@ absl::StatusOr<GradientEstimate> FromPlugIn(const BilevelProblem& problem, const
                                             const EstimatorOptions& options, const Interrupt& interrupt) {
   const PlugInOptions plug_in{data.prior, options.draws, options.seed, options.lower_level};
   ASSIGN_OR_RETURN(PlugInGradient found, EstimatePlugIn(problem, data.contexts, x, plug_in, interrupt));
+  const StopReason stopped = found.point.termination.reason;
+  if (stopped == StopReason::kCancelled || stopped == StopReason::kTimeLimit) return InterruptStatus(interrupt);
   GradientEstimate estimate;
   estimate.gradient = found.point.gradient;
   estimate.standard_error = found.standard_error;
@@ -42,6 +45,7 @@ absl::StatusOr<GradientEstimate> FromDirections(const BilevelProblem& problem, c
                    OnEstimatedModels(problem, data.contexts, data.prior, &estimate.unseen_rows));
   const ZerothOrderOptions zeroth{options.radius, options.draws, options.seed, options.lower_level};
   ASSIGN_OR_RETURN(ZerothOrderGradient found, EstimateZerothOrder(model, x, zeroth, interrupt));
+  if (found.directions < 2 && interrupt.Check().has_value()) return InterruptStatus(interrupt);
   estimate.gradient = std::move(found.gradient);
   estimate.standard_error = std::move(found.standard_error);
   estimate.bias = std::move(found.bias);

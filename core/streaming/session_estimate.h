@@ -75,24 +75,26 @@ struct PairEstimate {
   double effective_sample_size = 0;  // trajectories of equal weight
   double capped_share = 0;           // of trajectories
   Vector weight_bias;                // estimate of what the cap adds to `gradient` [n]
+  bool overlaps = true;              // PairedGradient::overlaps() in all contexts
 };
 
 // What a session knows.
 struct SessionData {
   std::vector<ContextCounts> contexts;
-  uint64_t merged = 0;  // but for what was forgotten
-  Vector parameters;    // x [n]
+  std::vector<uint32_t> eras;  // of contexts: how often what came before was forgotten
+  uint64_t merged = 0;         // transitions, but for what was forgotten
+  Vector parameters;           // x [n]
   uint32_t parameters_version = 0;
   ModelPrior prior;
   bool observed = false;  // the follower is a live population
   bool keeps_trajectories = false;
-  std::vector<Vector> policies;                  // as learned or seen [S*A]; empty: the model's solution
+  std::vector<Vector> log_policies;              // as learned or seen [S*A]; empty: the model's solution
   std::vector<RowMatrix> scores;                 // learned grad Q - grad V [S*A, d]; empty: none
   std::vector<RecordedTrajectory> trajectories;  // empty unless asked for
   std::vector<Preference> preferences;           // likewise
   std::optional<PairRequest> pair;
-  // Policies and scores learned from the same transitions at pair->x, where they are learned.
-  std::vector<Vector> previous_policies;
+  // Those learned from the same transitions at pair->x, where they are learned.
+  std::vector<Vector> previous_log_policies;
   std::vector<RowMatrix> previous_scores;
 };
 

@@ -3,21 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/interrupt_status.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 
 namespace bilevel {
 
 using Route = SessionLearnerOptions::Route;
-
-namespace {
-
-absl::Status Interrupted(const Interrupt& interrupt) {
-  return interrupt.Check() == StopReason::kCancelled ? absl::CancelledError("the step was cancelled")
-                                                     : absl::DeadlineExceededError("the time limit passed in a step");
-}
-
-}  // namespace
 
 absl::StatusOr<SessionLearner> SessionLearner::Create(BilevelProblem problem, bool initial_known, Vector x,
                                                       const SessionLearnerOptions& options) {
@@ -113,11 +105,11 @@ SessionData SessionLearner::DataOfStep(std::vector<Preference> preferences) cons
   SessionData data = Data(UsesTrajectories(descent_->options().estimator.kind));
   data.preferences = std::move(preferences);
   for (size_t c = 0; c < contexts_.size() && descent_->options().LearnsPairs(); ++c) {
-    data.previous_policies.push_back(contexts_[c].PreviousPolicy());
+    data.previous_log_policies.push_back(contexts_[c].PreviousLogPolicy());
     data.previous_scores.push_back(contexts_[c].PreviousScore(*problem_->contexts[c].mdp));
   }
-  if (data.previous_policies.empty()) {
-    data.previous_policies.resize(contexts_.size());
+  if (data.previous_log_policies.empty()) {
+    data.previous_log_policies.resize(contexts_.size());
     data.previous_scores.resize(contexts_.size());
   }
   return data;
@@ -130,10 +122,11 @@ absl::StatusOr<std::shared_ptr<const OuterStep>> SessionLearner::Step(const Inte
   SessionData data;
   if (!descent_->stopped()) {
     ASSIGN_OR_RETURN(residual, Residual(interrupt));
-    if (!residual.has_value()) return Interrupted(interrupt);
+    if (!residual.has_value()) return InterruptStatus(interrupt);
     data = DataOfStep(std::move(preferences));
   }
   ASSIGN_OR_RETURN(OuterStep step, descent_->Step(std::move(data), residual.value_or(0), interrupt));
+  step.merged = merged_;
   if (!descent_->stopped()) Move(descent_->x());
   step_ = std::make_shared<const OuterStep>(std::move(step));
   step_told_ = false;
@@ -179,7 +172,8 @@ TransitionRules SessionLearner::Rules(size_t max_open_episodes) const {
 }
 
 SessionData SessionLearner::Data(bool trajectories) const {
-  SessionData data{.merged = merged_ - forgotten_,
+  SessionData data{.eras = eras(),
+                   .merged = merged_ - forgotten_,
                    .parameters = x_,
                    .parameters_version = parameters_version_,
                    .prior = options_->prior,
@@ -187,11 +181,17 @@ SessionData SessionLearner::Data(bool trajectories) const {
                    .keeps_trajectories = options_->trajectory_capacity > 0};
   for (size_t c = 0; c < contexts_.size(); ++c) {
     data.contexts.push_back(contexts_[c].Counts());
-    data.policies.push_back(contexts_[c].ModelFreePolicy().value_or(Vector()));
+    data.log_policies.push_back(contexts_[c].ModelFreeLogPolicy().value_or(Vector()));
     data.scores.push_back(contexts_[c].LearnedScore(*problem_->contexts[c].mdp).value_or(RowMatrix()));
   }
   if (trajectories) data.trajectories.assign(trajectories_.held().begin(), trajectories_.held().end());
   return data;
+}
+
+std::vector<uint32_t> SessionLearner::eras() const {
+  std::vector<uint32_t> eras;
+  for (const ContextLearner& context : contexts_) eras.push_back(context.era());
+  return eras;
 }
 
 uint64_t SessionLearner::dropped() const {

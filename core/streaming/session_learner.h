@@ -80,6 +80,8 @@ class SessionLearner {
   // Of the descent; null before the first.
   const std::shared_ptr<const OuterStep>& last_step() const { return step_; }
   const DriftLog& drifts() const { return drifts_; }
+  // SessionData's.
+  std::vector<uint32_t> eras() const;
 
   // Bytes that it may come to hold.
   static double MaxBytes(const BilevelProblem& problem, const SessionLearnerOptions& options);

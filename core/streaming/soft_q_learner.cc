@@ -32,6 +32,14 @@ Vector SoftQLearner::ActionValues(Features state, std::span<const uint8_t> avail
   return q;
 }
 
+Vector SoftQLearner::LogPolicy(Features state, std::span<const uint8_t> available) const {
+  Vector log_pi = ActionValues(state, available);
+  log_pi = (log_pi.array() - log_pi.maxCoeff()) / temperature_;
+  double sum = 0;
+  for (const double entry : log_pi) sum += std::exp(entry);
+  return log_pi.array() - std::log(sum);
+}
+
 Vector SoftQLearner::Policy(Features state, std::span<const uint8_t> available) const {
   return Softmax(ActionValues(state, available) / temperature_);
 }

@@ -47,8 +47,9 @@ class SoftQLearner {
 
   void Learn(const LearnedStep& step);
 
-  // Q(s,.) [A] and pi(.|s) [A]; -infinity and 0 where unavailable.
+  // Q(s,.), log pi(.|s) and pi(.|s) [A]; -infinity and 0 where unavailable.
   Vector ActionValues(Features state, std::span<const uint8_t> available) const;
+  Vector LogPolicy(Features state, std::span<const uint8_t> available) const;
   Vector Policy(Features state, std::span<const uint8_t> available) const;
 
   const LinearCritic& q() const { return q_; }

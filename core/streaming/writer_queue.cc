@@ -37,8 +37,8 @@ absl::Status WriterQueue::Offer(uint64_t first, TransitionBlock batch, uint32_t 
   RETURN_IF_ERROR(CheckRoom(batch.steps.size() - known));
   Undo undo;
   if (absl::Status status = Check(batch.steps, known, newest_parameters, undo); !status.ok()) {
-    for (auto change = undo.rbegin(); change != undo.rend(); ++change)
-      Put(change->walk, change->episode, change->before);
+    std::reverse(undo.begin(), undo.end());
+    for (const auto& change : undo) Put(change.walk, change.episode, change.before);
     return status;
   }
   Push(std::move(batch), known);
@@ -94,10 +94,12 @@ absl::Status WriterQueue::Check(std::vector<Transition>& steps, size_t known, ui
 // all of whose actions are available.
 bool WriterQueue::IsPlain(const Transition& step, const std::optional<Standing>& standing) const {
   const TransitionRules::World& world = rules_->contexts[0];
-  const bool in_range = (step.context == 0) & IsBelow(step.state, world.num_states) &
-                        IsBelow(step.action, world.num_actions) & IsBelow(step.next_state, world.num_states);
-  const bool nothing_else = std::isnan(step.leader_reward) & std::isnan(step.behavior_log_probability) &
-                            (step.parameters_version == 0) & world.available_actions.empty();
+  // Without branches.
+  const bool state = IsBelow(step.state, world.num_states), action = IsBelow(step.action, world.num_actions);
+  const bool next = IsBelow(step.next_state, world.num_states), all_available = world.available_actions.empty();
+  const bool no_reward = std::isnan(step.leader_reward), no_behavior = std::isnan(step.behavior_log_probability);
+  const bool in_range = (step.context == 0) & state & action & next;
+  const bool nothing_else = no_reward & no_behavior & (step.parameters_version == 0) & all_available;
   const bool goes_on = !standing.has_value() || ((standing->state == step.state) & (standing->context == 0));
   return in_range & nothing_else & goes_on;
 }
@@ -172,7 +174,7 @@ void WriterQueue::Push(TransitionBlock batch, size_t known) {
 BlockSlice WriterQueue::Pop(size_t most) {
   if (waiting_.empty() || most == 0) return {};
   Waiting& first = waiting_.front();
-  const BlockSlice slice{first.block, first.begin, std::min(most, first.block->steps.size() - first.begin)};
+  BlockSlice slice{first.block, first.begin, std::min(most, first.block->steps.size() - first.begin)};
   merged_ += slice.count;
   first.begin += slice.count;
   first.popped = true;

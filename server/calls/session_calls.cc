@@ -148,7 +148,7 @@ absl::Status SerializePolicy(const v1::GetPolicyRequest& request, const SessionR
   return absl::OkStatus();
 }
 
-absl::Status SetParameters(const v1::SetParametersRequest& request, const SessionRegistry& registry,
+absl::Status SetParameters(const v1::SetParametersRequest& request, const Run& run, const SessionRegistry& registry,
                            v1::Session* response) {
   ASSIGN_OR_RETURN(const SessionRegistry::Named named, Find(request.name(), registry));
   if (!request.has_parameters()) return FieldError("parameters", "is absent; required");
@@ -157,7 +157,7 @@ absl::Status SetParameters(const v1::SetParametersRequest& request, const Sessio
   if (request.has_after_merged()) {
     ASSIGN_OR_RETURN(after, DecodeCount("after_merged", request.after_merged()));
   }
-  RETURN_IF_ERROR(named.session->SetParameters(after, std::move(x)));
+  RETURN_IF_ERROR(named.session->SetParameters(after, std::move(x), run.MakeInterrupt(std::nullopt)));
   Describe(named, response);
   return absl::OkStatus();
 }

@@ -30,7 +30,7 @@ absl::Status GetPolicy(const v1::GetPolicyRequest& request, const Limits& limits
 absl::StatusOr<double> PolicyDownloadBytes(const v1::GetPolicyRequest& request, const SessionRegistry& registry);
 absl::Status SerializePolicy(const v1::GetPolicyRequest& request, const SessionRegistry& registry, std::string* bytes);
 
-absl::Status SetParameters(const v1::SetParametersRequest& request, const SessionRegistry& registry,
+absl::Status SetParameters(const v1::SetParametersRequest& request, const Run& run, const SessionRegistry& registry,
                            v1::Session* response);
 
 absl::StatusOr<Cost> StepCost(const v1::StepSessionRequest& request, const SessionRegistry& registry);

@@ -27,6 +27,9 @@ void EncodeDrifts(const DriftLog& drifts, v1::Session* message) {
   drift.set_what(last.what == Drift::What::kPolicy ? v1::Drift::WHAT_POLICY : v1::Drift::WHAT_TRANSITIONS);
   drift.set_context(last.context);
   drift.set_p_value(last.p_value);
+  drift.set_statistic(last.statistic);
+  drift.set_degrees(static_cast<double>(last.degrees));
+  drift.set_residual_shift(last.residual);
 }
 
 }  // namespace bilevel::server

@@ -187,7 +187,8 @@ double SessionBytes(const SessionPlan& plan) {
     // That estimate: a second model, or scores of every parameter.
     if (estimates) {
       const auto n = static_cast<double>(plan.problem.num_parameters);
-      bytes += 8 * static_cast<double>(context.mdp->num_rows()) * (16 + 6 * n);
+      const bool pairs = plan.learner.descent.has_value() && plan.learner.descent->descent.momentum;
+      bytes += 8 * static_cast<double>(context.mdp->num_rows()) * (16 + (pairs ? 12 : 6) * n);
     }
   }
   return bytes;

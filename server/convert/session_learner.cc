@@ -8,6 +8,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "core/streaming/recorded_gradient.h"
+#include "core/streaming/recorded_preferences.h"
 #include "server/convert/count.h"
 #include "server/convert/drift.h"
 #include "server/convert/estimate.h"
@@ -62,13 +63,15 @@ absl::Status CheckFollower(v1::Follower follower, SessionLearnerOptions::Route r
 
 // Whether the session will have what the estimator looks at.
 absl::Status CheckEstimator(const char* field, const EstimatorOptions& estimator, const BilevelProblem& problem,
-                            const SessionLearnerOptions& options) {
-  if (UsesPreferences(estimator.kind) && problem.sense == Sense::kMaximize) {
-    return FieldError(field, "has a loss for its objective, and problem.sense is SENSE_MAXIMIZE");
+                            const SessionLearnerOptions& options, bool holds_preferences) {
+  const bool preferences = UsesPreferences(estimator.kind);
+  if (!preferences && !UsesTrajectories(estimator.kind)) return absl::OkStatus();
+  if (preferences && !holds_preferences) return FieldError(field, "needs preferences; preference_capacity is 0");
+  if (!preferences && options.trajectory_capacity == 0) {
+    return FieldError(field, "needs trajectories; trajectory_capacity is 0");
   }
-  if (!UsesTrajectories(estimator.kind)) return absl::OkStatus();
-  if (options.trajectory_capacity == 0) return FieldError(field, "needs trajectories; trajectory_capacity is 0");
-  const absl::Status can = CheckRecordable(problem, estimator, options.learn_gradient);
+  const absl::Status can = preferences ? CheckPreferable(problem, estimator, options.learn_gradient)
+                                       : CheckRecordable(problem, estimator, options.learn_gradient);
   return can.ok() ? can : FieldError(field, std::string(can.message()));
 }
 
@@ -156,13 +159,15 @@ absl::StatusOr<SessionLearnerOptions> DecodeSessionLearner(const v1::CreateSessi
       return FieldError("estimate_with_policy.estimator",
                         "needs preferences, which no order ties to policies; EstimateHypergradient answers");
     }
-    RETURN_IF_ERROR(CheckEstimator("estimate_with_policy.estimator", *options.estimate, problem, options));
+    RETURN_IF_ERROR(CheckEstimator("estimate_with_policy.estimator", *options.estimate, problem, options, false));
   }
   if (request.has_outer_loop()) {
     ASSIGN_OR_RETURN(options.descent, InField("outer_loop", DecodeOuterLoop(request.outer_loop())));
     const EstimatorOptions& estimator = options.descent->estimator;
+    const bool preferences =
+        request.has_preference_capacity() ? request.preference_capacity() > 0 : options.trajectory_capacity > 0;
     if (!UsesPreferences(estimator.kind)) RETURN_IF_ERROR(InField("problem", CheckObjective(problem)));
-    RETURN_IF_ERROR(CheckEstimator("outer_loop.estimator.estimator", estimator, problem, options));
+    RETURN_IF_ERROR(CheckEstimator("outer_loop.estimator.estimator", estimator, problem, options, preferences));
     if (options.route == Route::kCount) return FieldError("outer_loop", "is given with count, which makes no policies");
     if (options.descent->descent.momentum && options.route == Route::kObserved) {
       return FieldError("outer_loop.stoc_sobirl_storm",

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/field_error.h"
+#include "core/base/interrupt_status.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "server/sessions/policy_digest.h"
@@ -163,7 +164,7 @@ std::shared_ptr<const PublishedPolicy> Session::policy() const {
 
 uint64_t Session::Watch(std::function<void(const SessionNews&)> hear) {
   const std::lock_guard lock(watching_);
-  if (draining_) hear({.draining = true});
+  if (draining_ || ended_) hear({.draining = draining_, .ended = ended_});
   watches_[++last_watch_] = std::move(hear);
   return last_watch_;
 }
@@ -181,17 +182,19 @@ void Session::EndWatch(uint64_t watch) {
   watches_.erase(watch);
 }
 
-absl::Status Session::SetParameters(std::optional<uint64_t> after, Vector x) {
+absl::Status Session::SetParameters(std::optional<uint64_t> after, Vector x, const Interrupt& interrupt) {
+  const bool loop = outer_loop() != nullptr;
   // As the outer loop will.
-  if (outer_loop() != nullptr) x = problem().feasible_set.Project(x);
+  if (loop) x = problem().feasible_set.Project(x);
   {
     const std::lock_guard lock(mutex_);
-    RETURN_IF_ERROR(schedule_.Set(after.value_or(taken_), std::move(x), taken_));
-    if (!schedule_.Reach(taken_)) return absl::OkStatus();
+    RETURN_IF_ERROR(schedule_.Set(after, std::move(x), taken_));
+    if (loop ? schedule_.next() != taken_ : !schedule_.Reach(taken_)) return absl::OkStatus();
     Wake();
   }
-  // At once where the learner has nothing to do; else it does it.
-  if (learning_.TryLock()) {
+  // A loop may move x at this very moment, too, and its version comes first: the change is made when the learner is
+  // there. Else at once where the learner has nothing to do; else it does it.
+  if (loop ? learning_.LockToLook(interrupt) : learning_.TryLock()) {
     MoveLearner();
     learning_.unlock();
   }
@@ -204,6 +207,7 @@ void Session::MoveLearner() {
   {
     const std::lock_guard lock(mutex_);
     if (learner_.merged() != taken_) return;
+    if (outer_loop() != nullptr) schedule_.Reach(taken_);
     x = schedule_.x();
     version = schedule_.version();
   }
@@ -216,7 +220,7 @@ void Session::MoveLearner() {
 absl::Status Session::OfferPreferences(uint64_t first, std::span<const PreferenceSource> preferences,
                                        const Interrupt& interrupt) {
   if (!learning_.LockToLook(interrupt)) return absl::DeadlineExceededError("the learner was at a policy all the time");
-  const absl::Status taken = preferences_.Offer(first, preferences, learner_.trajectories(), *rules_);
+  absl::Status taken = preferences_.Offer(first, preferences, learner_.trajectories(), *rules_, learner_.eras());
   Tell();
   learning_.unlock();
   return taken;
@@ -270,7 +274,8 @@ void Session::Stop(StreamEnd why) {
 // Under mutex_: what a lease hears that does not hold any more.
 absl::Status Session::Ended() const {
   if (server_stops_) return absl::UnavailableError("the server is stopping");
-  return absl::AbortedError("a newer stream of this writer took this one's place, or the session ended");
+  if (stopping_) return absl::AbortedError("the session was deleted");
+  return absl::AbortedError("a newer stream of this writer took this one's place");
 }
 
 void Session::Cancel() {
@@ -296,6 +301,10 @@ void Session::End(StreamEnd why) {
   cancelled_ = true;
   for (const auto& react : ended) react(why);
   thread_.join();
+  {
+    const std::lock_guard lock(watching_);
+    ended_ = true;
+  }
   Publish({.ended = true});
 }
 
@@ -354,7 +363,7 @@ std::vector<MergeOrder::Run> Session::TakeNext() {
     more_ = most == 0 || (!actors_.empty() && order_.rounds() != round_);
     if (more_) break;
   }
-  schedule_.Reach(taken_);
+  if (outer_loop() == nullptr) schedule_.Reach(taken_);
   return runs;
 }
 
@@ -395,12 +404,7 @@ bool Session::LearnSlice(size_t writer, const BlockSlice& slice, Learned& learne
 }
 
 bool Session::MakePolicy() {
-  {
-    const std::lock_guard lock(mutex_);
-    slow_ = true;
-  }
-  // Who was promised news soon has them before a policy is made.
-  Publish({});
+  BeginLongWork();
   absl::StatusOr<std::optional<PolicySnapshot>> made = learner_.Update(Interrupt(&cancelled_, std::nullopt));
   if (made.ok() && made->has_value()) {
     KeepStep((*made)->step);
@@ -412,6 +416,15 @@ bool Session::MakePolicy() {
   return false;  // broken, or stopping
 }
 
+void Session::BeginLongWork() {
+  {
+    const std::lock_guard lock(mutex_);
+    slow_ = true;
+  }
+  // Who was promised news soon has them first.
+  Publish({});
+}
+
 void Session::Keep(PolicySnapshot made) {
   std::string digest = DigestOf(made);
   auto policy = std::make_shared<const PublishedPolicy>(PublishedPolicy{std::move(made), std::move(digest)});
@@ -420,13 +433,13 @@ void Session::Keep(PolicySnapshot made) {
 }
 
 void Session::KeepStep(std::shared_ptr<const OuterStep> step) {
-  TellOuterLoop();
-  if (step == nullptr) return;
-  const std::lock_guard lock(mutex_);
-  if (learner_.parameters_version() != step->parameters_version) {
-    schedule_.Move(learner_.parameters(), step->parameters_version, step->merged);
+  // First the step, then that it was the last.
+  if (step != nullptr) {
+    const std::lock_guard lock(mutex_);
+    if (learner_.parameters_version() != step->parameters_version) schedule_.Move(learner_.parameters());
+    steps_.Add(std::move(step));
   }
-  steps_.Add(std::move(step));
+  TellOuterLoop();
 }
 
 void Session::TellOuterLoop() {
@@ -458,9 +471,21 @@ absl::StatusOr<std::shared_ptr<const OuterStep>> Session::FindStep(uint64_t numb
 }
 
 absl::StatusOr<std::shared_ptr<const OuterStep>> Session::Step(std::optional<uint64_t> number,
-                                                               const Interrupt& interrupt) {
-  if (!learning_.LockToLook(interrupt)) return absl::DeadlineExceededError("the learner was at a policy all the time");
-  std::unique_lock<LearnerLock> learning(learning_, std::adopt_lock);
+                                                               const Interrupt& caller) {
+  // Who ends the session does not wait for the step.
+  const Interrupt interrupt = caller.AlsoBy(cancelled_);
+  const bool locked = learning_.LockToLook(interrupt);
+  std::unique_lock<LearnerLock> learning(learning_, std::defer_lock);
+  if (locked) learning = std::unique_lock(learning_, std::adopt_lock);
+  if (cancelled_) {
+    const std::lock_guard lock(mutex_);
+    return Ended();
+  }
+  if (!locked || interrupt.Check().has_value()) return InterruptStatus(interrupt);
+  {
+    const std::lock_guard lock(mutex_);
+    RETURN_IF_ERROR(failure_);
+  }
   if (number.has_value()) {
     const std::lock_guard lock(mutex_);
     ASSIGN_OR_RETURN(std::shared_ptr<const OuterStep> taken, FindStep(*number));
@@ -470,8 +495,13 @@ absl::StatusOr<std::shared_ptr<const OuterStep>> Session::Step(std::optional<uin
   const SessionDescentOptions* loop = outer_loop();
   std::vector<Preference> preferences;
   if (loop != nullptr && UsesPreferences(loop->estimator.kind)) preferences = preferences_.held();
+  BeginLongWork();
   absl::StatusOr<std::shared_ptr<const OuterStep>> step = learner_.Step(interrupt, std::move(preferences));
   KeepStep(step.ok() ? *step : nullptr);
+  if (!step.ok() && cancelled_) {
+    const std::lock_guard lock(mutex_);
+    return Ended();
+  }
   RETURN_IF_ERROR(step.status());
   // Where it is interrupted the next one due makes up for it.
   absl::StatusOr<std::optional<PolicySnapshot>> made = learner_.MakePolicy(interrupt);

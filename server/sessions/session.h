@@ -147,13 +147,15 @@ class Session {
   void Drain();
 
   // The outer loop's next step, at once, and the policy where it leads, unless interrupted after the step; number: as
-  // StepSessionRequest. Errors: FAILED_PRECONDITION for a number out of turn; as SessionLearner::Step.
-  absl::StatusOr<std::shared_ptr<const OuterStep>> Step(std::optional<uint64_t> number, const Interrupt& interrupt);
+  // StepSessionRequest. Errors: FAILED_PRECONDITION for a number out of turn; ABORTED or UNAVAILABLE when the session
+  // ends; as SessionLearner::Step.
+  absl::StatusOr<std::shared_ptr<const OuterStep>> Step(std::optional<uint64_t> number, const Interrupt& caller);
   // The first step after this number that is kept; null when there is none.
   std::shared_ptr<const OuterStep> StepAfter(uint64_t number) const;
 
-  // x from then on; after: transitions learned from, default: as soon as can be. As ParameterSchedule::Set.
-  absl::Status SetParameters(std::optional<uint64_t> after, Vector x);
+  // x from then on; after: transitions learned from, default: as soon as can be. As ParameterSchedule::Set. With an
+  // outer loop x is projected, and the learner is waited for unless interrupted: then the change is still to come.
+  absl::Status SetParameters(std::optional<uint64_t> after, Vector x, const Interrupt& interrupt);
 
   // As PreferenceStore; waits for the learner, unless interrupted.
   absl::Status OfferPreferences(uint64_t first, std::span<const PreferenceSource> preferences,
@@ -201,12 +203,14 @@ class Session {
   Learned LearnNext();
   // Under mutex_.
   std::vector<MergeOrder::Run> TakeNext();
-  // Under learning_: x as it is after what was learned from.
+  // Under learning_: x as it is after what was learned from. With an outer loop changes are made here alone.
   void MoveLearner();
   // False when learning cannot go on.
   bool LearnSlice(size_t writer, const BlockSlice& slice, Learned& learned);
   // Under learning_; false when learning cannot go on.
   bool MakePolicy();
+  // Under learning_: nobody counts on news soon.
+  void BeginLongWork();
   // Under learning_: what came of it.
   void Keep(PolicySnapshot made);
   // Under learning_: the step that the learner has taken.
@@ -266,7 +270,7 @@ class Session {
 
   std::mutex watching_;  // taken before mutex_, never within it
   std::map<uint64_t, std::function<void(const SessionNews&)>> watches_;
-  bool draining_ = false;
+  bool draining_ = false, ended_ = false;
   uint64_t last_watch_ = 0;
 
   std::once_flag stopped_;

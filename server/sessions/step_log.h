@@ -37,7 +37,7 @@ class StepLog {
   }
   // Bytes that it may come to hold.
   static double MaxBytes(int64_t num_parameters) {
-    return static_cast<double>(CapacityFor(num_parameters)) * (8.0 * 9 * static_cast<double>(num_parameters) + 2048);
+    return static_cast<double>(CapacityFor(num_parameters)) * (8.0 * 12 * static_cast<double>(num_parameters) + 2048);
   }
 
  private:

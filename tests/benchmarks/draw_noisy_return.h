@@ -13,7 +13,7 @@ namespace bilevel {
 // features ~ N(0, 1/4). The leader minimises |x|^2 / 4 less its return.
 inline BilevelProblem DrawNoisyReturn(uint64_t seed) {
   constexpr int kStates = 6, kActions = 3, kParameters = 4;
-  constexpr Eigen::Index kRows = kStates * kActions;
+  constexpr Eigen::Index kRows = Eigen::Index{kStates} * kActions;
   Rng rng(seed);
   const auto reward = [&] {
     ParametricRewardSpec spec;

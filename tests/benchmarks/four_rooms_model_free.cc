@@ -207,7 +207,7 @@ class Picture {
     using Anchor = client::Svg::Anchor;
     svg_.Text({left + kWidth / 2, kTop - 14}, absl::StrFormat("score, lambda %g", setting.temperature),
               Anchor::kMiddle);
-    for (double tick = -0.5; tick <= 1.5; tick += 0.5) {
+    for (const double tick : {-0.5, 0.0, 0.5, 1.0, 1.5}) {
       svg_.Line({left, Y(tick)}, {left + kWidth, Y(tick)}, "#dddddd");
       svg_.Text({left - 6, Y(tick) + 4}, absl::StrFormat("%.1f", tick), Anchor::kEnd);
     }

@@ -44,7 +44,7 @@ struct Task {
 
 Task DrawPolicyMatching(uint64_t seed) {
   constexpr int kStates = 20, kActions = 4, kParameters = 30;
-  constexpr Eigen::Index kRows = kStates * kActions;
+  constexpr Eigen::Index kRows = Eigen::Index{kStates} * kActions;
   Rng rng(seed);
   testing::ContextNumbers context;
   TabularMdpSpec& mdp = context.mdp;

@@ -189,7 +189,7 @@ Vector Move(const World& world, const Labels& labels, const Arm& arm, const Vect
   problem.penalties.squared_l2 = 1 / labels.size();
   StochasticDescent descent(problem, start, {.max_steps = kSteps});
   while (!descent.stopped()) {
-    const Vector x = descent.x();
+    Vector x = descent.x();
     RowMatrix score;
     std::vector<WeighedPreference> pairs;
     if (!arm.weighed) {

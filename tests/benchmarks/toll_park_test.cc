@@ -86,8 +86,9 @@ TEST(TollPark, SamplesLeadToTheSameEnds) {
     const AscentPath path = Ascend(
         problem, [&](const Vector& x) { return SampledParts(problem, x, 64, rng); }, choose, 0.5, 0, 1500);
     Vector mean = Vector::Zero(2);
-    for (size_t k = path.points.size() / 2; k < path.points.size(); ++k) mean += path.points[k];
-    return Vector(mean / static_cast<double>(path.points.size() - path.points.size() / 2));
+    const size_t half = path.points.size() / 2;
+    for (size_t k = half; k < path.points.size(); ++k) mean += path.points[k];
+    return Vector(mean / static_cast<double>(path.points.size() - half));
   };
   EXPECT_LE((end(Both) - TollPark::Optimum()).norm(), 0.1);
   EXPECT_LE(end(Explore).norm(), 0.4);  // a valley: the smallest curvature is 0.06

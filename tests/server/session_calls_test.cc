@@ -19,7 +19,7 @@ class SessionCallsTest : public SessionFixture {
  protected:
   // A session that has learned from exploration, by whom nobody knows.
   std::string Learned(const v1::CreateSessionRequest& request, int count = 20'000) {
-    const std::string name = MustCreate(request);
+    std::string name = MustCreate(request);
     Write(name, "w0", Explore(count), 1, 0, 256);
     WaitUntilMerged(name, count);
     return name;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <future>
 #include <thread>
 
 #include "core/hypergradient/hypergradient.h"
@@ -217,11 +218,24 @@ TEST_F(OuterLoopTest, TellsStepsToThoseWhoWatchUntilItStops) {
 TEST_F(OuterLoopTest, WatchingEndsWithTheSession) {
   const std::string name = MustCreate(LoopRequest());
   grpc::Status end;
-  std::thread watcher([&] { Watch(name, 0, &end); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  Write(name, "w0", Explore(1000), 1, 0, 256);
+  WaitUntilMerged(name, 1000);
+  std::promise<void> watching;
+  std::thread watcher([&] {
+    grpc::ClientContext context;
+    v1::WatchStepsRequest request;
+    request.set_name(name);
+    const auto stream = stub_->WatchSteps(&context, request);
+    v1::WatchStepsResponse response;
+    EXPECT_TRUE(stream->Read(&response));
+    watching.set_value();
+    EXPECT_FALSE(stream->Read(&response));
+    end = stream->Finish();
+  });
+  watching.get_future().wait();
   Delete(name);
   watcher.join();
-  EXPECT_THAT(end.error_code(), testing::AnyOf(grpc::StatusCode::ABORTED, grpc::StatusCode::NOT_FOUND));
+  EXPECT_EQ(end.error_code(), grpc::StatusCode::ABORTED);
   Watch(name, 0, &end);
   EXPECT_EQ(end.error_code(), grpc::StatusCode::NOT_FOUND);
   const std::string still = MustCreate(Request());
@@ -282,11 +296,16 @@ TEST_F(OuterLoopTest, RefusesBadOptionsByName) {
               HasSubstr("outer_loop.stoc_sobirl_storm: is given for an OBSERVED follower"));
   EXPECT_THAT(refused([](R&, L& l) { l.mutable_estimator()->set_estimator(v1::ESTIMATOR_PREFERENCE_FIT); }),
               HasSubstr("outer_loop.estimator: looks at preferences, which no order ties to transitions"));
-  EXPECT_THAT(refused([](R&, L& l) {
-                l.set_on_request(true);
-                l.mutable_estimator()->set_estimator(v1::ESTIMATOR_PREFERENCE_FIT);
-              }),
-              HasSubstr("outer_loop.estimator.estimator: has a loss for its objective"));
+  const auto prefers = [&](int capacity) {
+    return refused([capacity](R& r, L& l) {
+      r.set_preference_capacity(capacity);
+      l.set_on_request(true);
+      l.mutable_estimator()->set_estimator(v1::ESTIMATOR_PREFERENCE_FIT);
+    });
+  };
+  EXPECT_THAT(prefers(0), HasSubstr("outer_loop.estimator.estimator: needs preferences; preference_capacity is 0"));
+  EXPECT_THAT(prefers(10),
+              HasSubstr("outer_loop.estimator.estimator: estimators from preferences need SENSE_MINIMIZE"));
   EXPECT_THAT(refused([](R&, L& l) { l.mutable_estimator()->set_estimator(v1::ESTIMATOR_RETURN); }),
               HasSubstr("outer_loop.estimator.estimator: needs trajectories; trajectory_capacity is 0"));
   EXPECT_THAT(refused([](R& r, L& l) {

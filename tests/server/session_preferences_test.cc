@@ -104,7 +104,7 @@ class SessionPreferencesTest : public SessionFixture {
     request.set_name(name);
     request.mutable_options()->set_estimator(estimator);
     v1::EstimateHypergradientResponse response;
-    const grpc::Status status = stub_->EstimateHypergradient(&context, request, &response);
+    grpc::Status status = stub_->EstimateHypergradient(&context, request, &response);
     *estimate = response.estimate();
     return status;
   }

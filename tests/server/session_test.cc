@@ -32,7 +32,7 @@ BilevelProblem MakeProblem() {
     spec.offsets.push_back(spec.columns.size());
   }
   ParametricRewardSpec reward;
-  reward.features.resize(kStates * kActions, 2);
+  reward.features.resize(Eigen::Index{kStates} * kActions, 2);
   for (int row = 0; row < kStates * kActions; ++row) reward.features.insert(row, row % 2) = 1 + row;
   BilevelProblem problem{.num_parameters = 2,
                          .map = *ParameterMap::Create(2, {}),
@@ -43,7 +43,7 @@ BilevelProblem MakeProblem() {
   Context context{.mdp = std::make_shared<const TabularMdp>(*TabularMdp::Create(std::move(spec))),
                   .discount = 0.8,
                   .temperature = 0.5,
-                  .reward = *ParametricReward::Create(kStates * kActions, 2, std::move(reward))};
+                  .reward = *ParametricReward::Create(Eigen::Index{kStates} * kActions, 2, std::move(reward))};
   problem.contexts.push_back(std::move(context));
   return problem;
 }
@@ -222,7 +222,7 @@ TEST(Session, ActsTheSameFromAnyThreads) {
     options.follower = Follower::kSimulated;
     options.preference_capacity = 1000;
     const auto session = *Session::Start(MakeLearner(Route::kPlugIn, 50, /*trajectories=*/500), options);
-    ASSERT_TRUE(session->SetParameters(300, Vector{{0.5, 0.5}}).ok());
+    ASSERT_TRUE(session->SetParameters(300, Vector{{0.5, 0.5}}, {}).ok());
     std::atomic<bool> done = false;
     std::thread other([&] {
       for (uint64_t i = 1; busy && !done; ++i) {
@@ -291,7 +291,7 @@ TEST(Session, XChangesWhereItWasSaidTo) {
   const auto session = *Session::Start(MakeLearner(Route::kPlugIn, 50), Options(1));
   const Session::Lease lease = *session->Open("w0", [](StreamEnd) {});
   const Vector x{{1, 2}};
-  ASSERT_TRUE(session->SetParameters(100, x).ok());
+  ASSERT_TRUE(session->SetParameters(100, x, {}).ok());
   EXPECT_EQ(session->Status().parameters_version, 1);
   auto steps = Deal(1, 200)[0];
   ASSERT_TRUE(session->Offer(lease, 1, Block(std::span(steps).first(100))).ok());
@@ -304,9 +304,10 @@ TEST(Session, XChangesWhereItWasSaidTo) {
   session->WaitUntilIdle();
   EXPECT_EQ(session->policy()->parameters_version, 2);
   EXPECT_EQ(session->policy()->parameters, x);
-  EXPECT_EQ(session->SetParameters(150, x).code(), absl::StatusCode::kFailedPrecondition);
-  for (uint64_t i = 0; i < ParameterSchedule::kMostToCome; ++i) EXPECT_TRUE(session->SetParameters(1000 + i, x).ok());
-  EXPECT_EQ(session->SetParameters(2000, x).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(session->SetParameters(150, x, {}).code(), absl::StatusCode::kFailedPrecondition);
+  for (uint64_t i = 0; i < ParameterSchedule::kMostToCome; ++i)
+    EXPECT_TRUE(session->SetParameters(1000 + i, x, {}).ok());
+  EXPECT_EQ(session->SetParameters(2000, x, {}).code(), absl::StatusCode::kResourceExhausted);
 }
 
 // However long learning from what waits would take.
@@ -341,7 +342,7 @@ TEST(Session, TheOuterLoopGoesOnWhateverOthersDo) {
       for (int i = 0; i < 20; ++i) session->Step(std::nullopt, {}).IgnoreError();
     });
     threads.emplace_back([&] {
-      for (int i = 0; i < 20; ++i) EXPECT_TRUE(session->SetParameters(std::nullopt, Vector{{0.1 * i, 1}}).ok());
+      for (int i = 0; i < 20; ++i) EXPECT_TRUE(session->SetParameters(std::nullopt, Vector{{0.1 * i, 1}}, {}).ok());
     });
     threads.emplace_back([&] {
       uint64_t number = 0;
@@ -366,6 +367,82 @@ TEST(Session, TheOuterLoopGoesOnWhateverOthersDo) {
     EXPECT_EQ(session->policy()->parameters, status.parameters);
     EXPECT_GE(status.outer_loop->taken, on_request ? 1u : 5000u / 50);
   }
+}
+
+std::shared_ptr<Session> StartLoop(const SessionDescentOptions& loop) {
+  BilevelProblem problem = MakeProblem();
+  problem.contexts[0].objective.push_back({.weight = 1, .measure = FollowerValue{}});
+  SessionLearnerOptions options{.route = Route::kPlugIn, .update_interval = 1'000'000};
+  options.descent = loop;
+  const auto session =
+      *Session::Start(*SessionLearner::Create(std::move(problem), true, Vector{{0.1, -0.05}}, options), Options(1));
+  const Session::Lease lease = *session->Open("w0", [](StreamEnd) {});
+  EXPECT_TRUE(session->Offer(lease, 1, Block(Deal(1, 500)[0])).ok());
+  session->WaitUntilIdle();
+  return session;
+}
+
+// Many redraws: a step that takes minutes.
+const SessionDescentOptions kLongStep{.estimator = {.draws = 10'000, .lower_level = {}}, .on_request = true};
+
+// Meanwhile nobody is told that news will come soon; and whoever ends the session does not wait.
+TEST(Session, ALongStepHoldsUpNobodyWhoEndsTheSession) {
+  for (const StreamEnd why : {StreamEnd::kDeleted, StreamEnd::kServerStops}) {
+    const auto session = StartLoop(kLongStep);
+    const Session::Lease lease = *session->Open("w0", [](StreamEnd) {});
+    absl::Status status;
+    std::thread steps([&] {
+      do {
+        status = session->Step(std::nullopt, {}).status();
+      } while (status.ok());
+    });
+    const auto more = Deal(1, 1000)[0];
+    size_t sent = 500;
+    bool soon = true;
+    while (soon && sent < more.size()) {
+      const auto offered = session->Offer(lease, sent + 1, Block(std::span(more).subspan(sent, 1)));
+      ASSERT_TRUE(offered.ok());
+      soon = *offered;
+      ++sent;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_FALSE(soon);
+    session->Stop(why);
+    steps.join();
+    EXPECT_EQ(status.code(), why == StreamEnd::kDeleted ? absl::StatusCode::kAborted : absl::StatusCode::kUnavailable);
+  }
+}
+
+// x set to where it is lets a loop that has stopped begin anew; a change that was made stays made, whatever the loop
+// did since.
+TEST(Session, TheLoopBeginsAnewWhereXIsSetToWhatItIs) {
+  const auto session = StartLoop({.descent = {.max_steps = 2}, .estimator = {.draws = 0}, .on_request = true});
+  ASSERT_TRUE(session->Step(std::nullopt, {}).ok());
+  ASSERT_TRUE(session->Step(std::nullopt, {}).ok());
+  EXPECT_TRUE(session->Status().outer_loop->termination.has_value());
+  const Vector x = session->Status().parameters;
+  ASSERT_TRUE(session->SetParameters(std::nullopt, x, {}).ok());
+  EXPECT_EQ(session->Status().parameters_version, 3u);
+  EXPECT_FALSE(session->Status().outer_loop->termination.has_value());
+  ASSERT_TRUE(session->Step(3, {}).ok());
+  const Vector other{{1, 1}};
+  ASSERT_TRUE(session->SetParameters(500, other, {}).ok());
+  EXPECT_EQ(session->Status().parameters_version, 5u);
+  EXPECT_EQ(session->Status().parameters, other);
+  ASSERT_TRUE(session->Step(4, {}).ok());
+  const Vector moved = session->Status().parameters;
+  EXPECT_NE(moved, other);
+  ASSERT_TRUE(session->SetParameters(500, other, {}).ok());  // again: it was made
+  EXPECT_EQ(session->Status().parameters, moved);
+  EXPECT_EQ(session->Status().parameters_version, 6u);
+}
+
+TEST(Session, WatchersWhoComeLateLearnThatItHasEnded) {
+  const auto session = StartLoop({.on_request = true});
+  session->Stop();
+  bool ended = false;
+  session->EndWatch(session->Watch([&](const SessionNews& news) { ended = news.ended; }));
+  EXPECT_TRUE(ended);
 }
 
 TEST(Session, StreamsLearnWhyTheyEnd) {

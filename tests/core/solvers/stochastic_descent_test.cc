@@ -225,6 +225,18 @@ TEST(StochasticDescent, BeginsAnewWhereItIsPut) {
   EXPECT_EQ(descent.x()[0], 7);
 }
 
+TEST(StochasticDescent, StaysWhereNumbersAreFinite) {
+  BilevelProblem problem = Leader(1, Sense::kMaximize);
+  problem.map = *ParameterMap::Create(1, {{1, MapKind::kExp, 1}});
+  StochasticDescent descent(problem, Vector::Zero(1), {.steps = StepSchedule{.first = 500, .power = 0}});
+  descent.Take({.gradient = Vector::Ones(1)});
+  EXPECT_EQ(descent.x()[0], 500);
+  EXPECT_FALSE(descent.stopped());
+  descent.Take({.gradient = Vector::Ones(1)});
+  EXPECT_EQ(descent.termination()->reason, StopReason::kDiverged);
+  EXPECT_EQ(descent.x()[0], 500);
+}
+
 TEST(StochasticDescent, RefusesOptionsOutOfRange) {
   const auto refused = [](StochasticDescentOptions options, const char* field) {
     EXPECT_THAT(std::string(options.Validate().message()), HasSubstr(field));

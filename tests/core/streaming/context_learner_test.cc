@@ -49,16 +49,16 @@ TEST_F(PairOfLearners, ThePointBeforeGoesOnLearningAsIfXHadStayed) {
     }
   };
   feed(500);
-  EXPECT_EQ(moves.PreviousPolicy().size(), 0);
+  EXPECT_EQ(moves.PreviousLogPolicy().size(), 0);
   EXPECT_EQ(moves.PreviousScore(*context_.mdp).size(), 0);
   moves.Move({context_, there});
   feed(500);
-  EXPECT_EQ(moves.PreviousPolicy(), *stays.ModelFreePolicy());
+  EXPECT_EQ(moves.PreviousLogPolicy(), *stays.ModelFreeLogPolicy());
   EXPECT_EQ(moves.PreviousScore(*context_.mdp), *stays.LearnedScore(*context_.mdp));
-  EXPECT_NE(*moves.ModelFreePolicy(), moves.PreviousPolicy());
+  EXPECT_NE(*moves.ModelFreeLogPolicy(), moves.PreviousLogPolicy());
   // Of the last two alone.
   moves.Move({context_, here});
-  EXPECT_EQ(moves.PreviousPolicy(), *moves.ModelFreePolicy());
+  EXPECT_EQ(moves.PreviousLogPolicy(), *moves.ModelFreeLogPolicy());
 }
 
 TEST_F(PairOfLearners, AreKeptForMomentumWithLearnedCriticsAlone) {
@@ -68,7 +68,7 @@ TEST_F(PairOfLearners, AreKeptForMomentumWithLearnedCriticsAlone) {
   const Vector reward = RewardAt(0);
   ContextLearner learner({context_, reward}, true, options_);
   learner.Move({context_, reward});
-  EXPECT_EQ(learner.PreviousPolicy().size(), 0);
+  EXPECT_EQ(learner.PreviousLogPolicy().size(), 0);
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ std::vector<Outcome> Enumerate(const TabularMdp& mdp, const Vector& pi, Kind kin
     next[static_cast<size_t>(row)].emplace_back(static_cast<int>(column), p);
   });
   std::vector<Outcome> outcomes;
-  const std::function<void(int, double, Trajectory)> walk = [&](int state, double probability, Trajectory so_far) {
+  const std::function<void(int, double, const Trajectory&)> walk = [&](int state, double probability,
+                                                                       const Trajectory& so_far) {
     for (int a = 0; a < mdp.num_actions(); ++a) {
       const int64_t row = int64_t{state} * mdp.num_actions() + a;
       Trajectory trajectory = so_far;
@@ -299,6 +300,34 @@ TEST(PairedGradient, TellsOfItsWeights) {
   const PairedGradient same = pair.Estimate(trajectories, {}, false, false);
   EXPECT_EQ(same.largest_weight, 1);
   EXPECT_NEAR(same.effective_sample_size, 1000, 1e-9);
+}
+
+// What pi_{k-1} does was never seen: W is next to 0, and nothing else would show it.
+TEST(PairedGradient, KnowsWhereTrajectoriesTellNothingOfThePointBefore) {
+  Rng start(14);
+  const Vector x = DrawNormal(start, 3), step = DrawNormal(start, 3).normalized();
+  const auto overlaps = [&](double length) {
+    const Pair pair(Build(DrawLayered(14)), x, x + length * step);
+    Rng rng(15);
+    return pair.Estimate(pair.at().Draw(50, {}, rng), {}).overlaps();
+  };
+  EXPECT_TRUE(overlaps(0.1));
+  EXPECT_FALSE(overlaps(100));
+}
+
+// Policies so sure of themselves that probabilities and weights are beyond what doubles hold.
+TEST(PairedGradient, StaysFiniteWhereProbabilitiesVanish) {
+  const Pair pair = NearPair(16);
+  Rng rng(17);
+  const auto trajectories = pair.at().Draw(50, {}, rng);
+  const TrajectoryModel here = pair.at().Model(pair.at().leader_value());
+  const Vector sure = 3000 * pair.at().point().contexts[0].solution.backup.log_pi;
+  for (const Vector& log_pi : {sure, Vector(-sure), Vector(0 * sure.array() - HUGE_VAL)}) {
+    const PairedGradient found = EstimatePair({here, sure}, {here, log_pi}, trajectories, {});
+    EXPECT_TRUE(found.previous.allFinite());
+    EXPECT_TRUE(found.cap_bias.allFinite());
+    EXPECT_TRUE(found.innovation_standard_error.allFinite());
+  }
 }
 
 // A chain that pays `largest` for ever attains the bound.

@@ -33,7 +33,7 @@ struct Shape {
   bool shares = false;  // two of the parameters through a softmax
 };
 
-constexpr Eigen::Index kRows = kStates * kActions, kParameters = 3;
+constexpr Eigen::Index kRows = Eigen::Index{kStates} * kActions, kParameters = 3;
 
 ProblemNumbers DrawNumbers(uint64_t seed, const Shape& shape) {
   Rng rng(seed);
@@ -385,7 +385,7 @@ TEST(PreferenceGradient, WeightsCorrectForAnotherPolicy) {
   const World world(51);
   Rng rng(52);
   const Vector x = DrawNormal(rng, 3, 0.7), log_pi = world.PolicyAt(x).cast<double>().array().log();
-  const Vector uniform = Vector::Constant(kStates * kActions, 1. / kActions);
+  const Vector uniform = Vector::Constant(kRows, 1. / kActions);
   const std::vector<Preference> pairs = Draw(world, uniform, 40'000, 2, rng);
   std::vector<WeighedPreference> weighed, bare;
   for (const Preference& pair : pairs) {

@@ -206,6 +206,10 @@ TEST_F(RecordedPreferences, WhatTheFollowerMadeAtAnotherXIsLeftOut) {
   EXPECT_EQ(found->left_out, 16);
   const auto fit = Ask(learner, pairs, {.kind = Kind::kPreferenceFit});
   EXPECT_EQ(fit->trajectories, 20);
+  // Nor does what was made before the follower drifted count.
+  pairs[1].era = 1;
+  EXPECT_EQ(Ask(learner, pairs, {.kind = Kind::kPreference})->trajectories, 3);
+  EXPECT_EQ(Ask(learner, pairs, {.kind = Kind::kPreferenceFit})->trajectories, 20);
   learner.SetParameters(exact_.x());  // version 2
   learner.SetParameters(exact_.x());
   for (Preference& pair : pairs) pair.first.parameters_version = 1;

@@ -135,7 +135,7 @@ TEST_F(ReplayCriticsTest, ScoresHaveMeanZeroAndNothingIsUnavailable) {
   Rng rng(6);
   const Replay<ReplayedStep> seen = Recall(truth.DrawTransitions(500, rng), truth.mdp().num_actions());
   const ReplayCritics critics = Learn(truth, seen, {}, 3);
-  const int actions = truth.mdp().num_actions();
+  const Eigen::Index actions = truth.mdp().num_actions();
   const RowMatrix score = critics.Score();
   for (int s = 0; s < truth.mdp().num_states(); ++s) {
     const Vector pi = critics.pi().segment(s * actions, actions);

@@ -3,6 +3,7 @@
 #include "core/streaming/session_descent.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <memory>
 #include <vector>
@@ -212,6 +213,53 @@ TEST_F(SessionDescent, MomentumIsRecursive) {
   }
 }
 
+// Momentum pauses where the trajectories of x_k say nothing of x_{k-1}.
+TEST_F(SessionDescent, MomentumKeepsNothingOfWhatIsTooFar) {
+  SessionLearner learner = Create(Options({.descent = {.momentum = true,
+                                                       .steps = StepSchedule{.first = 100, .power = 0},
+                                                       .averaging = StepSchedule{.first = 0.3, .power = 0}},
+                                           .estimator = {.kind = Kind::kRewardToGo}},
+                                          1000));
+  World world(problem_);
+  world.Feed(learner, 5000);
+  int far = 0;
+  for (const PolicySnapshot& policy : world.policies) {
+    if (policy.step == nullptr || !policy.step->estimate.pair.has_value()) continue;
+    const bool overlaps = policy.step->estimate.pair->overlaps;
+    EXPECT_EQ(policy.step->descent.averaging, overlaps ? 0.3 : 1);
+    far += overlaps ? 0 : 1;
+  }
+  EXPECT_GT(far, 0);
+}
+
+// Interrupted at any moment: no step, and the next one is what it would have been.
+TEST_F(SessionDescent, AnInterruptedStepIsNone) {
+  for (const Kind kind : {Kind::kPlugIn, Kind::kZerothOrder, Kind::kRewardToGo}) {
+    const auto make = [&] {
+      SessionLearner learner = Create(Options({.estimator = {.kind = kind, .draws = 8}, .on_request = true}, 10'000));
+      World(problem_, true).Feed(learner, 1000);
+      return learner;
+    };
+    SessionLearner learner = make(), undisturbed = make();
+    int interrupted = 0;
+    for (int after = 0;; after += 1 + after / 2) {
+      std::atomic<bool> cancelled = false;
+      int looks = 0;
+      Pulse pulse([&] { cancelled = ++looks > after; }, {});
+      const Interrupt interrupt(&cancelled, std::nullopt);
+      const auto step = learner.Step(interrupt.WithPulse(pulse));
+      if (step.ok()) break;
+      EXPECT_EQ(step.status().code(), absl::StatusCode::kCancelled);
+      EXPECT_EQ(learner.parameters_version(), 1u);
+      EXPECT_EQ(learner.descent()->taken(), 0u);
+      ++interrupted;
+    }
+    EXPECT_GT(interrupted, 3) << static_cast<int>(kind);
+    ASSERT_TRUE(undisturbed.Step({}).ok());
+    EXPECT_EQ(learner.parameters(), undisturbed.parameters());
+  }
+}
+
 // Far from x, where weights matter.
 TEST_F(SessionDescent, PairsAreAboutThePointBefore) {
   SessionLearner learner = Create(Options({.estimator = {.draws = 0}, .on_request = true}, 10'000));
@@ -220,7 +268,7 @@ TEST_F(SessionDescent, PairsAreAboutThePointBefore) {
   SessionData data = learner.Data(true);
   const Vector before = data.parameters + Vector::Constant(5, 0.15);
   data.pair = {before};
-  data.previous_policies.resize(1);
+  data.previous_log_policies.resize(1);
   data.previous_scores.resize(1);
   const Vector exact = HypergradientEvaluator(problem_, {}).Evaluate(before, {})->gradient;
   for (const Kind kind : {Kind::kReturn, Kind::kRewardToGo, Kind::kCritic}) {
@@ -238,7 +286,7 @@ TEST_F(SessionDescent, PairsKnowWhatTheLeaderWouldHaveGot) {
   world.Feed(learner, 3000);
   SessionData data = learner.Data(true);
   data.pair = {data.parameters + Vector::Constant(5, 0.2)};
-  data.previous_policies.resize(1);
+  data.previous_log_policies.resize(1);
   data.previous_scores.resize(1);
   const Vector cost = std::get<LeaderReturn>(problem_.contexts[0].objective[0].measure)
                           .reward.Evaluate(data.parameters, problem_.map.Apply(data.parameters));
@@ -335,6 +383,8 @@ TEST_F(SessionDescent, BeginsAnewWhereDriftIsNoticed) {
   while (learner.drifts().total == 0 && learner.merged() < 40'000) feed(1);
   ASSERT_EQ(learner.drifts().total, 1u);
   EXPECT_EQ(policies.back().merged, learner.merged());
+  EXPECT_EQ(policies.back().step->merged, learner.merged());
+  EXPECT_EQ(learner.eras(), std::vector<uint32_t>{1});
   EXPECT_EQ(policies.back().step->descent.number, 1);
   EXPECT_EQ(policies.back().step->descent.x, x);
   feed(1500);

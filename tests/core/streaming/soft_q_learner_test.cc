@@ -193,5 +193,25 @@ TEST(Replay, HoldsTheLastItemsAndDrawsAmongThem) {
   for (int i = 0; i < 25; ++i) EXPECT_NEAR(seen[static_cast<size_t>(i)], i < 15 ? 0 : 1000, i < 15 ? 0 : 160);
 }
 
+// Where probabilities are less than the smallest double.
+TEST(SoftQLearner, LogPolicyOutlastsThePolicy) {
+  const Lesson lesson(9);
+  SoftQLearner learner(kStates, kActions, kDiscount, 1e-4, lesson.reward, lesson.features, {});
+  Rng draws(1);
+  lesson.Teach(learner, 2000, Lesson::OneHot, draws);
+  for (int s = 0; s < kStates; ++s) {
+    const auto state = Lesson::OneHot(s);
+    const Vector q = learner.ActionValues(state, lesson.Available(s));
+    const Vector log_pi = learner.LogPolicy(state, lesson.Available(s));
+    for (int a = 0; a < kActions; ++a) {
+      EXPECT_EQ(std::isinf(log_pi[a]), lesson.Available(s)[static_cast<size_t>(a)] == 0);
+      if (!std::isinf(q[a])) {
+        EXPECT_NEAR(log_pi[a], (q[a] - q.maxCoeff()) / 1e-4, 1.1);
+      }
+    }
+    EXPECT_LE((log_pi.array().exp().matrix() - learner.Policy(state, lesson.Available(s))).norm(), 1e-12);
+  }
+}
+
 }  // namespace
 }  // namespace bilevel::testing

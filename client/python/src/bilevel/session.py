@@ -42,6 +42,7 @@ class Drift:
     what: str  # transitions, policy
     context: int
     p_value: float
+    residual_shift: float = 0.0  # how the Bellman residual of the value known before moved, in standard deviations
 
     @staticmethod
     def from_proto(message: Any) -> "Drift":
@@ -50,6 +51,7 @@ class Drift:
             what=v1.Drift.What.Name(message.what)[len("WHAT_") :].lower(),
             context=message.context,
             p_value=message.p_value,
+            residual_shift=message.residual_shift,
         )
 
 
