@@ -352,7 +352,8 @@ std::vector<MergeOrder::Run> Session::TakeNext() {
   if (const auto change = schedule_.next(); change.has_value()) most = std::min<size_t>(most, *change - taken_);
   // A policy may come with a step of x, between two transitions.
   if (learner_.descent().has_value()) most = std::min<size_t>(most, learner_.next_update() - taken_);
-  more_ = false;
+  // Where x changes at this very moment it does so first.
+  more_ = most == 0;
   while (!stopping_ && failure_.ok()) {
     MergeOrder::Run run = order_.Next(writers_, most);
     if (run.slice.count == 0) break;
