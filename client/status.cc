@@ -41,6 +41,10 @@ std::string OneLine(const std::string& message, const absl::Status& details) {
 
 absl::Status FromGrpcStatus(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
+  // A stopping server ends what comes too late without a word.
+  if (status.error_code() == grpc::StatusCode::CANCELLED && status.error_message() == "CANCELLED") {
+    return absl::CancelledError("the call was cancelled: by this client, or by a server that stops");
+  }
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   absl::Status details(code, "");
   v1::rpc::Status decoded;

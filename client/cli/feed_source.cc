@@ -4,6 +4,7 @@
 #include "client/array.h"
 #include "client/cli/input.h"
 #include "client/cli/npy.h"
+#include "client/cli/session_world.h"
 #include "client/cli/simulator.h"
 
 namespace bilevel::client {
@@ -79,12 +80,16 @@ absl::Status FeedSourceFlags::Check(const std::string& file) const {
 }
 
 absl::StatusOr<std::unique_ptr<TransitionSource>> FeedSourceFlags::Open(const std::string& file,
+                                                                        const std::optional<v1::Session>& session,
                                                                         const BilevelClient& client) const {
   if (simulate.empty()) {
     return file.ends_with(".npy") ? OpenNpyTransitions(file, columns) : OpenCsvTransitions(file);
   }
   const absl::StatusOr<v1::Problem> problem = ReadProblem(simulate);
   if (!problem.ok()) return problem.status();
+  if (session) {
+    if (absl::Status status = CheckWorld(*problem, *session); !status.ok()) return status;
+  }
   SimulationOptions options;
   if (policy != "uniform") {
     absl::StatusOr<Policies> policies =

@@ -25,10 +25,12 @@ struct FeedSourceFlags {
 
   void AddTo(FlagSet& flags);
 
-  // file: empty with --simulate. The client solves for --policy soft. Errors that are the server's have its codes; the
-  // rest is INVALID_ARGUMENT or NOT_FOUND.
+  // file: empty with --simulate, which is held against the session where it is known. The client solves for --policy
+  // soft. Errors that are the server's have its codes; the rest is INVALID_ARGUMENT or NOT_FOUND.
   absl::Status Check(const std::string& file) const;
-  absl::StatusOr<std::unique_ptr<TransitionSource>> Open(const std::string& file, const BilevelClient& client) const;
+  absl::StatusOr<std::unique_ptr<TransitionSource>> Open(const std::string& file,
+                                                         const std::optional<v1::Session>& session,
+                                                         const BilevelClient& client) const;
 };
 
 }  // namespace bilevel::client

@@ -32,7 +32,8 @@ void OuterLoopFlags::AddTo(FlagSet& flags) {
   flags.Add("optimize", &method, "METHOD",
             "let x move by itself: sobirl or stoc-sobirl-storm; --estimator and its like are then of its steps");
   flags.Add("first-step", &first_step, "NUMBER", "length of the longest step of x; default 0.5");
-  flags.Add("steps", &steps, "F[,P[,S]]", "step sizes F / (1 + k / S)^P instead");
+  flags.Add("steps", &steps, "F[,P[,S]]",
+            "step sizes F / (1 + k / S)^P instead; P is 0.7 and S 1 unless given, F,0 is constant");
   flags.Add("gradient-tolerance", &gradient_tolerance, "NUMBER",
             "stop when the projected gradient's norm, error bar included, is at most this; default 1e-3");
   flags.Add("confidence", &confidence, "NUMBER", "standard errors in that error bar; default 1.96");
@@ -41,7 +42,7 @@ void OuterLoopFlags::AddTo(FlagSet& flags) {
             "no step while the follower's estimated Bellman residual is above; default: none");
   flags.Add("subtract-bias", &subtract_bias, "take off what the estimator says of its bias");
   flags.Add("on-request", &on_request, "steps by `session step` alone; default: one with each policy");
-  flags.Add("averaging", &averaging, "F[,P[,S]]", "stoc-sobirl-storm: eta_k = F / (1 + k / S)^P");
+  flags.Add("averaging", &averaging, "F[,P[,S]]", "stoc-sobirl-storm: eta_k = F / (1 + k / S)^P, as for --steps");
   flags.Add("weight-cap", &weight_cap, "NUMBER", "stoc-sobirl-storm: weights are cut to this; default 10");
 }
 

@@ -8,6 +8,7 @@
 #include "client/cli/interrupt.h"
 #include "client/cli/report.h"
 #include "client/cli/session_command.h"
+#include "client/cli/session_world.h"
 #include "client/cli/simulator.h"
 
 namespace bilevel::client {
@@ -69,9 +70,10 @@ struct ActFlags {
   }
 };
 
-absl::StatusOr<std::vector<Simulator>> ReadWorlds(const std::string& file) {
+absl::StatusOr<std::vector<Simulator>> ReadWorlds(const std::string& file, const v1::Session& session) {
   const absl::StatusOr<v1::Problem> problem = ReadProblem(file);
   if (!problem.ok()) return problem.status();
+  if (absl::Status status = CheckWorld(*problem, session); !status.ok()) return status;
   std::vector<Simulator> worlds;
   for (int c = 0; c < problem->contexts_size(); ++c) {
     absl::StatusOr<Simulator> world = Simulator::Create(problem->contexts(c).environment());
@@ -115,8 +117,8 @@ class Loop {
     const std::size_t context = episodes_ % worlds_.size();
     const Simulator& world = worlds_[context];
     ++episodes_;
-    // Above all that an earlier run has used: it had no more episodes than transitions and one.
-    const std::uint64_t episode = before_ + 1 + episodes_;
+    // Above all that an earlier run has used: it had no more episodes than transitions.
+    const std::uint64_t episode = before_ + episodes_;
     const std::uint32_t start = world.DrawStart(random_);
     const absl::StatusOr<v1::Action> end =
         Follow(world, episode, start, stream_.Start(episode, start, static_cast<std::uint32_t>(context)), false);
@@ -176,7 +178,11 @@ void PrintSummary(const Loop& loop, std::uint64_t accepted, const ActFlags& flag
 
 int Act(const BilevelClient& client, const ActFlags& flags, const ActOptions& options, const std::string& name,
         const GlobalOptions& globals) {
-  const absl::StatusOr<std::vector<Simulator>> worlds = ReadWorlds(flags.simulate);
+  v1::GetSessionRequest request;
+  request.set_name(name);
+  const absl::StatusOr<v1::Session> session = client.GetSession(request);
+  if (!session.ok()) return Fail(session.status());
+  const absl::StatusOr<std::vector<Simulator>> worlds = ReadWorlds(flags.simulate, *session);
   if (!worlds.ok()) return UsageError(worlds.status());
   const milliseconds deadline = globals.deadline ? absl::ToChronoMilliseconds(*globals.deadline) : kOpenDeadline;
   absl::StatusOr<ActStream> stream = client.Act(name, options, {.deadline = deadline});

@@ -44,7 +44,7 @@ struct FeedFlags {
 
 bool IsLate(const absl::Status& status) { return status.code() == absl::StatusCode::kDeadlineExceeded; }
 
-// Says, once, that it is another writer's turn, when nothing is accepted for a while.
+// Says, once, that it is another writer's turn or that there is no server, when nothing is accepted for a while.
 class WaitNotice {
  public:
   WaitNotice(const BilevelClient& client, const std::string& session, const TrainStream& stream)
@@ -62,7 +62,13 @@ class WaitNotice {
     if (told_ || now - since_ < kStallTime) return;
     since_ = now;
     const absl::StatusOr<v1::Session> session = client_.GetSession(request_);
-    if (!session.ok() || session->waiting_for().empty()) return;
+    if (!session.ok()) {
+      std::cerr << "note: the server does not answer (" << session.status().message()
+                << "); looking for it again and again, for as long as --retry-for says\n";
+      told_ = true;
+      return;
+    }
+    if (session->waiting_for().empty()) return;
     std::cerr << "note: the session waits for writer " << session->waiting_for()
               << ", whose turn it is; feed it meanwhile, or let it --finish\n";
     told_ = true;
@@ -191,7 +197,14 @@ void PrintSummary(const TrainStream& stream, const FeedFlags& flags, bool finish
 
 int Feed(const BilevelClient& client, const FeedFlags& flags, const std::string& name, const std::string& file,
          const GlobalOptions& globals) {
-  absl::StatusOr<std::unique_ptr<TransitionSource>> source = flags.source.Open(file, client);
+  std::optional<v1::Session> session;
+  if (!flags.source.simulate.empty()) {
+    v1::GetSessionRequest request;
+    request.set_name(name);
+    // What is wrong without it, the stream says as well.
+    if (absl::StatusOr<v1::Session> found = client.GetSession(request); found.ok()) session = *std::move(found);
+  }
+  absl::StatusOr<std::unique_ptr<TransitionSource>> source = flags.source.Open(file, session, client);
   if (absl::IsInvalidArgument(source.status()) || absl::IsNotFound(source.status())) return UsageError(source.status());
   if (!source.ok()) return Fail(source.status());
 

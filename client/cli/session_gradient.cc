@@ -167,6 +167,9 @@ int RunSessionGradient(GlobalOptions globals, std::span<const std::string> argum
   globals.AddTo(flags);
   std::vector<std::string> operands;
   if (const std::optional<int> exit = ParseOrExit(flags, arguments, 1, operands)) return *exit;
+  if (rows.value_or(0) < 0) {
+    return UsageError(absl::InvalidArgumentError(absl::StrCat("--rows is ", *rows, "; must be >= 0")));
+  }
   v1::EstimateHypergradientRequest request;
   request.set_name(SessionName(operands[0]));
   if (absl::Status status = estimator.Fill(*request.mutable_options()); !status.ok()) return UsageError(status);
@@ -185,7 +188,7 @@ int RunSessionGradient(GlobalOptions globals, std::span<const std::string> argum
   if (globals.json) {
     PrintJson(*response);
   } else {
-    Print(*response, static_cast<std::size_t>(std::max(rows.value_or(20), 0)));
+    Print(*response, static_cast<std::size_t>(rows.value_or(20)));
   }
   return response->has_on_model() ? ExitCodeOf(response->on_model().termination()) : static_cast<int>(kExitOk);
 }

@@ -17,7 +17,15 @@ absl::StatusOr<v1::GetPolicyResponse> FetchPolicy(const BilevelClient& client, c
   absl::StatusOr<v1::GetPolicyResponse> response = client.GetPolicy(request);
   if (absl::IsResourceExhausted(response.status())) response = client.DownloadPolicy(request);
   if (response.ok() && response->version() == 0) {
-    return absl::NotFoundError(absl::StrCat(name, " has no policy yet"));
+    v1::GetSessionRequest get;
+    get.set_name(name);
+    const absl::StatusOr<v1::Session> session = client.GetSession(get);
+    std::string hint;
+    if (session.ok() && session->next_policy_at() > 0) {
+      hint = absl::StrFormat("; the first comes at %.0f merged transitions, of which it has %.0f",
+                             session->next_policy_at(), session->merged());
+    }
+    return absl::NotFoundError(absl::StrCat(name, " has no policy yet", hint));
   }
   return response;
 }

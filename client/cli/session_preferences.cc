@@ -48,19 +48,36 @@ int RunSessionPreferences(GlobalOptions globals, std::span<const std::string> ar
   absl::StatusOr<v1::AddPreferencesRequest> request = ReadPreferences(operands[1]);
   if (!request.ok()) return UsageError(request.status());
   request->set_name(SessionName(operands[0]));
+  if (request->preferences_size() == 0) {
+    return UsageError(absl::InvalidArgumentError(absl::StrCat(operands[1], " holds no preferences")));
+  }
   const absl::StatusOr<BilevelClient> client = Connect(globals);
   if (!client.ok()) return UsageError(client.status());
 
+  v1::GetSessionRequest get;
+  get.set_name(request->name());
+  const absl::StatusOr<v1::Session> before = client->GetSession(get);
+  if (!before.ok()) return Fail(before.status());
   const auto response = Send(*client, *request, static_cast<std::uint64_t>(first.value_or(1)));
   if (!response.ok()) return Fail(response.status());
+  const double taken = response->accepted_sequence() - before->preferences();
   if (globals.json) {
     std::cout << JsonObject()
+                     .Add("accepted_before", before->preferences())
                      .Add("accepted_sequence", response->accepted_sequence())
                      .Add("steps", response->steps())
                      .Pretty();
   } else {
-    std::cout << absl::StrFormat("%.0f preferences accepted, of %.0f steps\n", response->accepted_sequence(),
-                                 response->steps());
+    std::cout << absl::StrFormat("%.0f preferences accepted", taken);
+    if (before->preferences() > 0) {
+      std::cout << absl::StrFormat(", after %.0f that the session had", before->preferences());
+    }
+    std::cout << absl::StrFormat("; it holds fragments of %.0f steps\n", response->steps());
+  }
+  if (taken < request->preferences_size()) {
+    std::cerr << absl::StrFormat(
+        "note: numbers up to %.0f were there already and are not taken again; new ones begin with --first %.0f\n",
+        before->preferences(), before->preferences() + 1);
   }
   return kExitOk;
 }

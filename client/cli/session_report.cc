@@ -19,15 +19,25 @@ void PrintOuterLoop(const v1::OuterLoopStatus& loop, std::ostream& out) {
   PrintLine("steps", absl::StrFormat("%.0f", loop.steps()), out);
   const auto line = [&out](const char* name, const v1::OuterStep& step) {
     PrintLine(name,
-              absl::StrFormat("objective %s +- %s, |gradient| %s +- %s", Short(step.objective()),
-                              Short(step.objective_standard_error()), Short(step.gradient_norm()),
-                              Short(step.gradient_norm_error())),
+              absl::StrFormat("step %.0f, objective %s +- %s, |gradient| %s +- %s", step.iteration(),
+                              Short(step.objective()), Short(step.objective_standard_error()),
+                              Short(step.gradient_norm()), Short(step.gradient_norm_error())),
               out);
   };
   if (loop.has_last()) line("last", loop.last());
-  if (loop.has_best()) line("best", loop.best());
-  if (!loop.waiting().empty()) PrintLine("no step yet", loop.waiting(), out);
+  if (loop.has_best()) line("best lately", loop.best());
+  if (!loop.waiting().empty()) PrintLine("waits", loop.waiting(), out);
   if (loop.has_termination()) PrintTermination(loop.termination(), out);
+}
+
+JsonObject PointJson(const v1::OuterStep& step) {
+  JsonObject point;
+  return point.Add("iteration", step.iteration())
+      .Add("parameters", Elements(step.parameters()))
+      .Add("objective", step.objective())
+      .Add("objective_standard_error", step.objective_standard_error())
+      .Add("gradient_norm", step.gradient_norm())
+      .Add("gradient_norm_error", step.gradient_norm_error());
 }
 
 }  // namespace
@@ -50,6 +60,7 @@ JsonObject SessionJson(const v1::Session& session) {
       .Add("merged", session.merged())
       .Add("dropped", session.dropped())
       .Add("policy_version", session.policy_version())
+      .Add("next_policy_at", session.next_policy_at())
       .Add("parameters_version", session.parameters_version())
       .Add("parameters", Elements(session.parameters()))
       .Add("waiting_for", session.waiting_for())
@@ -73,14 +84,8 @@ JsonObject SessionJson(const v1::Session& session) {
   const v1::OuterLoopStatus& loop = session.outer_loop();
   JsonObject state;
   state.Add("steps", loop.steps()).Add("waiting", loop.waiting());
-  if (loop.has_best()) {
-    JsonObject best;
-    best.Add("iteration", loop.best().iteration())
-        .Add("parameters", Elements(loop.best().parameters()))
-        .Add("objective", loop.best().objective())
-        .Add("objective_standard_error", loop.best().objective_standard_error());
-    state.Add("best", best);
-  }
+  if (loop.has_last()) state.Add("last", PointJson(loop.last()));
+  if (loop.has_best()) state.Add("best", PointJson(loop.best()));
   if (loop.has_termination()) AddTermination(loop.termination(), state);
   return object.Add("outer_loop", state);
 }
@@ -101,7 +106,12 @@ void PrintSession(const v1::Session& session, std::ostream& out) {
   line("follower", FollowerName(session.follower()));
   line("transitions", absl::StrFormat("%.0f accepted, %.0f merged, %.0f dropped", session.accepted(), session.merged(),
                                       session.dropped()));
-  line("policy", session.policy_version() > 0 ? absl::StrFormat("version %.0f", session.policy_version()) : "none yet");
+  std::string policy =
+      session.policy_version() > 0 ? absl::StrFormat("version %.0f", session.policy_version()) : "none yet";
+  if (session.next_policy_at() > 0) {
+    policy += absl::StrFormat(", the next at %.0f merged transitions", session.next_policy_at());
+  }
+  line("policy", policy);
   line("x", absl::StrFormat("version %.0f, %s", session.parameters_version(),
                             Counted(static_cast<int>(Elements(session.parameters()).size()), "parameter")));
   if (session.trajectories() > 0) {

@@ -41,6 +41,7 @@ void StochasticDescent::Restart(const Vector& x) {
   direction_ = variance_ = Vector::Zero(x_.size());
   steps_ = 0;
   best_.reset();
+  earlier_best_.reset();
   termination_.reset();
 }
 
@@ -71,6 +72,17 @@ double StochasticDescent::StepSize(const Vector& gradient) {
   return std::min(step, options_.first_step / MapNorm(direction_));
 }
 
+bool StochasticDescent::IsBetter(const DescentStep& step, const std::optional<DescentStep>& than) const {
+  const auto worst_case = [this](const DescentStep& of) {
+    return problem_->sign() * of.objective + options_.confidence * of.objective_standard_error;
+  };
+  return !than.has_value() || worst_case(step) < worst_case(*than);
+}
+
+const std::optional<DescentStep>& StochasticDescent::best() const {
+  return best_.has_value() && earlier_best_.has_value() && IsBetter(*earlier_best_, best_) ? earlier_best_ : best_;
+}
+
 const DescentStep& StochasticDescent::Take(const GradientSample& sample) {
   const double kept = sample.previous.size() == 0 ? 0 : kept_share(), averaging = 1 - kept;
   constexpr double kUnknown = std::numeric_limits<double>::infinity();
@@ -95,10 +107,9 @@ const DescentStep& StochasticDescent::Take(const GradientSample& sample) {
                    .objective_standard_error = sample.objective_standard_error,
                    .gradient_norm = problem_->ProjectedGradientNorm(x_, direction_),
                    .gradient_norm_error = std::sqrt(variance_.sum())};
-  const auto worst_case = [this](const DescentStep& of) {
-    return problem_->sign() * of.objective + options_.confidence * of.objective_standard_error;
-  };
-  if (!best_.has_value() || worst_case(step) < worst_case(*best_)) best_ = step;
+  const bool power_of_two = (steps_ & (steps_ - 1)) == 0;
+  if (power_of_two) earlier_best_ = std::exchange(best_, std::nullopt);
+  if (IsBetter(step, best_)) best_ = step;
   const double upper_end = step.gradient_norm + options_.confidence * step.gradient_norm_error;
   if (upper_end <= options_.gradient_tolerance) {
     termination_ = {

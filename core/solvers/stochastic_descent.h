@@ -95,8 +95,9 @@ class StochasticDescent {
 
   int64_t steps() const { return steps_; }  // estimates taken
   const std::optional<DescentStep>& last() const { return last_; }
-  // The one with the best objective + confidence * its standard error (-, where maximising).
-  const std::optional<DescentStep>& best() const { return best_; }
+  // The one with the best objective + confidence * its standard error (-, where maximising), of the later steps: at
+  // least the later half, at most the later three quarters. Estimates of earlier ones rest on less data, or older.
+  const std::optional<DescentStep>& best() const;
   // Why there is no next one: CONVERGED, ITERATION_LIMIT, DIVERGED.
   const std::optional<Termination>& termination() const { return termination_; }
   bool stopped() const { return termination_.has_value(); }
@@ -107,6 +108,7 @@ class StochasticDescent {
   // Of the gradient map, at a step that would be first_step without constraints: it falls with the step that it is
   // taken at, so that steps of first_step over its norm are no longer than first_step.
   double MapNorm(const Vector& gradient) const;
+  bool IsBetter(const DescentStep& step, const std::optional<DescentStep>& than) const;
   double SquareSum() const { return std::max(1.0, squares_ / (largest_ * largest_)); }  // S
   Vector StepFrom(const Vector& x, double step, const Vector& direction) const;
 
@@ -116,7 +118,9 @@ class StochasticDescent {
   int64_t steps_ = 0;
   double largest_ = 0, squares_ = 0;  // M, sum m^2
   int64_t norms_ = 0;                 // of which there are this many
-  std::optional<DescentStep> last_, best_;
+  std::optional<DescentStep> last_;
+  // Of the steps since the last number that is a power of 2, and of those from the power of 2 before until there.
+  std::optional<DescentStep> best_, earlier_best_;
   std::optional<Termination> termination_;
 };
 

@@ -55,7 +55,8 @@ class Records {
   absl::Status Check(size_t context) const {
     if (trajectories_.size() < 2) {
       return absl::FailedPreconditionError(absl::StrCat(
-          "context ", context, " has ", trajectories_.size(), " trajectories that can be used and ", left_out_,
+          "context ", context, " has ", trajectories_.size(),
+          trajectories_.size() == 1 ? " trajectory" : " trajectories", " that can be used and ", left_out_,
           " that cannot (open, of another x, such as the policy never makes, or for CRITIC_CONTINUATIONS without both "
           "walks complete); two are the least"));
     }

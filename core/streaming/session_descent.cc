@@ -74,6 +74,7 @@ absl::StatusOr<OuterStep> SessionDescent::TryStep(SessionData& data, double resi
   ASSIGN_OR_RETURN(GradientEstimate estimate, EstimateGradient(*problem_, data, descent_.x(), estimator, interrupt));
   // What an interruption left is worth telling, and no step.
   if (interrupt.Check().has_value()) return InterruptStatus(interrupt);
+  RETURN_IF_ERROR(CheckSamples(estimate));
   const GradientSample sample = SampleOf(estimate, options_.subtract_bias);
   if (!std::isfinite(sample.objective) || !sample.gradient.allFinite()) {
     return absl::FailedPreconditionError("the estimate is not finite");
@@ -82,6 +83,15 @@ absl::StatusOr<OuterStep> SessionDescent::TryStep(SessionData& data, double resi
   // It can be had again, and has the model's tables.
   estimate.on_model.reset();
   return OuterStep{++taken_, descent_.Take(sample), std::move(estimate), data.merged, version, residual};
+}
+
+absl::Status SessionDescent::CheckSamples(const GradientEstimate& estimate) const {
+  const double least = kLeastTrajectories * static_cast<double>(problem_->contexts.size());
+  if (!UsesTrajectories(options_.estimator.kind) || estimate.effective_sample_size >= least) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the estimate rests on ", ToText(estimate.effective_sample_size),
+                   " trajectories of equal weight, and steps need ", ToText(least),
+                   ": stream more, shorter or newer episodes, or make a policy less often"));
 }
 
 void SessionDescent::Restart(const Vector& x) {

@@ -17,6 +17,9 @@
 
 namespace bilevel {
 
+// Steps by estimators from trajectories need so many of equal weight in each context: error bars hold for many.
+inline constexpr double kLeastTrajectories = 8;
+
 struct SessionDescentOptions {
   StochasticDescentOptions descent;
   EstimatorOptions estimator;  // step k draws with seed + k
@@ -69,6 +72,7 @@ class SessionDescent {
 
  private:
   absl::StatusOr<OuterStep> TryStep(SessionData& data, double residual, const Interrupt& interrupt);
+  absl::Status CheckSamples(const GradientEstimate& estimate) const;
 
   const BilevelProblem* problem_;
   SessionDescentOptions options_;

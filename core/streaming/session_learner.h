@@ -56,7 +56,12 @@ class SessionLearner {
   absl::StatusOr<std::optional<PolicySnapshot>> MakePolicy(const Interrupt& interrupt);
 
   // Whether a policy is due: update_interval transitions after the last, or something was forgotten.
-  bool due() const { return options_->route != SessionLearnerOptions::Route::kCount && merged_ == next_update_; }
+  bool due() const { return next_policy() == merged_; }
+  // After how many transitions one is due; none where they are only counted.
+  std::optional<uint64_t> next_policy() const {
+    if (options_->route == SessionLearnerOptions::Route::kCount) return std::nullopt;
+    return next_update_;
+  }
 
   // Makes it, after a step of the descent where that does not wait for requests. Cost: see ContextLearner, and the
   // estimates'. Nothing when interrupted.

@@ -112,6 +112,7 @@ void ListSessions(const SessionRegistry& registry, v1::ListSessionsResponse* res
     v1::Session* session = response->add_sessions();
     Describe(named, session);
     session->clear_parameters();
+    session->clear_contexts();
     if (session->has_outer_loop()) {
       session->mutable_outer_loop()->clear_last();
       session->mutable_outer_loop()->clear_best();

@@ -210,6 +210,7 @@ void EncodeSession(const Session& session, v1::Session* message) {
   message->set_merged(static_cast<double>(status.merged));
   message->set_dropped(static_cast<double>(status.dropped));
   message->set_policy_version(static_cast<double>(status.policy_version));
+  message->set_next_policy_at(static_cast<double>(status.next_policy));
   message->set_waiting_for(status.waiting_for);
   message->set_reserved_bytes(session.reserved_bytes());
   message->set_parameters_version(status.parameters_version);
@@ -220,6 +221,11 @@ void EncodeSession(const Session& session, v1::Session* message) {
   message->set_trajectory_steps(static_cast<double>(status.trajectory_steps));
   message->set_preferences(static_cast<double>(status.preferences));
   message->set_follower(EncodeFollower(session.options().follower));
+  for (const Context& context : session.problem().contexts) {
+    v1::ContextSize* size = message->add_contexts();
+    size->set_num_states(context.mdp->num_states());
+    size->set_num_actions(context.mdp->num_actions());
+  }
   if (status.outer_loop != nullptr) EncodeOuterLoop(*status.outer_loop, message->mutable_outer_loop());
   EncodeDrifts(status.drifts, message);
   if (!status.failure.ok()) {

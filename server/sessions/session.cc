@@ -238,6 +238,7 @@ absl::StatusOr<SessionData> Session::Data(EstimatorOptions::Kind kind, const Int
 void Session::Tell() {
   const std::lock_guard lock(mutex_);
   seen_.merged = learner_.merged();
+  seen_.next_policy = learner_.next_policy().value_or(0);
   seen_.dropped = learner_.dropped();
   seen_.trajectories = learner_.trajectories().held().size();
   seen_.trajectory_steps = learner_.trajectories().steps();

@@ -69,6 +69,7 @@ struct SessionStatus {
   uint64_t merged = 0;    // learned from
   uint64_t dropped = 0;   // kinds of transitions for which there was no room
   uint64_t policy_version = 0;
+  uint64_t next_policy = 0;  // merged transitions at which the next is due; 0: never
   uint32_t parameters_version = 1;
   Vector parameters;                                // x
   uint64_t trajectories = 0, trajectory_steps = 0;  // held

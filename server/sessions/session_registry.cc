@@ -11,7 +11,8 @@ namespace bilevel::server {
 namespace {
 
 absl::Status Unknown(const std::string& id) {
-  return absl::NotFoundError(absl::StrCat("sessions/", id, " does not exist"));
+  return absl::NotFoundError(
+      absl::StrCat("sessions/", id, " does not exist; sessions end with the server that holds them"));
 }
 
 }  // namespace
@@ -21,7 +22,7 @@ absl::StatusOr<SessionRegistry::Named> SessionRegistry::Create(const std::string
   ASSIGN_OR_RETURN(MemoryBudget::Reservation reservation, budget_.Reserve(bytes));
   ASSIGN_OR_RETURN(SessionLearner learner, make());
   const std::lock_guard lock(mutex_);
-  if (stopped_) return absl::UnavailableError("the server is stopping");
+  if (draining_) return absl::UnavailableError("the server is stopping");
   if (sessions_.size() >= most_) {
     return MakeRefusal(absl::StatusCode::kResourceExhausted,
                        {.reason = reasons::kSessionLimit,
@@ -70,6 +71,10 @@ absl::Status SessionRegistry::Delete(const std::string& id) {
 }
 
 void SessionRegistry::DrainAll() {
+  {
+    const std::lock_guard lock(mutex_);
+    draining_ = true;
+  }
   for (const Named& named : List()) named.session->Drain();
 }
 
@@ -77,7 +82,7 @@ void SessionRegistry::StopAll() {
   std::map<std::string, std::shared_ptr<Session>> sessions;
   {
     const std::lock_guard lock(mutex_);
-    stopped_ = true;
+    draining_ = true;
     sessions.swap(sessions_);
   }
   for (auto& [id, session] : sessions) session->Cancel();

@@ -24,7 +24,7 @@ class SessionRegistry {
 
   // Starts a session that may come to hold `bytes`, and names it: `id`, or when that is empty s1, s2, ... .
   // ALREADY_EXISTS for a name in use, RESOURCE_EXHAUSTED for too many sessions or too little memory, UNAVAILABLE after
-  // StopAll, or what Session::Start says.
+  // DrainAll or StopAll, or what Session::Start says.
   struct Named {
     std::string id;
     std::shared_ptr<Session> session;
@@ -46,7 +46,7 @@ class SessionRegistry {
   // The session stops; its memory is free once nobody holds it any more.
   absl::Status Delete(const std::string& id);
 
-  // The server will stop: all streams are told.
+  // The server will stop: all streams are told, and no session begins.
   void DrainAll();
 
   void StopAll();
@@ -57,7 +57,7 @@ class SessionRegistry {
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Session>> sessions_;
   uint64_t last_ = 0;
-  bool stopped_ = false;
+  bool draining_ = false;
 };
 
 }  // namespace bilevel::server

@@ -219,9 +219,10 @@ expect 0 '^\[0\]$' session parameters two
 expect 2 'after-merged needs --at' session parameters two --after-merged 5
 echo '[{"first": {"range": {"episode_id": 2, "count": 5}}, "second": {"range": {"episode_id": 3, "count": 5}},
   "first_preferred": 1}]' >"$dir/preferences.json"
-expect 0 '^1 preferences accepted, of 10 steps$' session preferences actor "$dir/preferences.json"
-expect 0 '^1 preferences accepted, of 10 steps$' session preferences actor "$dir/preferences.json"
-expect 0 '^2 preferences accepted, of 20 steps$' session preferences actor "$dir/preferences.json" --first 2
+expect 0 '^1 preferences accepted; it holds fragments of 10 steps$' session preferences actor "$dir/preferences.json"
+expect 0 '^0 preferences accepted, after 1 that the session had; .* 10 steps$' session preferences actor "$dir/preferences.json"
+expect 0 'new ones begin with --first 2$' session preferences actor "$dir/preferences.json"
+expect 0 '^1 preferences accepted, after 1 .* 20 steps$' session preferences actor "$dir/preferences.json" --first 2
 expect 1 'FAILED_PRECONDITION' session preferences actor "$dir/preferences.json" --first 9
 expect 1 'FAILED_PRECONDITION: .*theirs is a loss' session gradient actor --estimator preference-fit
 sed 's/SENSE_MAXIMIZE/SENSE_MINIMIZE/' "$dir/two.json" >"$dir/loss.json"
@@ -240,6 +241,11 @@ expect 1 'INVALID_ARGUMENT: .*parameters' session parameters actor --at "$dir/wi
 expect 2 'first is 0; must be >= 1' session preferences two "$dir/best.json" --first 0
 echo '[{"frist": {}}]' >"$dir/preferences.json"
 expect 2 'preferences.json: .*frist' session preferences two "$dir/preferences.json"
+echo '[]' >"$dir/preferences.json"
+expect 2 'holds no preferences' session preferences two "$dir/preferences.json"
+expect 2 'rows is -1; must be >= 0' session gradient two --rows -1
+"$bilevel" example four-rooms >"$dir/rooms.json"
+expect 2 'the world has 2 contexts' session feed two --simulate "$dir/rooms.json" --steps 10
 
 # The leader moves by itself.
 expect 0 '' session create "$dir/two.json" --id loop --optimize sobirl --gradient-tolerance 0.01 --update-interval 500 --redraws 4
@@ -253,7 +259,9 @@ expect 0 '^steps +3$' session show loop
 expect 0 '^stopped +CONVERGED' session show loop
 expect 0 '' session create "$dir/two.json" --id asked --optimize sobirl --on-request
 expect 1 'FAILED_PRECONDITION: .*nothing to estimate from' session step asked
-expect 0 '^no step yet +the session has not learned' session show asked
+expect 0 '^waits +the session has not learned' session show asked
+expect 0 '^policy +none yet, the next at 10000 merged transitions$' session show asked
+expect 1 'no policy yet; the first comes at 10000 merged transitions, of which it has 0' session policy asked
 expect 0 '^0$' bash -c "'$bilevel' session steps asked --once | wc -l"
 expect 0 '' session feed asked --simulate "$dir/two.json" --steps 500 --wait
 expect 0 '^ +1 +500 +0\.5 ' session step asked

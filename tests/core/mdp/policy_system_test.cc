@@ -5,6 +5,7 @@
 #include "core/mdp/majorant.h"
 #include "core/mdp/soft_bellman.h"
 #include "gtest/gtest.h"
+#include "tests/support/dense_algebra.h"
 #include "tests/support/random_problem.h"
 
 namespace bilevel::testing {
@@ -144,7 +145,7 @@ TEST(Majorant, LiesAboveTheInverseForEveryPolicyBelowTheInflatedOne) {
       for (Eigen::Index i = 0; i < other.size(); ++i) ASSERT_LE(other[i], (1 + kappa) * sample.pi[i] * (1 + 1e-15));
       const Eigen::MatrixXd A =
           Eigen::MatrixXd::Identity(12, 12) - sample.gamma * sample.mdp.DensePolicyTransitions(other);
-      const Vector exact = A.partialPivLu().solve(g), exact_transposed = A.transpose().partialPivLu().solve(g);
+      const Vector exact = SolveDense(A, g), exact_transposed = SolveDense(A.transpose(), g);
       for (const auto kind : {PolicySystem::Kind::kDirect, PolicySystem::Kind::kKrylov}) {
         PolicySystem system(sample.mdp, kind);
         system.SetPolicy(sample.pi);

@@ -1,11 +1,10 @@
 #include "core/problem/active_face.h"
 
-#include <Eigen/Eigenvalues>
-#include <Eigen/LU>
 #include <cmath>
 #include <functional>
 
 #include "gtest/gtest.h"
+#include "tests/support/dense_algebra.h"
 #include "tests/support/random_problem.h"
 #include "tests/support/sanitized.h"
 
@@ -29,7 +28,7 @@ struct Program {
   // By proximal gradient steps, to rounding: the condition number of H is below 10.
   Vector Solve() const {
     const FeasibleSet set = Set();
-    const double step = 1 / hessian.operatorNorm();
+    const double step = 1 / SpectralNorm(hessian);
     Vector x = Vector::Zero(kSize);
     for (int i = 0; i < 600; ++i) x = set.Prox(x - step * Gradient(x), step * l1);
     return x;
@@ -131,7 +130,7 @@ TEST(ActiveFace, FaceAndCurvatureTellHowTheMinimiserMoves) {
     const Eigen::MatrixXd hessian = program.hessian + Eigen::MatrixXd(face.curvature().asDiagonal());
     Rng rng(seed);
     const Vector change = DrawNormal(rng, kSize);
-    const Vector moves = (projector * hessian * projector + identity - projector).lu().solve(projector * change);
+    const Vector moves = SolveDense(projector * hessian * projector + identity - projector, projector * change);
     Program more = program, less = program;
     more.linear += 1e-5 * change;
     less.linear -= 1e-5 * change;

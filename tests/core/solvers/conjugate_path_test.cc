@@ -1,9 +1,8 @@
 #include "core/solvers/conjugate_path.h"
 
-#include "Eigen/Cholesky"
-#include "Eigen/Eigenvalues"
 #include "core/base/rng.h"
 #include "gtest/gtest.h"
+#include "tests/support/dense_algebra.h"
 #include "tests/support/random_problem.h"
 
 namespace bilevel::testing {
@@ -29,7 +28,7 @@ TEST(ConjugatePath, EndsAtTheMinimiserOfAConvexModel) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     Rng rng(seed);
     const Eigen::MatrixXd a = DrawSymmetric(rng), B = a * a + Eigen::MatrixXd::Identity(kSize, kSize);
-    const Vector g = DrawNormal(rng, kSize), minimiser = -B.llt().solve(g);
+    const Vector g = DrawNormal(rng, kSize), minimiser = -SolveDense(B, g);
     const ConjugatePath path(g, ProductsWith(B), {.tolerance = 1e-10, .max_products = 100, .radius = 1e3});
     EXPECT_FALSE(path.on_rim());
     EXPECT_FALSE(path.met_negative_curvature());

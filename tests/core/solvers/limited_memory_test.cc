@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/dense_algebra.h"
 #include "tests/support/random_problem.h"
 
 namespace bilevel::testing {
@@ -52,7 +53,7 @@ TEST(LimitedMemory, IsWhatBfgsMakesOfTheLastPairs) {
     const Eigen::MatrixXd B = DenseBfgs({pairs.steps.rightCols(kept), pairs.changes.rightCols(kept)});
     const Vector v = DrawNormal(rng, n);
     EXPECT_LT((model.Multiply(v) - B * v).norm(), 1e-8 * B.norm());
-    EXPECT_LT((model.Solve(B * v) - v).norm(), 1e-8 * B.norm() * B.inverse().norm());
+    EXPECT_LT((model.Solve(B * v) - v).norm(), 1e-8 * B.norm() * Inverse(B).norm());
     const LimitedMemory again(memory, model.state());
     EXPECT_EQ(again.Multiply(v), model.Multiply(v));
     EXPECT_EQ(again.scale(), model.scale());

@@ -7,10 +7,10 @@
 #include <cmath>
 #include <limits>
 
-#include "Eigen/Eigenvalues"
 #include "core/problem/active_face.h"
 #include "core/solvers/optimize.h"
 #include "gtest/gtest.h"
+#include "tests/support/dense_algebra.h"
 #include "tests/support/known_problems.h"
 
 namespace bilevel::testing {
@@ -193,7 +193,7 @@ Eigen::VectorXd CurvaturesByDifferences(const BilevelProblem& problem, const Vec
   hessian.diagonal() += face.curvature();
   // What lies beside the face goes to the end.
   const Eigen::MatrixXd within = projector * hessian * projector + 1e6 * (Eigen::MatrixXd::Identity(n, n) - projector);
-  const Vector all = Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>((within + within.transpose()) / 2).eigenvalues();
+  const Vector all = SymmetricEigenvalues((within + within.transpose()) / 2);
   return all.head(face.dimension());
 }
 

@@ -212,6 +212,26 @@ TEST(StochasticDescent, KeepsTheBestThatItIsSureOf) {
   }
 }
 
+// What was estimated long ago counts no more, however good it looked.
+TEST(StochasticDescent, TakesTheBestFromTheLaterSteps) {
+  const BilevelProblem problem = Leader(1);
+  StochasticDescent descent(problem, Vector::Zero(1), {.confidence = 2});
+  Rng rng(4);
+  std::vector<double> worst_cases;
+  for (int k = 1; k <= 200; ++k) {
+    const double objective = rng.Normal(), error = rng.Uniform();
+    descent.Take({.objective = objective, .objective_standard_error = error, .gradient = Vector::Ones(1)});
+    worst_cases.push_back(objective + 2 * error);
+    const DescentStep& best = *descent.best();
+    EXPECT_EQ(best.objective + 2 * best.objective_standard_error, worst_cases[static_cast<size_t>(best.number - 1)]);
+    int64_t first = 1;
+    while (4 * first <= k) first *= 2;
+    EXPECT_GE(best.number, first);
+    EXPECT_EQ(worst_cases[static_cast<size_t>(best.number - 1)],
+              *std::min_element(worst_cases.begin() + first - 1, worst_cases.end()));
+  }
+}
+
 TEST(StochasticDescent, BeginsAnewWhereItIsPut) {
   const BilevelProblem problem = Leader(1);
   StochasticDescent descent(problem, Vector::Zero(1), {.momentum = true, .max_steps = 2});

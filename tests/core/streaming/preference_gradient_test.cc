@@ -7,11 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "Eigen/Eigenvalues"
 #include "core/mdp/policy_evaluation.h"
 #include "core/streaming/trajectory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/dense_algebra.h"
 #include "tests/support/reference.h"
 #include "tests/support/tally.h"
 
@@ -288,7 +288,7 @@ double LeastEigenvalue(const World& world, PreferenceArm arm) {
     jacobian.col(j) =
         (world.Enumerate(world.truth() + e, arm).mean() - world.Enumerate(world.truth() - e, arm).mean()) / (2 * h);
   }
-  return jacobian.eigenvalues().real().minCoeff();
+  return LeastRealEigenvalue(jacobian);
 }
 
 TEST(PreferenceGradient, TheTrueRewardAttractsFittingButNotAlwaysTheExcessRisk) {

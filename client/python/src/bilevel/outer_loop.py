@@ -162,9 +162,9 @@ class OuterLoopStatus:
 
     steps: int  # the number of the last one
     last: Optional[OuterStep]
-    best: Optional[OuterStep]  # of best objective + confidence * standard error (-, maximising) since x was last set
+    best: Optional[OuterStep]  # of the later half of the steps; objective + confidence * standard error (-, maximising)
     termination: Optional[Termination]  # why no step will follow, unless x is set; None while one may
-    waiting: str  # why the last attempt was no step: what it waits for; else empty
+    waiting: str  # why there is no step yet, or the last attempt was none: what it waits for; else empty
 
     @staticmethod
     def from_proto(message: Any) -> "OuterLoopStatus":

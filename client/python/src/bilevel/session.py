@@ -76,6 +76,8 @@ class SessionStatus:
     drifts: int = 0  # alarms so far, of sessions with a DriftTest
     last_drift: Optional[Drift] = None
     outer_loop: Optional[OuterLoopStatus] = None  # of sessions with one; client.sessions() leaves out last and best
+    next_policy_at: int = 0  # transitions merged at which the next policy is due; 0: there will be none
+    contexts: Tuple[Tuple[int, int], ...] = ()  # states and actions of each; client.sessions() leaves them out
 
     @staticmethod
     def from_proto(message: Any) -> "SessionStatus":
@@ -97,6 +99,8 @@ class SessionStatus:
             drifts=int(message.drifts),
             last_drift=Drift.from_proto(message.last_drift) if message.HasField("last_drift") else None,
             outer_loop=OuterLoopStatus.from_proto(message.outer_loop) if message.HasField("outer_loop") else None,
+            next_policy_at=int(message.next_policy_at),
+            contexts=tuple((size.num_states, size.num_actions) for size in message.contexts),
         )
 
 
