@@ -204,6 +204,11 @@ int RunSessionCreate(GlobalOptions globals, std::span<const std::string> argumen
 
   const absl::StatusOr<v1::Session> session = client->CreateSession(request);
   if (!session.ok()) return Fail(session.status());
+  if (request.follower() == v1::FOLLOWER_OBSERVED && request.has_outer_loop() &&
+      create_flags.estimator.estimator.empty()) {
+    std::cerr
+        << "note: plug-in gradients take the population for soft-optimal; --estimator reward-to-go takes its word\n";
+  }
   if (globals.json) {
     std::cout << SessionJson(*session).Pretty();
   } else if (create_flags.validate_only) {
