@@ -3,6 +3,8 @@
 #ifndef BILEVEL_CORE_BASE_PARALLEL_H_
 #define BILEVEL_CORE_BASE_PARALLEL_H_
 
+#include <algorithm>
+#include <cstdint>
 #include <functional>
 
 namespace bilevel {
@@ -14,6 +16,20 @@ using ParallelFor = std::function<void(int count, const std::function<void(int)>
 // In the calling thread, in order.
 inline void RunInOrder(int count, const std::function<void(int)>& task) {
   for (int i = 0; i < count; ++i) task(i);
+}
+
+// Calls work(begin, end) for consecutive parts of [0, count) of `grain` each, the last one shorter. How a range is cut
+// depends on count and grain alone, so what each part computes does not depend on the number of threads.
+template <typename Work>
+void ForParts(const ParallelFor& parallel_for, int64_t count, int64_t grain, const Work& work) {
+  if (count <= grain) {
+    if (count > 0) work(int64_t{0}, count);
+    return;
+  }
+  parallel_for(static_cast<int>((count + grain - 1) / grain), [&](int part) {
+    const int64_t begin = part * grain;
+    work(begin, std::min(begin + grain, count));
+  });
 }
 
 }  // namespace bilevel

@@ -23,7 +23,7 @@ double LogPolicyChange(const RegularizedMdp& follower, const Vector& lo, const V
 // |pi* - pi| from |log pi* - log pi| <= change; the last summand covers underflow.
 double PolicyChange(double pi, double log_pi, double change) {
   const double radius = change < 1 ? pi * std::expm1(change) : std::exp(std::min(0.0, log_pi + change));
-  return std::min(1.0, radius * (1 + 1e-14) + std::numeric_limits<double>::min());
+  return std::min(1.0, radius * (1 + 1e-14) + 2 * std::numeric_limits<double>::min());
 }
 
 // Relative rounding error of the computed pi, entry by entry: that of Q and T V over tau, and a few operations.
@@ -31,7 +31,7 @@ Vector LogPolicyRounding(const RegularizedMdp& follower, const Vector& v, const 
   const TabularMdp& mdp = *follower.mdp;
   const SoftBackupRounding rounding = BoundSoftBellmanRounding(follower, v, backup);
   return (rounding.q + RepeatForActions(mdp, rounding.value)) / follower.temperature +
-         kUnitRoundoff * (4 * backup.log_pi.cwiseAbs() + Vector::Constant(backup.pi.size(), mdp.num_actions() + 8.0));
+         kUnitRoundoff * (6 * backup.log_pi.cwiseAbs() + Vector::Constant(backup.pi.size(), mdp.num_actions() + 8.0));
 }
 
 // Completes an error whose bracket of V* - v is known:

@@ -81,6 +81,14 @@ class Solver {
     solution_.residual = step_.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
   }
 
+  // V <- T V, of whose backup only T V is found.
+  void Step() {
+    std::swap(solution_.value, solution_.backup.value);
+    range_ = SoftValueBackup(follower_, solution_.value, solution_.backup.value);
+    ++solution_.sweeps;
+    solution_.residual = range_.Size();
+  }
+
   double Scale() const { return solution_.value.lpNorm<Eigen::Infinity>(); }
 
   double Tolerance() const {
@@ -123,17 +131,24 @@ class Solver {
     const double gamma = follower_.discount;
     const bool stochastic = follower_.mdp->min_row_sum() > 1 - 1e-8;
     std::vector<double> spans;
+    range_ = {step_.minCoeff(), step_.maxCoeff()};
+    bool policy_is_old = false;
     for (int i = 0; i < sweeps && !Done(); ++i) {
-      const double m = step_.minCoeff(), M = step_.maxCoeff();
-      const double middle = stochastic ? gamma / (1 - gamma) * 0.5 * (m + M) : 0.0;
+      const double m = range_.smallest, M = range_.largest;
       const double reach = stochastic ? 0.5 * gamma * (M - m) : gamma * std::max(std::abs(m), std::abs(M));
       if (foresee) spans.push_back(reach);
-      Vector next = solution_.backup.value;
-      if (stochastic && reach <= Tolerance()) next.array() += middle;
-      Move(std::move(next));
-      if (foresee && i + 1 >= kFirstSweeps && (i + 1) % kContractionWindow == 0 && Foreseen(spans) > kForeseenSweeps)
+      if (stochastic && reach <= Tolerance()) solution_.backup.value.array() += gamma / (1 - gamma) * 0.5 * (m + M);
+      // The last sweep that is allowed finds the policy as well.
+      if (solution_.sweeps + 1 >= options_.max_sweeps) {
+        Move(std::move(solution_.backup.value));
         return;
+      }
+      Step();
+      policy_is_old = true;
+      if (foresee && i + 1 >= kFirstSweeps && (i + 1) % kContractionWindow == 0 && Foreseen(spans) > kForeseenSweeps)
+        break;
     }
+    if (policy_is_old) Move(std::move(solution_.value));
   }
 
   // Sweeps still needed if the reach goes on falling as it did.
@@ -230,7 +245,8 @@ class Solver {
   PolicySystem& system_;
   double reward_scale_ = 0;
   LowerLevelSolution solution_;
-  Vector step_;  // T V - V
+  Vector step_;      // T V - V
+  StepRange range_;  // of step_, while sweeping
   std::optional<StopReason> interrupted_;
 };
 

@@ -3,6 +3,7 @@
 #ifndef BILEVEL_CORE_MDP_REGULARIZED_MDP_H_
 #define BILEVEL_CORE_MDP_REGULARIZED_MDP_H_
 
+#include "core/base/parallel.h"
 #include "core/mdp/tabular_mdp.h"
 
 namespace bilevel {
@@ -14,6 +15,8 @@ struct RegularizedMdp {
   Vector reward_rounding;
   double discount = 0;     // gamma in [0, 1), gamma * max_row_sum < 1
   double temperature = 1;  // tau > 0
+  // For work on all states. Affects only the time.
+  ParallelFor parallel_for = RunInOrder;
 };
 
 }  // namespace bilevel

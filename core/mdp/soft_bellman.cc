@@ -1,30 +1,11 @@
 #include "core/mdp/soft_bellman.h"
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
+#include <vector>
 
 namespace bilevel {
 namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
-
-// Row-wise max over available actions: [S].
-Vector RowMax(const TabularMdp& mdp, const Vector& q) {
-  const int S = mdp.num_states(), A = mdp.num_actions();
-  if (mdp.all_available()) {
-    return Eigen::Map<const Eigen::MatrixXd>(q.data(), A, S).colwise().maxCoeff().transpose();
-  }
-  Vector result(S);
-  for (int s = 0; s < S; ++s) {
-    double largest = -std::numeric_limits<double>::infinity();
-    for (Eigen::Index row = Eigen::Index{s} * A; row < (s + Eigen::Index{1}) * A; ++row) {
-      if (mdp.available(row)) largest = std::max(largest, q[row]);
-    }
-    result[s] = largest;
-  }
-  return result;
-}
 
 // Sets the entries of unavailable actions to zero.
 void ZeroUnavailable(const TabularMdp& mdp, Vector& weight) {
@@ -34,41 +15,31 @@ void ZeroUnavailable(const TabularMdp& mdp, Vector& weight) {
   }
 }
 
-// With exponent = (q - rowmax)/tau, 0 where unavailable:
-struct LogSumExp {
-  Vector exponent;  // [S*A]
-  Vector weight;    // exp(exponent), 0 where unavailable [S*A]
-  Vector sum;       // of weight over actions [S]
-  Vector value;     // rowmax + tau log(sum) [S]
-};
+// States are walked through in parts of this many slices.
+constexpr int64_t kSlicesInPart = 2048;
 
-LogSumExp SoftMaximum(const RegularizedMdp& follower, const Vector& q) {
+// As core/mdp/row_kernels.h has it, with v and T V in place.
+SoftSweep SweepOf(const RegularizedMdp& follower, const Vector& v, Vector& backup) {
   const TabularMdp& mdp = *follower.mdp;
-  const Eigen::Index S = mdp.num_states(), A = mdp.num_actions();
-  const Vector largest = RowMax(mdp, q);
-  LogSumExp result;
-  result.exponent.resize(S * A);
-  for (Eigen::Index s = 0; s < S; ++s) {
-    for (Eigen::Index row = s * A; row < (s + 1) * A; ++row) {
-      result.exponent[row] = (q[row] - largest[s]) / follower.temperature;
-    }
-  }
-  ZeroUnavailable(mdp, result.exponent);
-  // Below this exp is subnormal and Eigen's is clamped; such an action has probability 0 (log pi keeps its value).
-  constexpr double kUnderflow = -709;
-  result.weight = result.exponent.array().exp();
-  result.weight = (result.exponent.array() < kUnderflow).select(0.0, result.weight);
-  ZeroUnavailable(mdp, result.weight);
-  result.sum = SumOverActions(mdp, result.weight);
-  result.value = largest.array() + follower.temperature * result.sum.array().log();
-  return result;
+  backup.resize(mdp.num_states());
+  return {.rows = &mdp.transitions(),
+          .available = mdp.available_actions(),
+          .reward = follower.reward.data(),
+          .value = v.data(),
+          .discount = follower.discount,
+          .temperature = follower.temperature,
+          .backup = backup.data()};
 }
 
-Vector ActionValues(const RegularizedMdp& follower, const Vector& v) {
-  Vector q = follower.mdp->ExpectNext(v);
-  q = follower.reward + follower.discount * q;
-  ZeroUnavailable(*follower.mdp, q);
-  return q;
+StepRange RunInParts(const RegularizedMdp& follower, const SoftSweep& sweep) {
+  const int64_t slices = NumSlices(follower.mdp->num_states());
+  std::vector<StepRange> ranges(static_cast<size_t>((slices + kSlicesInPart - 1) / kSlicesInPart));
+  ForParts(follower.parallel_for, slices, kSlicesInPart, [&](int64_t begin, int64_t end) {
+    ranges[static_cast<size_t>(begin / kSlicesInPart)] = RunSoftSweep(sweep, {begin, end});
+  });
+  StepRange result = ranges.front();
+  for (const StepRange& range : ranges) result.Include(range);
+  return result;
 }
 
 }  // namespace
@@ -91,27 +62,19 @@ Vector NegativeEntropy(const TabularMdp& mdp, const SoftBackup& backup) {
 }
 
 SoftBackup ApplySoftBellman(const RegularizedMdp& follower, const Vector& v) {
-  const TabularMdp& mdp = *follower.mdp;
-  const Eigen::Index S = mdp.num_states(), A = mdp.num_actions();
+  const Eigen::Index rows = follower.mdp->num_rows();
   SoftBackup backup;
-  backup.q = ActionValues(follower, v);
-  LogSumExp soft = SoftMaximum(follower, backup.q);
-  const Vector log_sum = soft.sum.array().log();
-  backup.value = std::move(soft.value);
-  backup.pi = std::move(soft.weight);
-  backup.log_pi = std::move(soft.exponent);
-  for (Eigen::Index s = 0; s < S; ++s) {
-    for (Eigen::Index row = s * A; row < (s + 1) * A; ++row) {
-      backup.pi[row] /= soft.sum[s];
-      backup.log_pi[row] -= log_sum[s];
-    }
-  }
-  ZeroUnavailable(mdp, backup.log_pi);
+  for (Vector* result : {&backup.q, &backup.pi, &backup.log_pi}) result->resize(rows);
+  SoftSweep sweep = SweepOf(follower, v, backup.value);
+  sweep.q = backup.q.data();
+  sweep.pi = backup.pi.data();
+  sweep.log_pi = backup.log_pi.data();
+  RunInParts(follower, sweep);
   return backup;
 }
 
-Vector SoftValueBackup(const RegularizedMdp& follower, const Vector& v) {
-  return SoftMaximum(follower, ActionValues(follower, v)).value;
+StepRange SoftValueBackup(const RegularizedMdp& follower, const Vector& v, Vector& backup) {
+  return RunInParts(follower, SweepOf(follower, v, backup));
 }
 
 SoftBackupRounding BoundSoftBellmanRounding(const RegularizedMdp& follower, const Vector& v, const SoftBackup& backup) {
@@ -123,10 +86,10 @@ SoftBackupRounding BoundSoftBellmanRounding(const RegularizedMdp& follower, cons
   rounding.q = steps * kUnitRoundoff * (follower.reward.cwiseAbs() + follower.discount * mdp.ExpectNext(v.cwiseAbs()));
   if (follower.reward_rounding.size() != 0) rounding.q += follower.reward_rounding;
   ZeroUnavailable(mdp, rounding.q);
-  // The exponent carries a relative error of two roundings and exp one of a few; both enter (T V)(s) weighted by pi.
+  // The exponent carries a relative error of three roundings and exp one of two; both enter (T V)(s) weighted by pi.
   const Vector spread = SumOverActions(
       mdp, (backup.pi.array() *
-            (4 * kUnitRoundoff * (RepeatForActions(mdp, backup.value) - backup.q).array().abs() + rounding.q.array()))
+            (6 * kUnitRoundoff * (RepeatForActions(mdp, backup.value) - backup.q).array().abs() + rounding.q.array()))
                .matrix());
   rounding.value =
       spread.array() + (A + 8) * kUnitRoundoff * follower.temperature + 2 * kUnitRoundoff * backup.value.array().abs();

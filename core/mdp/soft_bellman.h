@@ -10,6 +10,7 @@
 #define BILEVEL_CORE_MDP_SOFT_BELLMAN_H_
 
 #include "core/mdp/regularized_mdp.h"
+#include "core/mdp/row_kernels.h"
 
 namespace bilevel {
 
@@ -29,8 +30,8 @@ struct Answer {
 // One sweep. Cost: O(entries + S*A).
 SoftBackup ApplySoftBellman(const RegularizedMdp& follower, const Vector& v);
 
-// T V alone.
-Vector SoftValueBackup(const RegularizedMdp& follower, const Vector& v);
+// T V alone, into `backup` (another vector than v), and the range of T V - V.
+StepRange SoftValueBackup(const RegularizedMdp& follower, const Vector& v, Vector& backup);
 
 // Proven bounds on the rounding errors of ApplySoftBellman at v (to first order in the unit roundoff, with a safety
 // factor above the omitted terms), including follower.reward_rounding.

@@ -9,6 +9,7 @@
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
+#include "core/mdp/row_kernels.h"
 
 namespace bilevel {
 namespace {
@@ -35,6 +36,10 @@ absl::Status CheckSizes(const TabularMdpSpec& spec) {
   }
   if (spec.offsets.front() != 0) {
     return FieldError("transitions.offsets", absl::StrCat("starts at ", spec.offsets.front(), "; must start at 0"));
+  }
+  if (spec.columns.size() > TabularMdp::kMaxEntries) {
+    return FieldError("transitions.columns", absl::StrCat("has ", spec.columns.size(), " entries; at most ",
+                                                          TabularMdp::kMaxEntries, " are supported"));
   }
   if (spec.offsets.back() != spec.columns.size()) {
     return FieldError(
@@ -163,9 +168,7 @@ absl::StatusOr<TabularMdp> TabularMdp::Create(TabularMdpSpec spec) {
     mdp.max_row_sum_ = std::max(mdp.max_row_sum_, sum);
     mdp.max_row_entries_ = std::max(mdp.max_row_entries_, static_cast<int>(end - begin));
   }
-  mdp.offsets_ = std::move(spec.offsets);
-  mdp.columns_ = std::move(spec.columns);
-  mdp.probabilities_ = std::move(spec.probabilities);
+  mdp.transitions_ = ActionRows(spec.num_states, spec.num_actions, spec.offsets, spec.columns, spec.probabilities);
   if (spec.initial_distribution.size() == 0) {
     mdp.initial_distribution_ = Vector::Constant(spec.num_states, 1.0 / spec.num_states);
   } else {
@@ -177,28 +180,55 @@ absl::StatusOr<TabularMdp> TabularMdp::Create(TabularMdpSpec spec) {
   return mdp;
 }
 
-void TabularMdp::Move(std::vector<double> probabilities, Vector initial_distribution, double rounding) {
-  probabilities_ = std::move(probabilities);
+std::vector<double> TabularMdp::Probabilities() const {
+  std::vector<double> result(num_entries());
+  for (Eigen::Index row = 0; row < num_rows(); ++row) {
+    transitions_.ForEachInRow(row, [&](uint64_t entry, uint64_t place) { result[entry] = transitions_.value(place); });
+  }
+  return result;
+}
+
+void TabularMdp::Move(std::span<const double> probabilities, Vector initial_distribution, double rounding) {
   initial_distribution_ = std::move(initial_distribution);
   probability_rounding_ = rounding;
   min_row_sum_ = std::numeric_limits<double>::infinity();
   max_row_sum_ = 0;
   for (Eigen::Index row = 0; row < num_rows(); ++row) {
-    if (!available(row)) continue;
     double sum = 0;
-    for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) sum += probabilities_[k];
+    transitions_.ForEachInRow(row, [&](uint64_t entry, uint64_t place) {
+      transitions_.value(place) = probabilities[entry];
+      sum += probabilities[entry];
+    });
+    if (!available(row)) continue;
     min_row_sum_ = std::min(min_row_sum_, sum);
     max_row_sum_ = std::max(max_row_sum_, sum);
   }
 }
 
+Vector TabularMdp::ExpectNext(const Vector& v) const {
+  Vector result(num_rows());
+  MultiplyRows(transitions_, transitions_.values(), v.data(), {0, NumSlices(num_states_)}, result.data());
+  return result;
+}
+
+Vector TabularMdp::PushForward(const Vector& y) const {
+  Vector result = Vector::Zero(num_states_);
+  for (Eigen::Index row = 0; row < num_rows(); ++row) {
+    const double weight = y[row];
+    if (weight == 0) continue;
+    transitions_.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+      result[transitions_.column(place)] += transitions_.value(place) * weight;
+    });
+  }
+  return result;
+}
+
 Vector TabularMdp::ExpectNext(std::span<const double> entries, const Vector& v) const {
   Vector result(num_rows());
-  const uint32_t* column = columns_.data();
-  const double* probability = entries.data();
   for (Eigen::Index row = 0; row < num_rows(); ++row) {
     double sum = 0;
-    for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) sum += probability[k] * v[column[k]];
+    transitions_.ForEachInRow(
+        row, [&](uint64_t entry, uint64_t place) { sum += entries[entry] * v[transitions_.column(place)]; });
     result[row] = sum;
   }
   return result;
@@ -209,7 +239,8 @@ Vector TabularMdp::PushForward(std::span<const double> entries, const Vector& y)
   for (Eigen::Index row = 0; row < num_rows(); ++row) {
     const double weight = y[row];
     if (weight == 0) continue;
-    for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) result[columns_[k]] += entries[k] * weight;
+    transitions_.ForEachInRow(
+        row, [&](uint64_t entry, uint64_t place) { result[transitions_.column(place)] += entries[entry] * weight; });
   }
   return result;
 }
@@ -219,9 +250,9 @@ Eigen::MatrixXd TabularMdp::DensePolicyTransitions(const Vector& pi) const {
   for (int s = 0; s < num_states_; ++s) {
     for (Eigen::Index row = static_cast<Eigen::Index>(s) * num_actions_; row < (s + Eigen::Index{1}) * num_actions_;
          ++row) {
-      for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) {
-        result(s, columns_[k]) += pi[row] * probabilities_[k];
-      }
+      transitions_.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+        result(s, transitions_.column(place)) += pi[row] * transitions_.value(place);
+      });
     }
   }
   return result;

@@ -4,7 +4,7 @@
 // the episode. Actions may be unavailable in a state; policies are 0 there and their rows are dropped.
 //
 // The rest of the code reaches P only through the operations below, so storage can change without touching the
-// mathematics. Stored entries are addressed by their position in the caller's CSR order.
+// mathematics. Stored entries are known by their position in the caller's CSR order.
 
 #ifndef BILEVEL_CORE_MDP_TABULAR_MDP_H_
 #define BILEVEL_CORE_MDP_TABULAR_MDP_H_
@@ -15,6 +15,7 @@
 
 #include "Eigen/Core"
 #include "absl/status/statusor.h"
+#include "core/mdp/action_rows.h"
 
 namespace bilevel {
 
@@ -27,6 +28,7 @@ struct TabularMdpSpec {
   int num_states = 0;   // S >= 1
   int num_actions = 0;  // A >= 1
   // CSR of P: offsets [S*A + 1], columns [entries] strictly increasing within a row, probabilities [entries] in [0, 1].
+  // At most TabularMdp::kMaxEntries.
   std::vector<uint64_t> offsets;
   std::vector<uint32_t> columns;
   std::vector<double> probabilities;
@@ -42,6 +44,8 @@ struct TabularMdpSpec {
 
 class TabularMdp {
  public:
+  static constexpr uint64_t kMaxEntries = 0xffffffff;
+
   // Validates once; afterwards the invariants hold. INVALID_ARGUMENT (a field error) names the first broken rule.
   // Cost: O(entries).
   static absl::StatusOr<TabularMdp> Create(TabularMdpSpec spec);
@@ -49,7 +53,7 @@ class TabularMdp {
   int num_states() const { return num_states_; }
   int num_actions() const { return num_actions_; }
   Eigen::Index num_rows() const { return static_cast<Eigen::Index>(num_states_) * num_actions_; }
-  uint64_t num_entries() const { return columns_.size(); }
+  uint64_t num_entries() const { return transitions_.num_entries(); }
 
   bool all_available() const { return available_.empty(); }
   bool available(Eigen::Index row) const { return available_.empty() || available_[static_cast<size_t>(row)] != 0; }
@@ -68,19 +72,20 @@ class TabularMdp {
   double row_steps() const { return max_row_entries_ + probability_rounding_; }
 
   // P v: [S] -> [S*A]; 0 in unavailable rows.
-  Vector ExpectNext(const Vector& v) const { return ExpectNext(probabilities_, v); }
+  Vector ExpectNext(const Vector& v) const;
   // P^T y: [S*A] -> [S].
-  Vector PushForward(const Vector& y) const { return PushForward(probabilities_, y); }
+  Vector PushForward(const Vector& y) const;
 
   // The same with other numbers, [entries], in place of the probabilities.
   Vector ExpectNext(std::span<const double> entries, const Vector& v) const;
   Vector PushForward(std::span<const double> entries, const Vector& y) const;
 
-  std::span<const double> probabilities() const { return probabilities_; }
+  // [entries], in the caller's order.
+  std::vector<double> Probabilities() const;
 
   // Replaces probabilities [entries] and initial distribution [S]; the supports stay, and the caller vouches for sums
   // that are valid. Both may be off by `rounding` units of roundoff, relative. Cost: O(entries).
-  void Move(std::vector<double> probabilities, Vector initial_distribution, double rounding);
+  void Move(std::span<const double> probabilities, Vector initial_distribution, double rounding);
   // P^pi, dense [S, S]: row s is sum_a pi(a|s) P(.|s,a).
   Eigen::MatrixXd DensePolicyTransitions(const Vector& pi) const;
 
@@ -89,18 +94,22 @@ class TabularMdp {
   void ForEachEntry(Visitor visit) const {
     for (Eigen::Index row = 0; row < num_rows(); ++row) {
       if (!available(row)) continue;
-      for (uint64_t k = offsets_[row]; k < offsets_[row + 1]; ++k) visit(row, k, columns_[k], probabilities_[k]);
+      transitions_.ForEachInRow(row, [&](uint64_t entry, uint64_t place) {
+        visit(row, entry, transitions_.column(place), transitions_.value(place));
+      });
     }
   }
+
+  // P as it is stored, and [S*A] of 0 and 1 (null: all available): for kernels.
+  const ActionRows& transitions() const { return transitions_; }
+  const uint8_t* available_actions() const { return available_.empty() ? nullptr : available_.data(); }
 
  private:
   TabularMdp() = default;
 
   int num_states_ = 0;
   int num_actions_ = 0;
-  std::vector<uint64_t> offsets_;
-  std::vector<uint32_t> columns_;
-  std::vector<double> probabilities_;
+  ActionRows transitions_;
   std::vector<uint8_t> available_;  // empty: all
   Vector initial_distribution_;
   double min_row_sum_ = 0;

@@ -132,13 +132,14 @@ absl::Status CheckTransitions(const TabularMdp& mdp, const ParameterMap& map, co
                               const SparseRows& features, const std::vector<Eigen::Index>& rows,
                               std::vector<uint8_t>& moves) {
   Distribution distribution(map, groups);
+  const std::vector<double> probabilities = mdp.Probabilities();
   const size_t entries = rows.size();
   for (size_t begin = 0; begin < entries;) {
     size_t end = begin;
     double sum = 0;
     for (; end < entries && rows[end] == rows[begin]; ++end) {
       if (rows[begin] >= 0) distribution.Add(features, static_cast<Eigen::Index>(end));
-      sum += mdp.probabilities()[end];
+      sum += probabilities[end];
     }
     if (!distribution.empty()) {
       std::fill(moves.begin() + static_cast<int64_t>(begin), moves.begin() + static_cast<int64_t>(end), uint8_t{1});
@@ -209,7 +210,7 @@ absl::StatusOr<ParametricDynamics> ParametricDynamics::Create(const TabularMdp& 
 }
 
 void ParametricDynamics::Move(const Vector& theta, const Vector& theta_rounding, TabularMdp& mdp) const {
-  std::vector<double> probabilities(mdp.probabilities().begin(), mdp.probabilities().end());
+  std::vector<double> probabilities = mdp.Probabilities();
   if (!moves_.empty()) {
     const Vector moved = transitions_ * theta;
     for (size_t k = 0; k < probabilities.size(); ++k) {
@@ -222,7 +223,7 @@ void ParametricDynamics::Move(const Vector& theta, const Vector& theta_rounding,
     const double vanishing = kVanishing * theta.cwiseAbs().maxCoeff() + std::numeric_limits<double>::min();
     relative = (used_.array() * theta_rounding.array() / theta.array().abs().max(vanishing)).maxCoeff() / kUnitRoundoff;
   }
-  mdp.Move(std::move(probabilities), std::move(initial), relative + max_row_features_ + 2);
+  mdp.Move(probabilities, std::move(initial), relative + max_row_features_ + 2);
 }
 
 std::vector<double> ParametricDynamics::TransitionsTangent(const Vector& theta_tangent) const {

@@ -118,10 +118,12 @@ class Solver {
   // V <- T_x^N V, pi = softmax(Q / tau).
   void UpdateFollowers() {
     theta_ = problem_.map.Apply(x_);
+    Vector backup;
     for (Follower& follower : followers_) {
       const RegularizedMdp mdp = follower.world->At(x_, theta_);
       for (int i = 0; i < method_.sweeps && !interrupt_.Check().has_value(); ++i) {
-        follower.value = SoftValueBackup(mdp, follower.value);
+        SoftValueBackup(mdp, follower.value, backup);
+        std::swap(follower.value, backup);
       }
       follower.backup = ApplySoftBellman(mdp, follower.value);
       follower.world->system().SetPolicy(follower.backup.pi);

@@ -30,7 +30,8 @@ RegularizedMdp FollowerOf(const ContextSetting& setting, const EstimatedModel& m
 }
 
 double BellmanResidual(const RegularizedMdp& follower, const Vector& value) {
-  return (SoftValueBackup(follower, value) - value).lpNorm<Eigen::Infinity>();
+  Vector backup;
+  return SoftValueBackup(follower, value, backup).Size();
 }
 
 }  // namespace

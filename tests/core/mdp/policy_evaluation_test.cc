@@ -105,7 +105,7 @@ TEST(PolicyEvaluation, TangentsAreCentralDifferences) {
     const Vector rho = DrawRho(rng), rho_tangent = DrawNormal(rng, kStates);
     const Vector pi_tangent = DrawPolicy(rng) - fixed.pi;
     const auto entries = static_cast<Eigen::Index>(fixed.mdp.num_entries());
-    const Vector P = Eigen::Map<const Vector>(fixed.mdp.probabilities().data(), entries);
+    const Vector P = Eigen::Map<const Vector>(fixed.mdp.Probabilities().data(), entries);
     const Vector P_tangent = DrawNormal(rng, entries);
     struct Answers {
       PolicyValue value;

@@ -78,7 +78,7 @@ TEST(ParametricDynamics, RoundingCoversSharesThatLieFarApart) {
       const Vector relative = error.array() / probabilities.array().max(kInvisible);
       largest = std::max(largest, (error.array() > kInvisible).select(relative, 0.0).maxCoeff());
     };
-    expect_near(spec.transitions, Eigen::Map<const Vector>(mdp.probabilities().data(), Eigen::Index{S} * S));
+    expect_near(spec.transitions, Eigen::Map<const Vector>(mdp.Probabilities().data(), Eigen::Index{S} * S));
     expect_near(spec.initial, mdp.initial_distribution());
     EXPECT_LE(mdp.probability_rounding(), 1e3);
   }

@@ -1,0 +1,84 @@
+// Rows of a sparse matrix, one for each state s and action a, stored for walking through the states eight at a time.
+//
+// Slices: eight consecutive states make a slice. Within it each action has a block of lines, a line holding one entry
+// of each of the eight rows side by side, so that sums, exponentials and logarithms run over states in lanes. Rows
+// shorter than their block are filled up with entries of value 0. Where that would cost more than a quarter, entries
+// stay row by row (CSR).
+//
+// Entries keep the order that they have within their row, and sums run in it: both layouts give the same bits, at any
+// number of threads.
+
+#ifndef BILEVEL_CORE_MDP_ACTION_ROWS_H_
+#define BILEVEL_CORE_MDP_ACTION_ROWS_H_
+
+#include <cstdint>
+#include <span>
+
+#include "core/base/aligned_array.h"
+#include "core/base/lanes.h"
+
+namespace bilevel {
+
+// Slices that S states make.
+constexpr int64_t NumSlices(int64_t num_states) { return (num_states + kLanes - 1) / kLanes; }
+
+class ActionRows {
+ public:
+  enum class Layout { kSlices, kRows };
+
+  ActionRows() = default;
+  // CSR with row s*A + a: offsets [S*A + 1], columns and values [offsets.back()], fewer than 2^32. Cost: O(entries).
+  ActionRows(int num_states, int num_actions, std::span<const uint64_t> offsets, std::span<const uint32_t> columns,
+             std::span<const double> values);
+
+  Layout layout() const { return layout_; }
+  int num_states() const { return num_states_; }
+  int num_actions() const { return num_actions_; }
+  int64_t num_rows() const { return static_cast<int64_t>(num_states_) * num_actions_; }
+  uint64_t num_entries() const { return offsets_.empty() ? 0 : offsets_[offsets_.size() - 1]; }
+  // What is held: entries and filling.
+  uint64_t num_places() const { return columns_.size(); }
+
+  // Entries are known by their number in row order, [0, num_entries()); their place is where they are stored.
+  uint64_t RowBegin(int64_t row) const { return offsets_[static_cast<size_t>(row)]; }
+  uint64_t RowEnd(int64_t row) const { return offsets_[static_cast<size_t>(row) + 1]; }
+  // Place of the first entry of a row, and from one entry of a row to the next.
+  uint64_t FirstPlace(int64_t row) const {
+    if (layout_ == Layout::kRows) return RowBegin(row);
+    const int64_t s = row / num_actions_, a = row % num_actions_;
+    return uint64_t{kLanes} * lines_[static_cast<size_t>(s / kLanes * num_actions_ + a)] +
+           static_cast<uint64_t>(s % kLanes);
+  }
+  uint64_t Stride() const { return layout_ == Layout::kRows ? 1 : kLanes; }
+
+  uint32_t column(uint64_t place) const { return columns_[place]; }
+  double value(uint64_t place) const { return values_[place]; }
+  double& value(uint64_t place) { return values_[place]; }
+
+  // Calls visit(entry, place) for the entries of a row, in order.
+  template <typename Visitor>
+  void ForEachInRow(int64_t row, Visitor visit) const {
+    uint64_t place = FirstPlace(row);
+    for (uint64_t k = RowBegin(row), end = RowEnd(row); k < end; ++k, place += Stride()) visit(k, place);
+  }
+
+  // The arrays themselves, for kernels: lines [slices*A + 1], the first line of each block (kSlices alone); offsets
+  // [S*A + 1]; columns and values by place.
+  const uint32_t* lines() const { return lines_.data(); }
+  const uint32_t* offsets() const { return offsets_.data(); }
+  const uint32_t* columns() const { return columns_.data(); }
+  const double* values() const { return values_.data(); }
+
+ private:
+  int num_states_ = 0;
+  int num_actions_ = 0;
+  Layout layout_ = Layout::kRows;
+  AlignedArray<uint32_t> offsets_;
+  AlignedArray<uint32_t> lines_;
+  AlignedArray<uint32_t> columns_;
+  AlignedArray<double> values_;
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_MDP_ACTION_ROWS_H_

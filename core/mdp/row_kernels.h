@@ -1,0 +1,64 @@
+// The inner loops over ActionRows, for part of the states, in the widest instructions that the machine has.
+//
+// Each is compiled for several instruction sets, of which the machine's widest is used; all give the same bits. No Eigen
+// here: its objects must not meet two sets of flags.
+
+#ifndef BILEVEL_CORE_MDP_ROW_KERNELS_H_
+#define BILEVEL_CORE_MDP_ROW_KERNELS_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/mdp/action_rows.h"
+
+namespace bilevel {
+
+enum class InstructionSet { kPortable, kAvx2, kAvx512 };
+inline constexpr InstructionSet kInstructionSets[] = {InstructionSet::kPortable, InstructionSet::kAvx2,
+                                                      InstructionSet::kAvx512};
+
+// Whether this machine and this build have it.
+bool Supports(InstructionSet set);
+// The widest one of those.
+InstructionSet Widest();
+
+// States [kLanes * first, kLanes * last), cut off at S.
+struct SliceRange {
+  int64_t first = 0;
+  int64_t last = 0;
+};
+
+// One soft Bellman backup (core/mdp/soft_bellman.h).
+struct SoftSweep {
+  const ActionRows* rows = nullptr;     // of P
+  const uint8_t* available = nullptr;   // [S*A] of 0 and 1; null: all
+  const double* reward = nullptr;       // [S*A]
+  const double* value = nullptr;        // V [S]
+  double discount = 0;
+  double temperature = 1;
+  double* backup = nullptr;             // T V [S]
+  // [S*A], all or none: Q, pi, log pi; 0 where unavailable.
+  double* q = nullptr;
+  double* pi = nullptr;
+  double* log_pi = nullptr;
+};
+
+// Range of T V - V; NaN where one of them is not finite.
+struct StepRange {
+  double smallest = 0;
+  double largest = 0;
+
+  // |T V - V|_inf.
+  double Size() const { return std::max(-smallest, largest); }
+  void Include(const StepRange& other);
+};
+
+StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet set = Widest());
+
+// result[row] = sum over the row of entries times v[column]; values: by place, in place of those that rows holds.
+void MultiplyRows(const ActionRows& rows, const double* values, const double* v, SliceRange range, double* result,
+                  InstructionSet set = Widest());
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_MDP_ROW_KERNELS_H_

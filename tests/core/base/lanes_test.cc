@@ -1,0 +1,67 @@
+#include "core/base/lanes.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/base/rng.h"
+#include "gtest/gtest.h"
+
+namespace bilevel {
+namespace {
+
+constexpr double kUnitRoundoff = 0x1p-53;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// Largest relative error, in units of roundoff, over many x that draw() gives.
+template <typename Draw, typename Function, typename Exact>
+double LargestError(Draw draw, Function function, Exact exact) {
+  Rng rng(1);
+  double largest = 0;
+  for (int i = 0; i < 40000; ++i) {
+    Lanes x, y;
+    for (int lane = 0; lane < kLanes; ++lane) y[lane] = x[lane] = draw(rng);
+    function(y);
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const long double truth = exact(static_cast<long double>(x[lane]));
+      const long double error = std::fabs(y[lane] - truth) / std::fabs(truth);
+      largest = std::max(largest, truth == 0 ? std::fabs(y[lane]) : static_cast<double>(error / kUnitRoundoff));
+    }
+  }
+  return largest;
+}
+
+TEST(Lanes, ExpErrsByLessThanTwoUnitsWhereverItIsNormal) {
+  const auto exp = [](Lanes& x) { Exp(x); };
+  const auto exact = [](long double x) { return std::exp(x); };
+  EXPECT_LT(LargestError([](Rng& rng) { return -rng.Uniform(); }, exp, exact), 2);
+  EXPECT_LT(LargestError([](Rng& rng) { return kLeastExponent * rng.Uniform(); }, exp, exact), 2);
+  EXPECT_LT(LargestError([](Rng& rng) { return -std::exp(-40 * rng.Uniform()); }, exp, exact), 2);
+}
+
+TEST(Lanes, LogErrsByLessThanTwoUnits) {
+  const auto log = [](Lanes& x) { Log(x); };
+  const auto exact = [](long double x) { return std::log(x); };
+  EXPECT_LT(LargestError([](Rng& rng) { return 1 + 3 * rng.Uniform(); }, log, exact), 2);
+  EXPECT_LT(LargestError([](Rng& rng) { return 1 + std::exp(-30 * rng.Uniform()); }, log, exact), 2);
+  EXPECT_LT(LargestError([](Rng& rng) { return std::exp(600 * (rng.Uniform() - 0.5)); }, log, exact), 2);
+}
+
+TEST(Lanes, SpecialNumbers) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  Lanes x = {0, -0.0, kLeastExponent, std::nextafter(kLeastExponent, -kInfinity), -1e5, -kInfinity, nan, -1e-300};
+  Exp(x);
+  EXPECT_EQ(x[0], 1);
+  EXPECT_EQ(x[1], 1);
+  EXPECT_GE(x[2], std::numeric_limits<double>::min());
+  EXPECT_EQ(x[3], 0);
+  EXPECT_EQ(x[4], 0);
+  EXPECT_EQ(x[5], 0);
+  EXPECT_TRUE(std::isnan(x[6]));
+  EXPECT_EQ(x[7], 1);
+  Lanes one = Lanes{} + 1.0;
+  Log(one);
+  EXPECT_EQ(one[0], 0);
+}
+
+}  // namespace
+}  // namespace bilevel

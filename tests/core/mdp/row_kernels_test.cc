@@ -1,0 +1,181 @@
+#include "core/mdp/row_kernels.h"
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "core/base/rng.h"
+#include "core/mdp/tabular_mdp.h"
+#include "gtest/gtest.h"
+
+namespace bilevel {
+namespace {
+
+constexpr double kUnitRoundoff = 0x1p-53;
+
+// A random sparse matrix with a row for each state and action, and a soft backup on it.
+struct Sample {
+  int num_states, num_actions;
+  std::vector<uint64_t> offsets = {0};
+  std::vector<uint32_t> columns;
+  std::vector<double> values;
+  std::vector<uint8_t> available;
+  Vector reward, v;
+  double discount = 0.9, temperature;
+
+  Sample(int S, int A, bool ragged, bool masked, uint64_t seed) : num_states(S), num_actions(A) {
+    Rng rng(seed);
+    for (int row = 0; row < S * A; ++row) {
+      const uint64_t length = ragged ? rng.Below(6) : 3;
+      for (uint64_t k = 0; k < length; ++k) {
+        columns.push_back(static_cast<uint32_t>(rng.Below(static_cast<uint64_t>(S))));
+        values.push_back(rng.Uniform());
+      }
+      offsets.push_back(columns.size());
+    }
+    if (masked) {
+      for (int row = 0; row < S * A; ++row) available.push_back(row % A == 0 || rng.Uniform() < 0.6 ? 1 : 0);
+    }
+    reward = Vector::NullaryExpr(S * A, [&] { return rng.Normal(); });
+    v = Vector::NullaryExpr(S, [&] { return 10 * rng.Normal(); });
+    temperature = std::exp(-5 * rng.Uniform());
+  }
+
+  ActionRows rows() const { return {num_states, num_actions, offsets, columns, values}; }
+};
+
+struct Result {
+  Vector backup, q, pi, log_pi, product;
+  StepRange range, range_of_value_only;
+};
+
+Result Run(const Sample& sample, const ActionRows& rows, InstructionSet set, int64_t cut) {
+  const int S = sample.num_states, SA = S * sample.num_actions;
+  Result r{Vector(S), Vector(SA), Vector(SA), Vector(SA), Vector(SA), {}, {}};
+  Vector again(S);
+  SoftSweep sweep{.rows = &rows,
+                  .available = sample.available.empty() ? nullptr : sample.available.data(),
+                  .reward = sample.reward.data(),
+                  .value = sample.v.data(),
+                  .discount = sample.discount,
+                  .temperature = sample.temperature,
+                  .backup = again.data()};
+  r.range_of_value_only = RunSoftSweep(sweep, {0, NumSlices(S)}, set);
+  sweep.backup = r.backup.data();
+  sweep.q = r.q.data();
+  sweep.pi = r.pi.data();
+  sweep.log_pi = r.log_pi.data();
+  r.range = RunSoftSweep(sweep, {0, cut}, set);
+  MultiplyRows(rows, rows.values(), sample.v.data(), {0, cut}, r.product.data(), set);
+  if (cut < NumSlices(S)) {
+    r.range.Include(RunSoftSweep(sweep, {cut, NumSlices(S)}, set));
+    MultiplyRows(rows, rows.values(), sample.v.data(), {cut, NumSlices(S)}, r.product.data(), set);
+  }
+  EXPECT_EQ(again, r.backup);
+  EXPECT_EQ(r.range.smallest, r.range_of_value_only.smallest);
+  EXPECT_EQ(r.range.largest, r.range_of_value_only.largest);
+  return r;
+}
+
+// The backup by its definition, in long double.
+void ExpectDefinition(const Sample& sample, const Result& result) {
+  const int A = sample.num_actions;
+  for (int s = 0; s < sample.num_states; ++s) {
+    std::vector<long double> q(static_cast<size_t>(A));
+    long double top = -std::numeric_limits<long double>::infinity(), total = 0;
+    for (int a = 0; a < A; ++a) {
+      const int row = s * A + a;
+      long double sum = 0;
+      for (uint64_t k = sample.offsets[row]; k < sample.offsets[row + 1]; ++k) {
+        sum += static_cast<long double>(sample.values[k]) * sample.v[sample.columns[k]];
+      }
+      EXPECT_NEAR(result.product[row], static_cast<double>(sum), 1e-13);
+      q[a] = sample.reward[row] + static_cast<long double>(sample.discount) * sum;
+      if (sample.available.empty() || sample.available[row] != 0) top = std::max(top, q[a]);
+    }
+    for (int a = 0; a < A; ++a) {
+      if (sample.available.empty() || sample.available[s * A + a] != 0) {
+        total += std::exp((q[a] - top) / static_cast<long double>(sample.temperature));
+      }
+    }
+    const long double value = top + sample.temperature * std::log(total);
+    EXPECT_NEAR(result.backup[s], static_cast<double>(value), 1e-13);
+    for (int a = 0; a < A; ++a) {
+      const int row = s * A + a;
+      const bool available = sample.available.empty() || sample.available[row] != 0;
+      const long double log_pi = available ? (q[a] - value) / static_cast<long double>(sample.temperature) : 0;
+      const double scale = 1e-13 * (1 + 100 / sample.temperature);
+      EXPECT_NEAR(result.q[row], available ? static_cast<double>(q[a]) : 0, 1e-13);
+      EXPECT_NEAR(result.log_pi[row], static_cast<double>(log_pi), scale);
+      EXPECT_NEAR(result.pi[row], available ? static_cast<double>(std::exp(log_pi)) : 0, scale);
+    }
+  }
+  const Vector step = result.backup - sample.v;
+  EXPECT_EQ(result.range.smallest, step.minCoeff());
+  EXPECT_EQ(result.range.largest, step.maxCoeff());
+}
+
+TEST(RowKernels, FollowTheDefinitionInEveryLayoutAndGiveTheSameBitsOnEveryInstructionSet) {
+  uint64_t seed = 1;
+  int slices = 0, rows = 0;
+  for (const int S : {1, 7, 8, 9, 40, 61}) {
+    for (const int A : {1, 4, 40}) {
+      for (const bool ragged : {false, true}) {
+        for (const bool masked : {false, true}) {
+          SCOPED_TRACE(testing::Message() << "S=" << S << " A=" << A << " ragged=" << ragged << " masked=" << masked);
+          const Sample sample(S, A, ragged, masked, seed++);
+          const ActionRows stored = sample.rows();
+          (stored.layout() == ActionRows::Layout::kSlices ? slices : rows) += 1;
+          const Result portable = Run(sample, stored, InstructionSet::kPortable, NumSlices(S));
+          ExpectDefinition(sample, portable);
+          for (const InstructionSet set : kInstructionSets) {
+            if (!Supports(set)) continue;
+            const Result other = Run(sample, stored, set, (NumSlices(S) + 1) / 2);
+            EXPECT_EQ(other.backup, portable.backup);
+            EXPECT_EQ(other.q, portable.q);
+            EXPECT_EQ(other.pi, portable.pi);
+            EXPECT_EQ(other.log_pi, portable.log_pi);
+            EXPECT_EQ(other.product, portable.product);
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(slices, 5);
+  EXPECT_GT(rows, 5);
+}
+
+TEST(RowKernels, SayThatAStepIsNotFinite) {
+  Sample sample(20, 3, false, false, 5);
+  const ActionRows rows = sample.rows();
+  sample.v[13] = std::numeric_limits<double>::infinity();
+  for (const InstructionSet set : kInstructionSets) {
+    if (!Supports(set)) continue;
+    Vector backup(20);
+    const SoftSweep sweep{.rows = &rows, .reward = sample.reward.data(), .value = sample.v.data(), .discount = 0.9,
+                          .backup = backup.data()};
+    EXPECT_TRUE(std::isnan(RunSoftSweep(sweep, {0, 3}, set).Size()));
+  }
+}
+
+TEST(ActionRows, KnowTheirEntriesInTheCallersOrder) {
+  for (const bool ragged : {false, true}) {
+    const Sample sample(61, 4, ragged, false, 3);
+    const ActionRows rows = sample.rows();
+    ASSERT_EQ(rows.num_entries(), sample.columns.size());
+    uint64_t next = 0;
+    for (int64_t row = 0; row < rows.num_rows(); ++row) {
+      rows.ForEachInRow(row, [&](uint64_t entry, uint64_t place) {
+        EXPECT_EQ(entry, next++);
+        EXPECT_EQ(rows.column(place), sample.columns[entry]);
+        EXPECT_EQ(rows.value(place), sample.values[entry]);
+      });
+    }
+    EXPECT_EQ(next, sample.columns.size());
+    EXPECT_LE(static_cast<double>(rows.num_places()), 1.25 * static_cast<double>(next));
+  }
+}
+
+}  // namespace
+}  // namespace bilevel
