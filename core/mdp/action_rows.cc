@@ -37,7 +37,7 @@ ActionRows::ActionRows(int num_states, int num_actions, std::span<const uint64_t
   layout_ = Layout::kSlices;
   lines_ = std::move(lines);
   columns_ = AlignedArray<uint32_t>(count * kLanes);
-  values_ = AlignedArray<double>(count * kLanes);
+  if (!values.empty()) values_ = AlignedArray<double>(count * kLanes);
   for (int64_t slice = 0; slice < slices; ++slice) {
     for (int64_t a = 0; a < A; ++a) {
       const size_t block = static_cast<size_t>(slice * A + a);
@@ -49,7 +49,7 @@ ActionRows::ActionRows(int num_states, int num_actions, std::span<const uint64_t
         const uint32_t filling = begin < end ? columns[end - 1] : static_cast<uint32_t>(slice * kLanes);
         for (uint64_t k = begin; place < uint64_t{kLanes} * lines_[block + 1]; ++k, place += kLanes) {
           columns_[place] = k < end ? columns[k] : filling;
-          values_[place] = k < end ? values[k] : 0.0;
+          if (!values.empty()) values_[place] = k < end ? values[k] : 0.0;
         }
       }
     }

@@ -27,7 +27,8 @@ class ActionRows {
   enum class Layout { kSlices, kRows };
 
   ActionRows() = default;
-  // CSR with row s*A + a: offsets [S*A + 1], columns and values [offsets.back()], fewer than 2^32. Cost: O(entries).
+  // CSR with row s*A + a: offsets [S*A + 1], columns [offsets.back()], fewer than 2^32; values likewise, or empty: then
+  // none are held, and kernels are given some. Cost: O(entries).
   ActionRows(int num_states, int num_actions, std::span<const uint64_t> offsets, std::span<const uint32_t> columns,
              std::span<const double> values);
 

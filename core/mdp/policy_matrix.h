@@ -1,0 +1,76 @@
+// P^pi(s, s2) = sum_a pi(a|s) P(s2|s,a) as a sparse matrix, and its transpose.
+//
+// Which pairs (s, s2) can occur is found once; numbers are filled in for each policy. Where actions share successors,
+// as on grids, their entries are merged. Where they hardly do, P^pi is not stored: products go through P and pi.
+
+#ifndef BILEVEL_CORE_MDP_POLICY_MATRIX_H_
+#define BILEVEL_CORE_MDP_POLICY_MATRIX_H_
+
+#include <cstdint>
+
+#include "core/base/aligned_array.h"
+#include "core/base/parallel.h"
+#include "core/mdp/tabular_mdp.h"
+
+namespace bilevel {
+
+class PolicyMatrix {
+ public:
+  // mdp must outlive this. Memory: for each entry of P 4 bytes and 28 for each pair (s, s2) where merged, else 16 for
+  // each entry. Cost: O(entries log(entries of a state)).
+  PolicyMatrix(const TabularMdp& mdp, ParallelFor parallel_for);
+
+  // pi: [S*A], rows summing to one (not checked). Cost: O(entries).
+  void SetPolicy(const Vector& pi);
+
+  // P^pi v and (P^pi)^T z, [S]; into another vector than the factor.
+  void Multiply(const Vector& v, Vector& result) const;
+  void MultiplyTransposed(const Vector& z, Vector& result) const;
+
+  int num_states() const { return mdp_->num_states(); }
+  const ParallelFor& parallel_for() const { return parallel_for_; }
+  bool merged() const { return merged_; }
+  // Stored pairs; where not merged, a pair counts once for each action that leads there.
+  uint64_t num_entries() const { return transposed_pattern_.num_entries(); }
+  // Largest number of entries in a row, in a column, and largest |s - s2| of a pair.
+  int max_row_entries() const { return max_row_entries_; }
+  int max_column_entries() const { return max_column_entries_; }
+  int bandwidth() const { return bandwidth_; }
+
+  // Calls visit(s, s2, probability) for all pairs, by s; where not merged, a pair may come more than once.
+  template <typename Visitor>
+  void ForEach(Visitor visit) const {
+    if (!merged_) {
+      const int A = mdp_->num_actions();
+      mdp_->ForEachEntry(
+          [&](Eigen::Index row, uint64_t, uint32_t column, double p) { visit(row / A, column, pi_[row] * p); });
+      return;
+    }
+    for (Eigen::Index s = 0; s < num_states(); ++s) {
+      pattern_.ForEachInRow(s, [&](uint64_t, uint64_t place) { visit(s, pattern_.column(place), values_[place]); });
+    }
+  }
+
+ private:
+  void Build();
+  void BuildTransposed(std::span<const uint64_t> offsets, std::span<const uint32_t> columns,
+                       const std::function<uint64_t(Eigen::Index s, uint64_t entry)>& place, uint64_t places);
+
+  const TabularMdp* mdp_;
+  ParallelFor parallel_for_;
+  bool merged_ = false;
+  int max_row_entries_ = 0, max_column_entries_ = 0, bandwidth_ = 0;
+  Vector pi_;  // where not merged
+  // Where merged: of P^pi, with numbers by place, and the place in it of each place in P.
+  ActionRows pattern_;
+  AlignedArray<double> values_;
+  AlignedArray<uint32_t> slots_;
+  // Of its transpose, with numbers by place, and the place in it of each place in P^pi (or P, where not merged).
+  ActionRows transposed_pattern_;
+  AlignedArray<double> transposed_;
+  AlignedArray<uint32_t> to_transposed_;
+};
+
+}  // namespace bilevel
+
+#endif  // BILEVEL_CORE_MDP_POLICY_MATRIX_H_
