@@ -15,7 +15,7 @@ namespace bilevel {
 
 inline constexpr int kLanes = 8;
 
-using Lanes = double __attribute__((vector_size(kLanes * sizeof(double))));
+using Lanes = double __attribute__((vector_size(kLanes * sizeof(double)), may_alias));
 using LaneBits = int64_t __attribute__((vector_size(kLanes * sizeof(double))));
 
 // Vectors go by reference: how they travel by value depends on the instruction set.

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <numeric>
+#include <vector>
 
 namespace bilevel {
 
@@ -30,6 +32,16 @@ void ForParts(const ParallelFor& parallel_for, int64_t count, int64_t grain, con
     const int64_t begin = part * grain;
     work(begin, std::min(begin + grain, count));
   });
+}
+
+// The sum of part(begin, end) over the same parts, in their order: the same bits at any number of threads.
+template <typename Part>
+double SumParts(const ParallelFor& parallel_for, int64_t count, int64_t grain, const Part& part) {
+  if (count <= grain) return count > 0 ? part(int64_t{0}, count) : 0.0;
+  std::vector<double> sums(static_cast<size_t>((count + grain - 1) / grain));
+  ForParts(parallel_for, count, grain,
+           [&](int64_t begin, int64_t end) { sums[static_cast<size_t>(begin / grain)] = part(begin, end); });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 }  // namespace bilevel

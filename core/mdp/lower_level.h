@@ -40,6 +40,8 @@ struct LowerLevelOptions {
   LowerLevelMethod method = LowerLevelMethod::kAutomatic;
   // Affects the answer: adjoint systems stop when |residual|_1 <= adjoint_tolerance |right-hand side|_1; [1e-15, 0.1].
   double adjoint_tolerance = 1e-12;
+  // Affects only the time, on thousands of states.
+  ParallelFor parallel_for = RunInOrder;
 
   // A field error names the option out of range.
   absl::Status Validate() const;

@@ -23,7 +23,8 @@ class PolicyMatrix {
   // pi: [S*A], rows summing to one (not checked). Cost: O(entries).
   void SetPolicy(const Vector& pi);
 
-  // P^pi v and (P^pi)^T z, [S]; into another vector than the factor.
+  // P^pi v and (P^pi)^T z, [S]; into another vector than the factor. The first transposed one after SetPolicy costs
+  // O(entries) more.
   void Multiply(const Vector& v, Vector& result) const;
   void MultiplyTransposed(const Vector& z, Vector& result) const;
 
@@ -52,23 +53,28 @@ class PolicyMatrix {
   }
 
  private:
-  void Build();
-  void BuildTransposed(std::span<const uint64_t> offsets, std::span<const uint32_t> columns,
-                       const std::function<uint64_t(Eigen::Index s, uint64_t entry)>& place, uint64_t places);
+  // Counts pairs (s, s2), and decides whether they are merged.
+  uint64_t CountPairs();
+  void BuildMerged(uint64_t pairs);
+  void BuildTransposed();
+  void FillMerged(const Vector& pi);
+  void FillTransposed() const;
 
   const TabularMdp* mdp_;
   ParallelFor parallel_for_;
   bool merged_ = false;
   int max_row_entries_ = 0, max_column_entries_ = 0, bandwidth_ = 0;
-  Vector pi_;  // where not merged
+  Vector pi_;
   // Where merged: of P^pi, with numbers by place, and the place in it of each place in P.
   ActionRows pattern_;
   AlignedArray<double> values_;
   AlignedArray<uint32_t> slots_;
   // Of its transpose, with numbers by place, and the place in it of each place in P^pi (or P, where not merged).
   ActionRows transposed_pattern_;
-  AlignedArray<double> transposed_;
   AlignedArray<uint32_t> to_transposed_;
+  // Filled in when first used for a policy.
+  mutable AlignedArray<double> transposed_;
+  mutable bool transposed_is_old_ = true;
 };
 
 }  // namespace bilevel

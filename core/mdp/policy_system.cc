@@ -23,136 +23,77 @@ constexpr int kPatience = 200;
 constexpr double kFullShare = 0.25;
 // Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
 constexpr double kBandShare = 0.4;
+// Vectors are worked on in parts of this size.
+constexpr int64_t kGrain = 16384;
 
 }  // namespace
 
-PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind) : mdp_(&mdp), kind_(kind) {
-  BuildMerged();
+PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor parallel_for)
+    : mdp_(&mdp), kind_(kind), matrix_(mdp, std::move(parallel_for)) {
+  if (kind_ == Kind::kKrylov) return;
   const double pairs = static_cast<double>(mdp.num_states()) * mdp.num_states();
-  const double share = static_cast<double>(merged_.values.size()) / pairs;
-  use_dense_product_ = kind_ == Kind::kDirect && share > kFullShare;
-  bandwidth_ = Bandwidth();
-  use_banded_lu_ = kind_ == Kind::kDirect && bandwidth_ <= kBandShare * mdp.num_states();
-}
-
-void PolicySystem::BuildMerged() {
-  const int S = mdp_->num_states(), A = mdp_->num_actions();
-  constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
-  Merged& m = merged_;
-  m.row_offsets.assign(static_cast<size_t>(S) + 1, 0);
-  std::vector<uint32_t> slot_of_column(static_cast<size_t>(S), kNone);
-  Eigen::Index current = -1;
-  mdp_->ForEachEntry([&](Eigen::Index row, uint64_t, uint32_t column, double) {
-    const Eigen::Index s = row / A;
-    if (s != current) {
-      if (current >= 0) {
-        for (uint64_t k = m.row_offsets[current]; k < m.row_columns.size(); ++k)
-          slot_of_column[m.row_columns[k]] = kNone;
-      }
-      for (Eigen::Index t = current + 1; t <= s; ++t) m.row_offsets[t] = m.row_columns.size();
-      current = s;
-    }
-    if (slot_of_column[column] == kNone) {
-      slot_of_column[column] = static_cast<uint32_t>(m.row_columns.size());
-      m.row_columns.push_back(column);
-    }
-    m.slot.push_back(slot_of_column[column]);
-  });
-  for (Eigen::Index t = current + 1; t <= S; ++t) m.row_offsets[t] = m.row_columns.size();
-
-  m.column_offsets.assign(static_cast<size_t>(S) + 1, 0);
-  for (uint32_t column : m.row_columns) ++m.column_offsets[column + 1];
-  for (int s = 0; s < S; ++s) {
-    max_row_entries_ = std::max(max_row_entries_, static_cast<int>(m.row_offsets[s + 1] - m.row_offsets[s]));
-    max_column_entries_ = std::max(max_column_entries_, static_cast<int>(m.column_offsets[s + 1]));
-    m.column_offsets[s + 1] += m.column_offsets[s];
-  }
-  std::vector<uint64_t> next(m.column_offsets.begin(), m.column_offsets.end() - 1);
-  m.column_rows.resize(m.row_columns.size());
-  m.to_transposed.resize(m.row_columns.size());
-  for (int s = 0; s < S; ++s) {
-    for (uint64_t k = m.row_offsets[s]; k < m.row_offsets[s + 1]; ++k) {
-      const uint64_t position = next[m.row_columns[k]]++;
-      m.column_rows[position] = static_cast<uint32_t>(s);
-      m.to_transposed[k] = static_cast<uint32_t>(position);
-    }
-  }
-  m.values.resize(m.row_columns.size());
-  m.transposed.resize(m.row_columns.size());
-}
-
-void PolicySystem::FillMerged(const Vector& pi) {
-  Merged& m = merged_;
-  std::fill(m.values.begin(), m.values.end(), 0.0);
-  size_t next = 0;
-  mdp_->ForEachEntry([&](Eigen::Index row, uint64_t, uint32_t, double p) { m.values[m.slot[next++]] += pi[row] * p; });
-  for (size_t k = 0; k < m.values.size(); ++k) m.transposed[m.to_transposed[k]] = m.values[k];
+  use_dense_product_ = static_cast<double>(matrix_.num_entries()) > kFullShare * pairs;
+  use_banded_lu_ = matrix_.bandwidth() <= kBandShare * mdp.num_states();
 }
 
 void PolicySystem::SetPolicy(const Vector& pi) {
   ++policy_;
-  FillMerged(pi);
+  matrix_.SetPolicy(pi);
   if (use_dense_product_) dense_ = mdp_->DensePolicyTransitions(pi);
 }
 
-Vector PolicySystem::Product(Side side, const Vector& v) {
+void PolicySystem::Multiply(Side side, const Vector& v, Vector& result) {
   ++counters_.products;
   if (use_dense_product_) {
-    if (side == Side::kPlain) return dense_ * v;
-    return dense_.transpose() * v;
+    if (side == Side::kPlain) {
+      result.noalias() = dense_ * v;
+    } else {
+      result.noalias() = dense_.transpose() * v;
+    }
+  } else if (side == Side::kPlain) {
+    matrix_.Multiply(v, result);
+  } else {
+    matrix_.MultiplyTransposed(v, result);
   }
-  const Merged& m = merged_;
-  const std::vector<uint64_t>& offsets = side == Side::kPlain ? m.row_offsets : m.column_offsets;
-  const std::vector<uint32_t>& columns = side == Side::kPlain ? m.row_columns : m.column_rows;
-  const std::vector<double>& values = side == Side::kPlain ? m.values : m.transposed;
-  Vector result(mdp_->num_states());
-  for (Eigen::Index s = 0; s < result.size(); ++s) {
-    double sum = 0;
-    for (uint64_t k = offsets[s]; k < offsets[s + 1]; ++k) sum += values[k] * v[columns[k]];
-    result[s] = sum;
-  }
+}
+
+Vector PolicySystem::Multiply(const Vector& v) {
+  Vector result;
+  Multiply(Side::kPlain, v, result);
   return result;
 }
 
-Vector PolicySystem::Multiply(const Vector& v) { return Product(Side::kPlain, v); }
-
-Vector PolicySystem::MultiplyTransposed(const Vector& z) { return Product(Side::kTransposed, z); }
+Vector PolicySystem::MultiplyTransposed(const Vector& z) {
+  Vector result;
+  Multiply(Side::kTransposed, z, result);
+  return result;
+}
 
 Vector PolicySystem::Residual(Side side, double gamma, const Vector& b, const Vector& v) {
   if (v.isZero(0)) return b;
-  return b - v + gamma * Product(side, v);
-}
-
-int PolicySystem::Bandwidth() const {
-  int width = 0;
-  for (int s = 0; s < mdp_->num_states(); ++s) {
-    for (uint64_t k = merged_.row_offsets[s]; k < merged_.row_offsets[s + 1]; ++k) {
-      width = std::max(width, std::abs(s - static_cast<int>(merged_.row_columns[k])));
-    }
-  }
-  return width;
+  Vector result;
+  Multiply(side, v, result);
+  ForParts(matrix_.parallel_for(), b.size(), kGrain, [&](int64_t begin, int64_t end) {
+    const int64_t n = end - begin;
+    result.segment(begin, n) = b.segment(begin, n) - v.segment(begin, n) + gamma * result.segment(begin, n);
+  });
+  return result;
 }
 
 void PolicySystem::FactorizeDensely(double gamma, Factorization& factorization) const {
-  const Merged& m = merged_;
   const Eigen::Index S = mdp_->num_states();
   Eigen::MatrixXd A = Eigen::MatrixXd::Identity(S, S);
-  for (Eigen::Index s = 0; s < S; ++s) {
-    for (uint64_t k = m.row_offsets[s]; k < m.row_offsets[s + 1]; ++k) A(s, m.row_columns[k]) -= gamma * m.values[k];
-  }
+  matrix_.ForEach([&](Eigen::Index s, uint32_t s2, double p) { A(s, s2) -= gamma * p; });
   factorization.lu.emplace<Eigen::PartialPivLU<Eigen::MatrixXd>>(std::move(A));
 }
 
 bool PolicySystem::FactorizeInBand(double gamma, Factorization& factorization) const {
-  const Merged& m = merged_;
   const Eigen::Index S = mdp_->num_states();
-  if (!std::holds_alternative<BandedLu>(factorization.lu)) factorization.lu.emplace<BandedLu>(S, bandwidth_);
+  if (!std::holds_alternative<BandedLu>(factorization.lu)) factorization.lu.emplace<BandedLu>(S, matrix_.bandwidth());
   BandedLu& lu = std::get<BandedLu>(factorization.lu);
   lu.SetZero();
-  for (Eigen::Index s = 0; s < S; ++s) {
-    lu(s, s) = 1;
-    for (uint64_t k = m.row_offsets[s]; k < m.row_offsets[s + 1]; ++k) lu(s, m.row_columns[k]) -= gamma * m.values[k];
-  }
+  for (Eigen::Index s = 0; s < S; ++s) lu(s, s) = 1;
+  matrix_.ForEach([&](Eigen::Index s, uint32_t s2, double p) { lu(s, s2) -= gamma * p; });
   return lu.Factorize();
 }
 
@@ -183,13 +124,13 @@ Vector PolicySystem::ApplyInverse(Side side, const Factorization& factorization,
   return dense.transpose().solve(r);
 }
 
-namespace {
-
-double Norm(bool transposed, const Vector& r) {
-  return transposed ? r.lpNorm<1>() : r.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
+double PolicySystem::Norm(Side side, const Vector& r) const {
+  if (side == Side::kTransposed) {
+    return SumParts(matrix_.parallel_for(), r.size(), kGrain,
+                    [&](int64_t begin, int64_t end) { return r.segment(begin, end - begin).lpNorm<1>(); });
+  }
+  return r.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
 }
-
-}  // namespace
 
 PolicySystem::Outcome PolicySystem::Solve(double gamma, const Vector& b, double tolerance, const Interrupt& interrupt,
                                           Vector& v) {
@@ -205,9 +146,8 @@ PolicySystem::Outcome PolicySystem::SolveTransposed(double gamma, const Vector& 
 
 PolicySystem::Outcome PolicySystem::Refine(Side side, double gamma, const Vector& b, double tolerance,
                                            const Interrupt& interrupt, Vector& v) {
-  const bool transposed = side == Side::kTransposed;
   Vector r = Residual(side, gamma, b, v);
-  double norm = Norm(transposed, r);
+  double norm = Norm(side, r);
   if (norm <= tolerance || norm == 0) return {norm, true};
   if (!std::isfinite(norm)) return {norm, false};
   if (interrupt.Check().has_value()) return {norm, false};
@@ -217,7 +157,7 @@ PolicySystem::Outcome PolicySystem::Refine(Side side, double gamma, const Vector
     if (interrupt.Check().has_value()) return {norm, false};
     const Vector candidate = v + ApplyInverse(side, factorization, r);
     const Vector candidate_r = Residual(side, gamma, b, candidate);
-    const double candidate_norm = Norm(transposed, candidate_r);
+    const double candidate_norm = Norm(side, candidate_r);
     if (!(candidate_norm <= kSlowRefinement * norm) && factorization.policy != policy_) {
       Factorize(gamma);  // in place
       continue;
@@ -234,10 +174,9 @@ PolicySystem::Outcome PolicySystem::Refine(Side side, double gamma, const Vector
 
 PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vector& b, double tolerance,
                                             const Interrupt& interrupt, Vector& v) {
-  const bool transposed = side == Side::kTransposed;
   Vector r = Residual(side, gamma, b, v);
-  double norm = Norm(transposed, r);
-  auto reached = [&] { return norm <= tolerance || norm <= kRoundingLevel * Norm(transposed, v); };
+  double norm = Norm(side, r);
+  auto reached = [&] { return norm <= tolerance || norm <= kRoundingLevel * Norm(side, v); };
   int failures = 0;
   while (!reached()) {
     if (!std::isfinite(norm)) return {norm, false};
@@ -245,7 +184,7 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
     Vector candidate = v;
     BiCgStab(side, gamma, b, tolerance, interrupt, candidate);
     Vector candidate_r = Residual(side, gamma, b, candidate);
-    const double candidate_norm = Norm(transposed, candidate_r);
+    const double candidate_norm = Norm(side, candidate_r);
     if (candidate_norm < kStagnation * norm) {
       v = std::move(candidate);
       r = std::move(candidate_r);
@@ -260,7 +199,7 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
       if (interrupt.Check().has_value()) return {norm, false};
       v += r;
       r = Residual(side, gamma, b, v);
-      norm = Norm(transposed, r);
+      norm = Norm(side, r);
     }
     if (norm >= before) return {norm, reached()};
   }
@@ -270,32 +209,52 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
 // Van der Vorst (1992), "Bi-CGSTAB", unpreconditioned.
 void PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt,
                             Vector& v) {
-  const bool transposed = side == Side::kTransposed;
-  auto apply = [&](const Vector& x) -> Vector { return x - gamma * Product(side, x); };
+  const ParallelFor& parallel_for = matrix_.parallel_for();
+  const int64_t size = b.size();
+  const auto for_parts = [&](const auto& work) {
+    ForParts(parallel_for, size, kGrain, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
+  };
+  const auto dot = [&](const Vector& x, const Vector& y) {
+    return SumParts(parallel_for, size, kGrain, [&](int64_t begin, int64_t end) {
+      return x.segment(begin, end - begin).dot(y.segment(begin, end - begin));
+    });
+  };
+  // result = x - gamma P^pi x
+  const auto apply = [&](const Vector& x, Vector& result) {
+    Multiply(side, x, result);
+    for_parts([&](int64_t at, int64_t n) {
+      result.segment(at, n) = x.segment(at, n) - gamma * result.segment(at, n);
+    });
+  };
   Vector r = Residual(side, gamma, b, v);
   const Vector shadow = r;
   Vector best = v;
-  double best_norm = Norm(transposed, r);
+  double best_norm = Norm(side, r);
   const double start = best_norm;
-  Vector p = Vector::Zero(r.size()), ap = p;
+  Vector p = Vector::Zero(size), ap = p, s(size), as(size);
   double rho = 1, alpha = 1, omega = 1;
   int since_best = 0;
   for (int i = 0; i < kMaxBiCgStabIterations && since_best < kPatience; ++i, ++since_best) {
-    if (best_norm <= 0.5 * std::max(tolerance, kRoundingLevel * Norm(transposed, best))) break;
+    if (best_norm <= 0.5 * std::max(tolerance, kRoundingLevel * Norm(side, best))) break;
     if (interrupt.Check().has_value()) break;
-    const double next_rho = shadow.dot(r);
+    const double next_rho = dot(shadow, r);
     if (next_rho == 0 || !std::isfinite(next_rho)) break;
-    p = r + (next_rho / rho) * (alpha / omega) * (p - omega * ap);
+    const double beta = (next_rho / rho) * (alpha / omega);
+    for_parts([&](int64_t at, int64_t n) {
+      p.segment(at, n) = r.segment(at, n) + beta * (p.segment(at, n) - omega * ap.segment(at, n));
+    });
     rho = next_rho;
-    ap = apply(p);
-    alpha = rho / shadow.dot(ap);
-    const Vector s = r - alpha * ap;
-    const Vector as = apply(s);
-    const double as2 = as.squaredNorm();
-    omega = as2 > 0 ? as.dot(s) / as2 : 0;
-    v += alpha * p + omega * s;
-    r = s - omega * as;
-    const double norm = Norm(transposed, r);
+    apply(p, ap);
+    alpha = rho / dot(shadow, ap);
+    for_parts([&](int64_t at, int64_t n) { s.segment(at, n) = r.segment(at, n) - alpha * ap.segment(at, n); });
+    apply(s, as);
+    const double as2 = dot(as, as);
+    omega = as2 > 0 ? dot(as, s) / as2 : 0;
+    for_parts([&](int64_t at, int64_t n) {
+      v.segment(at, n) += alpha * p.segment(at, n) + omega * s.segment(at, n);
+      r.segment(at, n) = s.segment(at, n) - omega * as.segment(at, n);
+    });
+    const double norm = Norm(side, r);
     if (!std::isfinite(norm) || norm > 1e8 * start) break;
     if (norm < best_norm) {
       best_norm = norm;

@@ -5,7 +5,7 @@
 //
 //   |v - A^{-1} b|_inf <= |residual|_inf / (1 - gamma b),   |z - A^{-T} b|_1 <= |residual|_1 / (1 - gamma b).
 //
-// Products go through the merged sparse P^pi and its explicit transpose (when P^pi is mostly full: a dense matrix).
+// Products go through PolicyMatrix (when P^pi is mostly full: a dense matrix).
 //
 // Direct kind: LU with iterative refinement, banded (in the given order of states) when all s2 of P^pi(s, s2) > 0 are
 // near s, as on grids, else dense. The factorisation of an earlier policy serves as long as refinement with it
@@ -24,8 +24,9 @@
 
 #include "Eigen/LU"
 #include "core/base/interrupt.h"
+#include "core/base/parallel.h"
 #include "core/mdp/banded_lu.h"
-#include "core/mdp/tabular_mdp.h"
+#include "core/mdp/policy_matrix.h"
 
 namespace bilevel {
 
@@ -44,9 +45,9 @@ class PolicySystem {
     bool converged = false;  // residual <= tolerance, or no further digit to be had
   };
 
-  // mdp must outlive this. Memory: 4 bytes a stored entry of P and 28 a distinct pair (s, s2); direct kind
-  // up to 8 S (S + 1) bytes for each discount, and once for products when P^pi is mostly full.
-  PolicySystem(const TabularMdp& mdp, Kind kind);
+  // mdp must outlive this. Memory: that of PolicyMatrix; direct kind up to 8 S (S + 1) bytes for each discount, and once
+  // for products when P^pi is mostly full. parallel_for: affects only the time.
+  PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor parallel_for = RunInOrder);
 
   Kind kind() const { return kind_; }
   const Counters& counters() const { return counters_; }
@@ -75,37 +76,22 @@ class PolicySystem {
 
   // Roundings of one entry of P^pi v or (P^pi)^T z: the largest number of entries in a row or column of P^pi, each a
   // sum over actions, and those of the probabilities themselves.
-  double row_steps() const { return max_row_entries_ + mdp_->num_actions() + mdp_->probability_rounding(); }
-  double column_steps() const { return max_column_entries_ + mdp_->num_actions() + mdp_->probability_rounding(); }
+  double row_steps() const { return matrix_.max_row_entries() + mdp_->num_actions() + mdp_->probability_rounding(); }
+  double column_steps() const { return matrix_.max_column_entries() + mdp_->num_actions() + mdp_->probability_rounding(); }
 
  private:
   enum class Side { kPlain, kTransposed };
-
-  // Merged P^pi: entries of P with the same (s, s2) share a slot. Symbolic part built once, refilled for each policy.
-  struct Merged {
-    std::vector<uint32_t> slot;            // for each stored entry of P, in order of TabularMdp::ForEachEntry
-    std::vector<uint64_t> row_offsets;     // [S + 1]
-    std::vector<uint32_t> row_columns;     // [slots]
-    std::vector<uint32_t> to_transposed;   // slot -> position in the transposed storage
-    std::vector<uint64_t> column_offsets;  // [S + 1]
-    std::vector<uint32_t> column_rows;     // [slots]
-    std::vector<double> values;            // [slots]
-    std::vector<double> transposed;        // [slots]
-  };
 
   struct Factorization {
     std::variant<Eigen::PartialPivLU<Eigen::MatrixXd>, BandedLu> lu;
     uint64_t policy = 0;  // of which policy_ count
   };
 
-  void BuildMerged();
-  void FillMerged(const Vector& pi);
-  // Largest |s - s2| of a stored pair.
-  int Bandwidth() const;
   void FactorizeDensely(double gamma, Factorization& factorization) const;
   bool FactorizeInBand(double gamma, Factorization& factorization) const;
-  Vector Product(Side side, const Vector& v);
+  void Multiply(Side side, const Vector& v, Vector& result);
   Vector Residual(Side side, double gamma, const Vector& b, const Vector& v);
+  double Norm(Side side, const Vector& r) const;
   Factorization& Factorize(double gamma);
   static Vector ApplyInverse(Side side, const Factorization& factorization, const Vector& r);
   Outcome Refine(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
@@ -116,14 +102,11 @@ class PolicySystem {
   const TabularMdp* mdp_;
   Kind kind_;
   Counters counters_;
-  int max_row_entries_ = 0;
-  int max_column_entries_ = 0;
+  PolicyMatrix matrix_;
   uint64_t policy_ = 0;  // counts SetPolicy
   bool use_dense_product_ = false;
   bool use_banded_lu_ = false;
-  int bandwidth_ = 0;
   Eigen::MatrixXd dense_;  // P^pi, when products use it
-  Merged merged_;
   std::map<double, Factorization> factorizations_;  // by discount
 };
 

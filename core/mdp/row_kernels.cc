@@ -6,12 +6,16 @@
 
 #include "core/base/lanes.h"
 
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 takes lanes apart and sees parts that nobody set.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace bilevel {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-using UnalignedLanes = double __attribute__((vector_size(kLanes * sizeof(double)), aligned(sizeof(double))));
 
 // Row sums of one action over the states of a slice.
 BILEVEL_LANES_INLINE void SumSlice(const ActionRows& rows, const double* values, const double* v, int64_t slice,
@@ -37,9 +41,11 @@ BILEVEL_LANES_INLINE double SumRow(const ActionRows& rows, const double* values,
 // [S*A] to the states of a slice; past the last state its number is repeated.
 BILEVEL_LANES_INLINE void Load(const double* from, int64_t stride, int count, Lanes& lanes) {
   if (count == kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = from[lane * stride];
+    lanes = Lanes{from[0],          from[stride],     from[2 * stride], from[3 * stride],
+                  from[4 * stride], from[5 * stride], from[6 * stride], from[7 * stride]};
   } else {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = from[std::min(lane, count - 1) * stride];
+    lanes = Lanes{} + from[(count - 1) * stride];
+    for (int lane = 0; lane < count; ++lane) lanes[lane] = from[lane * stride];
   }
 }
 
@@ -58,6 +64,7 @@ BILEVEL_LANES_INLINE void SumStates(const ActionRows& rows, const double* values
     SumSlice(rows, values, v, slice, action, sum);
   } else {
     const int64_t A = rows.num_actions();
+    sum = Lanes{};
     for (int lane = 0; lane < kLanes; ++lane) {
       sum[lane] = SumRow(rows, values, v, (slice * kLanes + std::min(lane, count - 1)) * A + action);
     }
@@ -78,7 +85,7 @@ BILEVEL_LANES_INLINE StepRange SweepSlices(const SoftSweep& sweep, SliceRange ra
     const int count = static_cast<int>(std::min<int64_t>(kLanes, S - first));
     Lanes top = Lanes{} - kInfinity;
     for (int64_t a = 0; a < A; ++a) {
-      Lanes sum, reward;
+      Lanes sum = {}, reward = {};
       SumStates<kSliced>(rows, rows.values(), sweep.value, slice, a, count, sum);
       Load(sweep.reward + first * A + a, A, count, reward);
       q[a] = reward + sweep.discount * sum;
@@ -99,7 +106,7 @@ BILEVEL_LANES_INLINE StepRange SweepSlices(const SoftSweep& sweep, SliceRange ra
     Lanes log_total = total;
     Log(log_total);
     const Lanes backup = top + sweep.temperature * log_total;
-    Lanes before;
+    Lanes before = {};
     Load(sweep.value + first, 1, count, before);
     Lanes step = backup - before;
     for (int lane = count; lane < kLanes; ++lane) step[lane] = step[0];
@@ -145,16 +152,39 @@ BILEVEL_LANES_INLINE void MultiplyAny(const ActionRows& rows, const double* valu
     const int64_t first = slice * kLanes;
     const int count = static_cast<int>(std::min<int64_t>(kLanes, S - first));
     for (int64_t a = 0; a < A; ++a) {
-      Lanes sum;
+      Lanes sum = {};
       SumSlice(rows, values, v, slice, a, sum);
       Store(sum, A, count, result + first * A + a);
     }
   }
 }
 
+BILEVEL_LANES_INLINE void MultiplyPolicyAny(const ActionRows& rows, const double* pi, const double* v, SliceRange range,
+                                            double* result) {
+  const int64_t S = rows.num_states(), A = rows.num_actions();
+  const bool sliced = rows.layout() == ActionRows::Layout::kSlices;
+  for (int64_t slice = range.first; slice < range.last; ++slice) {
+    const int64_t first = slice * kLanes;
+    const int count = static_cast<int>(std::min<int64_t>(kLanes, S - first));
+    Lanes total = {};
+    for (int64_t a = 0; a < A; ++a) {
+      Lanes sum = {}, weight = {};
+      if (sliced) {
+        SumSlice(rows, rows.values(), v, slice, a, sum);
+      } else {
+        SumStates<false>(rows, rows.values(), v, slice, a, count, sum);
+      }
+      Load(pi + first * A + a, A, count, weight);
+      total += weight * sum;
+    }
+    Store(total, 1, count, result + first);
+  }
+}
+
 struct Kernels {
   StepRange (*sweep)(const SoftSweep&, SliceRange, Lanes*);
   void (*multiply)(const ActionRows&, const double*, const double*, SliceRange, double*);
+  void (*multiply_policy)(const ActionRows&, const double*, const double*, SliceRange, double*);
 };
 
 // The kernels for one instruction set.
@@ -165,6 +195,10 @@ struct Kernels {
   attribute void Multiply##name(const ActionRows& rows, const double* values, const double* v, SliceRange range,      \
                                 double* result) {                                                                     \
     MultiplyAny(rows, values, v, range, result);                                                                      \
+  }                                                                                                                   \
+  attribute void MultiplyPolicy##name(const ActionRows& rows, const double* pi, const double* v, SliceRange range,    \
+                                      double* result) {                                                               \
+    MultiplyPolicyAny(rows, pi, v, range, result);                                                                    \
   }
 
 BILEVEL_KERNELS_FOR(Portable, )
@@ -174,9 +208,10 @@ BILEVEL_KERNELS_FOR(Avx512, __attribute__((target("avx512f,avx512dq,avx512vl,pre
 #endif
 
 const Kernels& KernelsOf(InstructionSet set) {
-  static constexpr Kernels kPortable = {SweepPortable, MultiplyPortable};
+  static constexpr Kernels kPortable = {SweepPortable, MultiplyPortable, MultiplyPolicyPortable};
 #if defined(__x86_64__)
-  static constexpr Kernels kAvx2 = {SweepAvx2, MultiplyAvx2}, kAvx512 = {SweepAvx512, MultiplyAvx512};
+  static constexpr Kernels kAvx2 = {SweepAvx2, MultiplyAvx2, MultiplyPolicyAvx2},
+                           kAvx512 = {SweepAvx512, MultiplyAvx512, MultiplyPolicyAvx512};
   if (set == InstructionSet::kAvx512) return kAvx512;
   if (set == InstructionSet::kAvx2) return kAvx2;
 #endif
@@ -228,6 +263,11 @@ StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet 
 void MultiplyRows(const ActionRows& rows, const double* values, const double* v, SliceRange range, double* result,
                   InstructionSet set) {
   KernelsOf(set).multiply(rows, values, v, range, result);
+}
+
+void MultiplyPolicy(const ActionRows& rows, const double* pi, const double* v, SliceRange range, double* result,
+                    InstructionSet set) {
+  KernelsOf(set).multiply_policy(rows, pi, v, range, result);
 }
 
 }  // namespace bilevel

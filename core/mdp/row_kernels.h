@@ -59,6 +59,10 @@ StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet 
 void MultiplyRows(const ActionRows& rows, const double* values, const double* v, SliceRange range, double* result,
                   InstructionSet set = Widest());
 
+// result[s] = sum over actions of pi [S*A] times the row sums that MultiplyRows has: P^pi v.
+void MultiplyPolicy(const ActionRows& rows, const double* pi, const double* v, SliceRange range, double* result,
+                    InstructionSet set = Widest());
+
 }  // namespace bilevel
 
 #endif  // BILEVEL_CORE_MDP_ROW_KERNELS_H_

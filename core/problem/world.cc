@@ -26,7 +26,17 @@ RegularizedMdp FollowerAt(const BilevelProblem& problem, size_t context, const V
   return follower;
 }
 
-World::World(const BilevelProblem& problem, size_t context, PolicySystem::Kind kind)
-    : problem_(problem), context_(context), moved_(CopyIfMoving(problem.contexts[context])), system_(mdp(), kind) {}
+World::World(const BilevelProblem& problem, size_t context, PolicySystem::Kind kind, const ParallelFor& parallel_for)
+    : problem_(problem),
+      context_(context),
+      parallel_for_(parallel_for),
+      moved_(CopyIfMoving(problem.contexts[context])),
+      system_(mdp(), kind, parallel_for) {}
+
+RegularizedMdp World::At(const Vector& x, const Vector& theta) {
+  RegularizedMdp follower = FollowerAt(problem_, context_, x, theta, moved_);
+  follower.parallel_for = parallel_for_;
+  return follower;
+}
 
 }  // namespace bilevel

@@ -18,14 +18,15 @@ RegularizedMdp FollowerAt(const BilevelProblem& problem, size_t context, const V
 class World {
  public:
   // problem must outlive this.
-  World(const BilevelProblem& problem, size_t context, PolicySystem::Kind kind);
+  World(const BilevelProblem& problem, size_t context, PolicySystem::Kind kind,
+        const ParallelFor& parallel_for = RunInOrder);
 
   // The systems point at the environment.
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
   // As FollowerAt; the environment lives here and holds until the next At.
-  RegularizedMdp At(const Vector& x, const Vector& theta) { return FollowerAt(problem_, context_, x, theta, moved_); }
+  RegularizedMdp At(const Vector& x, const Vector& theta);
 
   // The environment of the last At.
   const TabularMdp& mdp() const { return moved_.has_value() ? *moved_ : *problem_.contexts[context_].mdp; }
@@ -36,6 +37,7 @@ class World {
  private:
   const BilevelProblem& problem_;
   size_t context_;
+  ParallelFor parallel_for_;
   std::optional<TabularMdp> moved_;
   PolicySystem system_;
 };

@@ -39,7 +39,7 @@ absl::Status Pullback(const v1::PullbackRequest& request, const Run& run, v1::Pu
   Termination termination;
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     const Context& context = problem.contexts[c];
-    World world(problem, c, SystemKind(options, context.mdp->num_states()));
+    World world(problem, c, SystemKind(options, context.mdp->num_states()), options.parallel_for);
     const RegularizedMdp follower = world.At(x, theta);
     PolicySystem& system = world.system();
     ASSIGN_OR_RETURN(

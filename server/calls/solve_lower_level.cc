@@ -34,7 +34,7 @@ absl::Status SolveLowerLevel(const v1::SolveLowerLevelRequest& request, const Ru
   Termination termination;
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     const Context& context = problem.contexts[c];
-    World world(problem, c, SystemKind(options, context.mdp->num_states()));
+    World world(problem, c, SystemKind(options, context.mdp->num_states()), options.parallel_for);
     const RegularizedMdp follower = world.At(x, theta);
     PolicySystem& system = world.system();
     ASSIGN_OR_RETURN(

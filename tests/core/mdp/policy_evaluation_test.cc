@@ -114,7 +114,7 @@ TEST(PolicyEvaluation, TangentsAreCentralDifferences) {
     const auto at = [&](double h) {
       const Vector moved = P + h * P_tangent;
       TabularMdp mdp = fixed.mdp;
-      mdp.Move({moved.begin(), moved.end()}, mdp.initial_distribution(), 0);
+      mdp.Move(std::vector<double>(moved.begin(), moved.end()), mdp.initial_distribution(), 0);
       Fixed there(std::move(mdp), fixed.pi + h * pi_tangent);
       return Answers{EvaluatePolicy(there.input, gamma + h * discount, c + h * c_tangent, nullptr),
                      EvaluateOccupancy(there.input, gamma + h * discount, rho + h * rho_tangent, nullptr)};

@@ -1,0 +1,194 @@
+#include "core/mdp/policy_matrix.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "core/mdp/row_kernels.h"
+
+namespace bilevel {
+namespace {
+
+// Pairs are merged when there are at most so many of them for each entry of P.
+constexpr double kWorthMerging = 0.75;
+constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+// Work on states is cut into parts of this many slices.
+constexpr int64_t kSlicesInPart = 1024;
+
+// Calls visit(place, row) for all places of the states of some slices; filling has the row of its lane.
+template <typename Visitor>
+void ForEachPlace(const ActionRows& rows, int64_t first_slice, int64_t last_slice, Visitor visit) {
+  const int64_t S = rows.num_states(), A = rows.num_actions();
+  if (rows.layout() == ActionRows::Layout::kRows) {
+    for (int64_t row = first_slice * kLanes * A, end = std::min(last_slice * kLanes, S) * A; row < end; ++row) {
+      for (uint64_t k = rows.RowBegin(row); k < rows.RowEnd(row); ++k) visit(k, row);
+    }
+    return;
+  }
+  for (int64_t slice = first_slice; slice < last_slice; ++slice) {
+    for (int64_t a = 0; a < A; ++a) {
+      const int64_t block = slice * A + a;
+      for (uint64_t line = rows.lines()[block]; line < rows.lines()[block + 1]; ++line) {
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
+          const int64_t s = std::min(slice * kLanes + lane, S - 1);
+          visit(kLanes * line + static_cast<uint64_t>(lane), s * A + a);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+PolicyMatrix::PolicyMatrix(const TabularMdp& mdp, ParallelFor parallel_for)
+    : mdp_(&mdp), parallel_for_(std::move(parallel_for)) {
+  const uint64_t pairs = CountPairs();
+  merged_ = static_cast<double>(pairs) <= kWorthMerging * static_cast<double>(mdp.num_entries());
+  if (merged_) BuildMerged(pairs);
+  BuildTransposed();
+}
+
+uint64_t PolicyMatrix::CountPairs() {
+  const ActionRows& rows = mdp_->transitions();
+  const int S = rows.num_states(), A = rows.num_actions();
+  std::vector<uint32_t> seen(static_cast<size_t>(S), kNone);
+  uint64_t pairs = 0;
+  for (int s = 0; s < S; ++s) {
+    const uint64_t before = pairs;
+    for (int64_t row = int64_t{s} * A; row < (int64_t{s} + 1) * A; ++row) {
+      rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+        const uint32_t column = rows.column(place);
+        bandwidth_ = std::max(bandwidth_, std::abs(s - static_cast<int>(column)));
+        pairs += seen[column] != static_cast<uint32_t>(s);
+        seen[column] = static_cast<uint32_t>(s);
+      });
+    }
+    max_row_entries_ = std::max(max_row_entries_, static_cast<int>(pairs - before));
+  }
+  return pairs;
+}
+
+void PolicyMatrix::BuildMerged(uint64_t pairs) {
+  const ActionRows& rows = mdp_->transitions();
+  const int S = rows.num_states(), A = rows.num_actions();
+  std::vector<uint64_t> offsets = {0};
+  std::vector<uint32_t> columns;
+  offsets.reserve(static_cast<size_t>(S) + 1);
+  columns.reserve(pairs);
+  for (int s = 0; s < S; ++s) {
+    const auto begin = static_cast<std::ptrdiff_t>(columns.size());
+    for (int64_t row = int64_t{s} * A; row < (int64_t{s} + 1) * A; ++row) {
+      rows.ForEachInRow(row, [&](uint64_t, uint64_t place) { columns.push_back(rows.column(place)); });
+    }
+    std::sort(columns.begin() + begin, columns.end());
+    columns.erase(std::unique(columns.begin() + begin, columns.end()), columns.end());
+    offsets.push_back(columns.size());
+  }
+  pattern_ = ActionRows(S, 1, offsets, columns, {});
+  values_ = AlignedArray<double>(pattern_.num_places());
+  slots_ = AlignedArray<uint32_t>(rows.num_places());
+  ForParts(parallel_for_, NumSlices(S), kSlicesInPart, [&](int64_t first, int64_t last) {
+    // Filling adds 0 to whatever comes first.
+    ForEachPlace(rows, first, last, [&](uint64_t place, int64_t row) {
+      slots_[place] = static_cast<uint32_t>(pattern_.FirstPlace(row / A));
+    });
+    for (int64_t s = first * kLanes; s < std::min<int64_t>(last * kLanes, S); ++s) {
+      const auto begin = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s)]);
+      const auto end = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s) + 1]);
+      for (int64_t row = s * A; row < (s + 1) * A; ++row) {
+        rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+          const auto found = std::lower_bound(begin, end, rows.column(place));
+          slots_[place] = static_cast<uint32_t>(pattern_.FirstPlace(s) +
+                                                pattern_.Stride() * static_cast<uint64_t>(found - begin));
+        });
+      }
+    }
+  });
+}
+
+void PolicyMatrix::BuildTransposed() {
+  const ActionRows& rows = merged_ ? pattern_ : mdp_->transitions();
+  const int S = rows.num_states(), A = rows.num_actions();
+  std::vector<uint64_t> offsets(static_cast<size_t>(S) + 1, 0);
+  for (int64_t row = 0; row < rows.num_rows(); ++row) {
+    rows.ForEachInRow(row, [&](uint64_t, uint64_t place) { ++offsets[rows.column(place) + 1]; });
+  }
+  for (int s = 0; s < S; ++s) {
+    max_column_entries_ = std::max(max_column_entries_, static_cast<int>(offsets[s + 1]));
+    offsets[s + 1] += offsets[s];
+  }
+  std::vector<uint32_t> sources(offsets.back());
+  to_transposed_ = AlignedArray<uint32_t>(rows.num_places());
+  std::fill(to_transposed_.begin(), to_transposed_.end(), kNone);
+  {
+    std::vector<uint64_t> next(offsets.begin(), offsets.end() - 1);
+    for (int64_t row = 0; row < rows.num_rows(); ++row) {
+      rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+        const uint64_t entry = next[rows.column(place)]++;
+        sources[entry] = static_cast<uint32_t>(row / A);
+        to_transposed_[place] = static_cast<uint32_t>(entry);
+      });
+    }
+  }
+  transposed_pattern_ = ActionRows(S, 1, offsets, sources, {});
+  if (transposed_pattern_.layout() == ActionRows::Layout::kSlices) {
+    for (int64_t row = 0; row < rows.num_rows(); ++row) {
+      rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+        const uint32_t column = rows.column(place);
+        to_transposed_[place] = static_cast<uint32_t>(transposed_pattern_.FirstPlace(column) +
+                                                      kLanes * (to_transposed_[place] - offsets[column]));
+      });
+    }
+  }
+  transposed_ = AlignedArray<double>(transposed_pattern_.num_places());
+  std::fill(transposed_.begin(), transposed_.end(), 0.0);
+}
+
+void PolicyMatrix::SetPolicy(const Vector& pi) {
+  pi_ = pi;
+  if (merged_) FillMerged(pi);
+  transposed_is_old_ = true;
+}
+
+void PolicyMatrix::FillMerged(const Vector& pi) {
+  const ActionRows& rows = mdp_->transitions();
+  ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
+    ForEachPlace(pattern_, first, last, [&](uint64_t place, int64_t) { values_[place] = 0; });
+    ForEachPlace(rows, first, last,
+                 [&](uint64_t place, int64_t row) { values_[slots_[place]] += pi[row] * rows.value(place); });
+  });
+}
+
+void PolicyMatrix::FillTransposed() const {
+  if (!transposed_is_old_) return;
+  transposed_is_old_ = false;
+  const ActionRows& rows = merged_ ? pattern_ : mdp_->transitions();
+  ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
+    ForEachPlace(rows, first, last, [&](uint64_t place, int64_t row) {
+      if (to_transposed_[place] == kNone) return;
+      transposed_[to_transposed_[place]] = merged_ ? values_[place] : pi_[row] * rows.value(place);
+    });
+  });
+}
+
+void PolicyMatrix::Multiply(const Vector& v, Vector& result) const {
+  result.resize(num_states());
+  ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
+    if (merged_) {
+      MultiplyRows(pattern_, values_.data(), v.data(), {first, last}, result.data());
+    } else {
+      MultiplyPolicy(mdp_->transitions(), pi_.data(), v.data(), {first, last}, result.data());
+    }
+  });
+}
+
+void PolicyMatrix::MultiplyTransposed(const Vector& z, Vector& result) const {
+  FillTransposed();
+  result.resize(num_states());
+  ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
+    MultiplyRows(transposed_pattern_, transposed_.data(), z.data(), {first, last}, result.data());
+  });
+}
+
+}  // namespace bilevel
