@@ -13,14 +13,14 @@
 
 namespace bilevel {
 
-enum class InstructionSet { kPortable, kAvx2, kAvx512 };
+enum class InstructionSet { kPortable, kAvx2, kAvx512, kAvx512Gather };
 inline constexpr InstructionSet kInstructionSets[] = {InstructionSet::kPortable, InstructionSet::kAvx2,
-                                                      InstructionSet::kAvx512};
+                                                      InstructionSet::kAvx512, InstructionSet::kAvx512Gather};
 
 // Whether this machine and this build have it.
 bool Supports(InstructionSet set);
-// The widest one of those.
-InstructionSet Widest();
+// The fastest one of those.
+InstructionSet Fastest();
 
 // States [kLanes * first, kLanes * last), cut off at S.
 struct SliceRange {
@@ -53,15 +53,15 @@ struct StepRange {
   void Include(const StepRange& other);
 };
 
-StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet set = Widest());
+StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet set = Fastest());
 
 // result[row] = sum over the row of entries times v[column]; values: by place, in place of those that rows holds.
 void MultiplyRows(const ActionRows& rows, const double* values, const double* v, SliceRange range, double* result,
-                  InstructionSet set = Widest());
+                  InstructionSet set = Fastest());
 
 // result[s] = sum over actions of pi [S*A] times the row sums that MultiplyRows has: P^pi v.
 void MultiplyPolicy(const ActionRows& rows, const double* pi, const double* v, SliceRange range, double* result,
-                    InstructionSet set = Widest());
+                    InstructionSet set = Fastest());
 
 }  // namespace bilevel
 

@@ -50,7 +50,7 @@ struct Result {
   StepRange range, range_of_value_only;
 };
 
-Result Run(const Sample& sample, const ActionRows& rows, InstructionSet set, int64_t cut) {
+Result RunAll(const Sample& sample, const ActionRows& rows, InstructionSet set, int64_t cut) {
   const int S = sample.num_states, SA = S * sample.num_actions;
   Result r{Vector(S), Vector(SA), Vector(SA), Vector(SA), Vector(SA), {}, {}};
   Vector again(S);
@@ -127,11 +127,11 @@ TEST(RowKernels, FollowTheDefinitionInEveryLayoutAndGiveTheSameBitsOnEveryInstru
           const Sample sample(S, A, ragged, masked, seed++);
           const ActionRows stored = sample.rows();
           (stored.layout() == ActionRows::Layout::kSlices ? slices : rows) += 1;
-          const Result portable = Run(sample, stored, InstructionSet::kPortable, NumSlices(S));
+          const Result portable = RunAll(sample, stored, InstructionSet::kPortable, NumSlices(S));
           ExpectDefinition(sample, portable);
           for (const InstructionSet set : kInstructionSets) {
             if (!Supports(set)) continue;
-            const Result other = Run(sample, stored, set, (NumSlices(S) + 1) / 2);
+            const Result other = RunAll(sample, stored, set, (NumSlices(S) + 1) / 2);
             EXPECT_EQ(other.backup, portable.backup);
             EXPECT_EQ(other.q, portable.q);
             EXPECT_EQ(other.pi, portable.pi);
