@@ -21,7 +21,7 @@ class AlignedArray {
 
   AlignedArray() = default;
   explicit AlignedArray(size_t size)
-      : data_(size == 0 ? nullptr : static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{kAlignment}))),
+      : data_(size == 0 ? nullptr : static_cast<T*>(::operator new (size * sizeof(T), std::align_val_t{kAlignment}))),
         size_(size) {}
   AlignedArray(const AlignedArray& other) : AlignedArray(other.size_) { std::copy_n(other.data_, size_, data_); }
   AlignedArray(AlignedArray&& other) noexcept
@@ -31,7 +31,7 @@ class AlignedArray {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~AlignedArray() { ::operator delete(data_, std::align_val_t{kAlignment}); }
+  ~AlignedArray() { ::operator delete (data_, std::align_val_t{kAlignment}); }
 
   T* data() { return data_; }
   const T* data() const { return data_; }

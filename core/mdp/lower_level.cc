@@ -21,8 +21,9 @@ constexpr int kContractionWindow = 8;
 // Chord steps: kept while the residual falls by this factor; renewed at the next step when it falls by less than kGood.
 constexpr double kGoodChord = 0.02;
 constexpr double kBadChord = 0.25;
-// Inexact Newton: relative residual of each linear solve.
-constexpr double kForcing = 1e-3;
+// Inexact Newton: relative residual of each linear solve, as small as the step before was good. Eisenstat, Walker
+// (1996), "Choosing the forcing terms in an inexact Newton method", choice 2.
+constexpr double kLeastForcing = 1e-4, kMostForcing = 0.1, kForcingFactor = 0.9;
 
 class Solver {
  public:
@@ -137,11 +138,14 @@ class Solver {
       const double m = range_.smallest, M = range_.largest;
       const double reach = stochastic ? 0.5 * gamma * (M - m) : gamma * std::max(std::abs(m), std::abs(M));
       if (foresee) spans.push_back(reach);
-      if (stochastic && reach <= Tolerance()) solution_.backup.value.array() += gamma / (1 - gamma) * 0.5 * (m + M);
-      // The last sweep that is allowed finds the policy as well.
-      if (solution_.sweeps + 1 >= options_.max_sweeps) {
+      const bool last = stochastic && reach <= Tolerance();
+      if (last) solution_.backup.value.array() += gamma / (1 - gamma) * 0.5 * (m + M);
+      // The last sweep finds the policy as well.
+      if (last || solution_.sweeps + 1 >= options_.max_sweeps) {
         Move(std::move(solution_.backup.value));
-        return;
+        range_ = {step_.minCoeff(), step_.maxCoeff()};
+        policy_is_old = false;
+        continue;
       }
       Step();
       policy_is_old = true;
@@ -205,16 +209,19 @@ class Solver {
   void NewtonKrylov() {
     const double gamma = follower_.discount;
     Vector e = Vector::Zero(solution_.value.size());
+    double forcing = kMostForcing;
     int stagnant = 0;
     while (!Done()) {
       system_.SetPolicy(solution_.backup.pi);
       e.setZero();
-      const double tolerance = std::max(0.25 * Tolerance(), kForcing * solution_.residual);
+      const double tolerance = std::max(0.25 * Tolerance(), forcing * solution_.residual);
       system_.Solve(gamma, step_, tolerance, interrupt_, e);
       if (Stopped()) return;
       const double before = solution_.residual;
       Move(solution_.value + e);
       ++solution_.newton_steps;
+      const double fall = solution_.residual / before;
+      forcing = std::clamp(kForcingFactor * fall * fall, kLeastForcing, kMostForcing);
       stagnant = NearRoundingLevel() && solution_.residual > 0.5 * before ? stagnant + 1 : 0;
       if (stagnant == 3) return;
     }

@@ -99,8 +99,8 @@ void PolicyMatrix::BuildMerged(uint64_t pairs) {
       for (int64_t row = s * A; row < (s + 1) * A; ++row) {
         rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
           const auto found = std::lower_bound(begin, end, rows.column(place));
-          slots_[place] = static_cast<uint32_t>(pattern_.FirstPlace(s) +
-                                                pattern_.Stride() * static_cast<uint64_t>(found - begin));
+          slots_[place] =
+              static_cast<uint32_t>(pattern_.FirstPlace(s) + pattern_.Stride() * static_cast<uint64_t>(found - begin));
         });
       }
     }

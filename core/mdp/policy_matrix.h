@@ -48,8 +48,14 @@ class PolicyMatrix {
       return;
     }
     for (Eigen::Index s = 0; s < num_states(); ++s) {
-      pattern_.ForEachInRow(s, [&](uint64_t, uint64_t place) { visit(s, pattern_.column(place), values_[place]); });
+      ForEachInRow(s, [&](uint32_t column, double p) { visit(s, column, p); });
     }
+  }
+
+  // Where merged: calls visit(s2, probability) for the pairs of s, s2 increasing.
+  template <typename Visitor>
+  void ForEachInRow(Eigen::Index s, Visitor visit) const {
+    pattern_.ForEachInRow(s, [&](uint64_t, uint64_t place) { visit(pattern_.column(place), values_[place]); });
   }
 
  private:

@@ -19,6 +19,8 @@ constexpr int kMaxRefinements = 30;
 // BiCGSTAB gives up after so many iterations, or so many without a new smallest residual.
 constexpr int kMaxBiCgStabIterations = 2000;
 constexpr int kPatience = 200;
+// After so many iterations a preconditioner is worth making.
+constexpr int kPlainIterations = 12;
 // Dense products win when at least this share of P^pi is stored.
 constexpr double kFullShare = 0.25;
 // Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
@@ -206,7 +208,26 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
   return {norm, true};
 }
 
-// Van der Vorst (1992), "Bi-CGSTAB", unpreconditioned.
+void PolicySystem::MakePreconditioner(double gamma) {
+  if (!matrix_.merged()) return;
+  if (preconditioner_ == nullptr) preconditioner_ = std::make_unique<IncompleteLu>(matrix_);
+  if (preconditioned_policy_ == policy_ && preconditioned_gamma_ == gamma) return;
+  preconditioner_->Factorize(gamma);
+  preconditioned_policy_ = policy_;
+  preconditioned_gamma_ = gamma;
+}
+
+void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
+  if (preconditioner_ == nullptr) {
+    x = b;
+  } else if (side == Side::kPlain) {
+    preconditioner_->Solve(b, x);
+  } else {
+    preconditioner_->SolveTransposed(b, x);
+  }
+}
+
+// Van der Vorst (1992), "Bi-CGSTAB", preconditioned from the right.
 void PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt,
                             Vector& v) {
   const ParallelFor& parallel_for = matrix_.parallel_for();
@@ -222,21 +243,24 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, double tol
   // result = x - gamma P^pi x
   const auto apply = [&](const Vector& x, Vector& result) {
     Multiply(side, x, result);
-    for_parts([&](int64_t at, int64_t n) {
-      result.segment(at, n) = x.segment(at, n) - gamma * result.segment(at, n);
-    });
+    for_parts([&](int64_t at, int64_t n) { result.segment(at, n) = x.segment(at, n) - gamma * result.segment(at, n); });
   };
+  if (preconditioner_ != nullptr) MakePreconditioner(gamma);
   Vector r = Residual(side, gamma, b, v);
   const Vector shadow = r;
   Vector best = v;
   double best_norm = Norm(side, r);
   const double start = best_norm;
-  Vector p = Vector::Zero(size), ap = p, s(size), as(size);
+  Vector p = Vector::Zero(size), ap = p, s(size), as(size), steep, steep_s;
   double rho = 1, alpha = 1, omega = 1;
   int since_best = 0;
   for (int i = 0; i < kMaxBiCgStabIterations && since_best < kPatience; ++i, ++since_best) {
     if (best_norm <= 0.5 * std::max(tolerance, kRoundingLevel * Norm(side, best))) break;
     if (interrupt.Check().has_value()) break;
+    if (i == kPlainIterations && preconditioner_ == nullptr && matrix_.merged()) {
+      MakePreconditioner(gamma);
+      break;
+    }
     const double next_rho = dot(shadow, r);
     if (next_rho == 0 || !std::isfinite(next_rho)) break;
     const double beta = (next_rho / rho) * (alpha / omega);
@@ -244,14 +268,16 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, double tol
       p.segment(at, n) = r.segment(at, n) + beta * (p.segment(at, n) - omega * ap.segment(at, n));
     });
     rho = next_rho;
-    apply(p, ap);
+    Precondition(side, p, steep);
+    apply(steep, ap);
     alpha = rho / dot(shadow, ap);
     for_parts([&](int64_t at, int64_t n) { s.segment(at, n) = r.segment(at, n) - alpha * ap.segment(at, n); });
-    apply(s, as);
+    Precondition(side, s, steep_s);
+    apply(steep_s, as);
     const double as2 = dot(as, as);
     omega = as2 > 0 ? dot(as, s) / as2 : 0;
     for_parts([&](int64_t at, int64_t n) {
-      v.segment(at, n) += alpha * p.segment(at, n) + omega * s.segment(at, n);
+      v.segment(at, n) += alpha * steep.segment(at, n) + omega * steep_s.segment(at, n);
       r.segment(at, n) = s.segment(at, n) - omega * as.segment(at, n);
     });
     const double norm = Norm(side, r);

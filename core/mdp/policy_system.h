@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <variant>
 #include <vector>
 
@@ -26,6 +27,7 @@
 #include "core/base/interrupt.h"
 #include "core/base/parallel.h"
 #include "core/mdp/banded_lu.h"
+#include "core/mdp/incomplete_lu.h"
 #include "core/mdp/policy_matrix.h"
 
 namespace bilevel {
@@ -45,8 +47,8 @@ class PolicySystem {
     bool converged = false;  // residual <= tolerance, or no further digit to be had
   };
 
-  // mdp must outlive this. Memory: that of PolicyMatrix; direct kind up to 8 S (S + 1) bytes for each discount, and once
-  // for products when P^pi is mostly full. parallel_for: affects only the time.
+  // mdp must outlive this. Memory: that of PolicyMatrix; direct kind up to 8 S (S + 1) bytes for each discount, and
+  // once for products when P^pi is mostly full. parallel_for: affects only the time.
   PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor parallel_for = RunInOrder);
 
   Kind kind() const { return kind_; }
@@ -77,7 +79,9 @@ class PolicySystem {
   // Roundings of one entry of P^pi v or (P^pi)^T z: the largest number of entries in a row or column of P^pi, each a
   // sum over actions, and those of the probabilities themselves.
   double row_steps() const { return matrix_.max_row_entries() + mdp_->num_actions() + mdp_->probability_rounding(); }
-  double column_steps() const { return matrix_.max_column_entries() + mdp_->num_actions() + mdp_->probability_rounding(); }
+  double column_steps() const {
+    return matrix_.max_column_entries() + mdp_->num_actions() + mdp_->probability_rounding();
+  }
 
  private:
   enum class Side { kPlain, kTransposed };
@@ -96,6 +100,10 @@ class PolicySystem {
   static Vector ApplyInverse(Side side, const Factorization& factorization, const Vector& r);
   Outcome Refine(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
   Outcome Iterate(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
+  // Where it pays, x <- M^{-1} b, else x <- b.
+  void Precondition(Side side, const Vector& b, Vector& x) const;
+  // Makes a preconditioner for this policy and discount, if it is the kind of matrix that has one.
+  void MakePreconditioner(double gamma);
   // One BiCGSTAB run from v; returns on breakdown too.
   void BiCgStab(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
 
@@ -106,8 +114,12 @@ class PolicySystem {
   uint64_t policy_ = 0;  // counts SetPolicy
   bool use_dense_product_ = false;
   bool use_banded_lu_ = false;
-  Eigen::MatrixXd dense_;  // P^pi, when products use it
+  Eigen::MatrixXd dense_;                           // P^pi, when products use it
   std::map<double, Factorization> factorizations_;  // by discount
+  // Krylov kind, once a solve was slow: of which policy_ count and discount.
+  std::unique_ptr<IncompleteLu> preconditioner_;
+  uint64_t preconditioned_policy_ = 0;
+  double preconditioned_gamma_ = 0;
 };
 
 }  // namespace bilevel

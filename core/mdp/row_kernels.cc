@@ -20,7 +20,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-
 BILEVEL_LANES_INLINE void GatherOneByOne(const double* v, const uint32_t* columns, Lanes& lanes) {
   const uint32_t* c = columns;
   lanes = Lanes{v[c[0]], v[c[1]], v[c[2]], v[c[3]], v[c[4]], v[c[5]], v[c[6]], v[c[7]]};

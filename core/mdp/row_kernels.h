@@ -1,7 +1,7 @@
 // The inner loops over ActionRows, for part of the states, in the widest instructions that the machine has.
 //
-// Each is compiled for several instruction sets, of which the machine's widest is used; all give the same bits. No Eigen
-// here: its objects must not meet two sets of flags.
+// Each is compiled for several instruction sets, of which the machine's widest is used; all give the same bits. No
+// Eigen here: its objects must not meet two sets of flags.
 
 #ifndef BILEVEL_CORE_MDP_ROW_KERNELS_H_
 #define BILEVEL_CORE_MDP_ROW_KERNELS_H_
@@ -30,13 +30,13 @@ struct SliceRange {
 
 // One soft Bellman backup (core/mdp/soft_bellman.h).
 struct SoftSweep {
-  const ActionRows* rows = nullptr;     // of P
-  const uint8_t* available = nullptr;   // [S*A] of 0 and 1; null: all
-  const double* reward = nullptr;       // [S*A]
-  const double* value = nullptr;        // V [S]
+  const ActionRows* rows = nullptr;    // of P
+  const uint8_t* available = nullptr;  // [S*A] of 0 and 1; null: all
+  const double* reward = nullptr;      // [S*A]
+  const double* value = nullptr;       // V [S]
   double discount = 0;
   double temperature = 1;
-  double* backup = nullptr;             // T V [S]
+  double* backup = nullptr;  // T V [S]
   // [S*A], all or none: Q, pi, log pi; 0 where unavailable.
   double* q = nullptr;
   double* pi = nullptr;

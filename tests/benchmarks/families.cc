@@ -124,8 +124,7 @@ Family Queue2d(int n) {
         go(j > 0, s - 1, second);
         if (stays > 0) rows.To(s, stays / kTotal);
         rows.EndRow();
-        family.reward[Eigen::Index{s} * kActions + a] =
-            -(i + 2.0 * j) / n - kEffort * ((a & 1) + (a >> 1));
+        family.reward[Eigen::Index{s} * kActions + a] = -(i + 2.0 * j) / n - kEffort * ((a & 1) + (a >> 1));
       }
     }
   }

@@ -17,9 +17,7 @@
 namespace bilevel::benchmarks {
 namespace {
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 double Best(int times, const std::function<void()>& work) {
   double best = 1e300;
@@ -88,10 +86,14 @@ int Run(int argc, char** argv) {
     Vector backup;
     const double sweep = Best(10, [&] { SoftValueBackup(follower, v, backup); });
     const double full = Best(5, [&] { ApplySoftBellman(follower, v); });
-    const double bytes = 12.0 * static_cast<double>(mdp.num_entries()) + 8.0 * static_cast<double>(mdp.num_rows()) + 24.0 * mdp.num_states();
-    std::printf("%-12s S %d entries %llu layout %d made %.2f created %.2f s: sweep %.2f ms, %.2f of roofline; with policy %.2f ms\n",
-                std::string(name).c_str(), mdp.num_states(), static_cast<unsigned long long>(mdp.num_entries()),
-                static_cast<int>(mdp.transitions().layout()), made, created, sweep * 1e3, sweep * bandwidth / bytes, full * 1e3);
+    const double bytes = 12.0 * static_cast<double>(mdp.num_entries()) + 8.0 * static_cast<double>(mdp.num_rows()) +
+                         24.0 * mdp.num_states();
+    std::printf(
+        "%-12s S %d entries %llu layout %d made %.2f created %.2f s: sweep %.2f ms, %.2f of roofline; with policy %.2f "
+        "ms\n",
+        std::string(name).c_str(), mdp.num_states(), static_cast<unsigned long long>(mdp.num_entries()),
+        static_cast<int>(mdp.transitions().layout()), made, created, sweep * 1e3, sweep * bandwidth / bytes,
+        full * 1e3);
     std::fflush(stdout);
     start = Now();
     PolicySystem system(mdp, PolicySystem::Kind::kKrylov);
@@ -100,8 +102,8 @@ int Run(int argc, char** argv) {
     LowerLevelOptions options;
     options.residual_tolerance = 1e-8;
     const auto solution = SolveLowerLevel(follower, options, {}, Interrupt(), system);
-    std::printf("  system %.2f s; solved in %.3f s = %.0f sweeps' time: %d sweeps, %d Newton, %lld products, %s\n", built, Now() - start,
-                (Now() - start) / sweep, solution->sweeps, solution->newton_steps,
+    std::printf("  system %.2f s; solved in %.3f s = %.0f sweeps' time: %d sweeps, %d Newton, %lld products, %s\n",
+                built, Now() - start, (Now() - start) / sweep, solution->sweeps, solution->newton_steps,
                 static_cast<long long>(system.counters().products), solution->termination.detail.c_str());
     std::fflush(stdout);
   }

@@ -153,7 +153,10 @@ TEST(RowKernels, SayThatAStepIsNotFinite) {
   for (const InstructionSet set : kInstructionSets) {
     if (!Supports(set)) continue;
     Vector backup(20);
-    const SoftSweep sweep{.rows = &rows, .reward = sample.reward.data(), .value = sample.v.data(), .discount = 0.9,
+    const SoftSweep sweep{.rows = &rows,
+                          .reward = sample.reward.data(),
+                          .value = sample.v.data(),
+                          .discount = 0.9,
                           .backup = backup.data()};
     EXPECT_TRUE(std::isnan(RunSoftSweep(sweep, {0, 3}, set).Size()));
   }
