@@ -70,7 +70,7 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
     total.system_bytes += 8 * S * S * (3 + DistinctDiscounts(context));
     total.evaluation_seconds += kFactorizations * kSecondsForFactorFlop * S * S * S * 2 / 3;
   } else {
-    total.system_bytes += 28 * entries + 24 * S;
+    total.system_bytes += 52 * entries + 48 * S;
     total.evaluation_seconds += kProducts * kSecondsForEntry * entries;
   }
   // Each term keeps vectors of its own, decoded and in every evaluation, however few bytes say so on the wire.
@@ -121,8 +121,8 @@ double EvaluatorBytes(const ProblemSize& size) {
 // points: x that are held at once.
 double Bytes(const ProblemSize& size, double message_bytes, double points, double response_bytes) {
   constexpr double kRest = 1 << 20, kContext = 16 << 10;
-  return kRest + 4 * message_bytes + 12 * size.entries + EvaluatorBytes(size) + kContext * size.contexts +
-         8 * size.n * (20 + 6 * size.contexts + points) + 2 * response_bytes;
+  return kRest + 4 * message_bytes + 32 * size.entries + 20 * size.rows + EvaluatorBytes(size) +
+         kContext * size.contexts + 8 * size.n * (20 + 6 * size.contexts + points) + 2 * response_bytes;
 }
 
 // The answer to validate_only and termination texts are small; everything that grows is in `bytes`.

@@ -5,7 +5,9 @@
 
 #include <malloc.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <iostream>
 
@@ -42,9 +44,19 @@ void KeepFreedMemory() {
   mallopt(M_MMAP_THRESHOLD, 4 << 20);
 }
 
+// Large arrays on huge pages, which a sweep over a million states is up to twice as fast on. glibc reads this when a
+// program starts: so this one starts again, once, unless somebody has said otherwise.
+void AskForHugePages(char** argv) {
+  constexpr const char* kTunables = "GLIBC_TUNABLES";
+  if (getenv(kTunables) != nullptr) return;
+  setenv(kTunables, "glibc.malloc.hugetlb=1", 1);
+  execv("/proc/self/exe", argv);  // returns where it cannot, and nothing is lost
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  AskForHugePages(argv);
   KeepFreedMemory();
   const sigset_t signals = BlockStopSignals();
   const auto flags = bilevel::server::ParseFlags(argc, argv);

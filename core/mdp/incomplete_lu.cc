@@ -11,49 +11,36 @@ constexpr int64_t kBlock = 65536;
 
 }  // namespace
 
-IncompleteLu::IncompleteLu(const PolicyMatrix& matrix) : matrix_(matrix) {
-  const int64_t S = matrix.num_states(), count = std::max<int64_t>(1, S / kBlock);
+IncompleteLu::IncompleteLu(const SparseSquare& A, const ParallelFor& parallel_for) : parallel_for_(parallel_for) {
+  const int64_t S = A.size(), count = std::max<int64_t>(1, S / kBlock);
   for (int64_t block = 0; block <= count; ++block) blocks_.push_back(S * block / count);
   offsets_.reserve(static_cast<size_t>(S) + 1);
   offsets_.push_back(0);
   diagonal_.resize(static_cast<size_t>(S));
-  columns_.reserve(matrix.num_entries() + static_cast<uint64_t>(S));
+  columns_.reserve(A.columns.size());
   for (int64_t block = 0; block < count; ++block) {
     const int64_t first = blocks_[static_cast<size_t>(block)], last = blocks_[static_cast<size_t>(block) + 1];
     for (int64_t s = first; s < last; ++s) {
-      bool has_diagonal = false;
-      const auto add_diagonal = [&] {
-        diagonal_[static_cast<size_t>(s)] = columns_.size();
-        columns_.push_back(static_cast<uint32_t>(s));
-        has_diagonal = true;
-      };
-      matrix.ForEachInRow(s, [&](uint32_t s2, double) {
-        if (s2 < first || s2 >= last) return;
-        if (!has_diagonal && s2 >= s) add_diagonal();
-        if (s2 != s) columns_.push_back(s2);
-      });
-      if (!has_diagonal) add_diagonal();
+      for (uint64_t k = A.offsets[static_cast<size_t>(s)]; k < A.offsets[static_cast<size_t>(s) + 1]; ++k) {
+        const int64_t column = A.columns[k];
+        if (column < first || column >= last) continue;
+        if (column == s) diagonal_[static_cast<size_t>(s)] = columns_.size();
+        columns_.push_back(A.columns[k]);
+      }
       offsets_.push_back(columns_.size());
     }
   }
   values_.resize(columns_.size());
+  Renew(A);
 }
 
-void IncompleteLu::Factorize(double gamma) {
-  ForParts(matrix_.parallel_for(), num_blocks(), 1, [&](int64_t begin, int64_t) {
-    const int64_t first = blocks_[static_cast<size_t>(begin)], last = blocks_[static_cast<size_t>(begin) + 1];
-    for (int64_t s = first; s < last; ++s) {
-      uint64_t k = offsets_[static_cast<size_t>(s)];
-      const uint64_t diagonal = diagonal_[static_cast<size_t>(s)];
-      values_[diagonal] = 1;
-      matrix_.ForEachInRow(s, [&](uint32_t s2, double p) {
-        if (s2 == s) {
-          values_[diagonal] -= gamma * p;
-        } else if (s2 >= first && s2 < last) {
-          if (k == diagonal) ++k;
-          values_[k++] = -gamma * p;
-        }
-      });
+void IncompleteLu::Renew(const SparseSquare& A) {
+  ForParts(parallel_for_, num_blocks(), 1, [&](int64_t block, int64_t) {
+    const int64_t first = blocks_[static_cast<size_t>(block)], last = blocks_[static_cast<size_t>(block) + 1];
+    uint64_t next = offsets_[static_cast<size_t>(first)];
+    for (uint64_t k = A.offsets[static_cast<size_t>(first)]; k < A.offsets[static_cast<size_t>(last)]; ++k) {
+      const int64_t column = A.columns[k];
+      if (column >= first && column < last) values_[next++] = A.values[k];
     }
     FactorizeBlock(first, last);
   });
@@ -81,7 +68,7 @@ void IncompleteLu::FactorizeBlock(int64_t first, int64_t last) {
 
 void IncompleteLu::Solve(const Vector& b, Vector& x) const {
   x.resize(b.size());
-  ForParts(matrix_.parallel_for(), num_blocks(), 1, [&](int64_t begin, int64_t) {
+  ForParts(parallel_for_, num_blocks(), 1, [&](int64_t begin, int64_t) {
     const int64_t first = blocks_[static_cast<size_t>(begin)], last = blocks_[static_cast<size_t>(begin) + 1];
     for (int64_t s = first; s < last; ++s) {
       double sum = b[s];
@@ -103,7 +90,7 @@ void IncompleteLu::Solve(const Vector& b, Vector& x) const {
 
 void IncompleteLu::SolveTransposed(const Vector& b, Vector& x) const {
   x.resize(b.size());
-  ForParts(matrix_.parallel_for(), num_blocks(), 1, [&](int64_t begin, int64_t) {
+  ForParts(parallel_for_, num_blocks(), 1, [&](int64_t begin, int64_t) {
     const int64_t first = blocks_[static_cast<size_t>(begin)], last = blocks_[static_cast<size_t>(begin) + 1];
     x.segment(first, last - first) = b.segment(first, last - first);
     for (int64_t s = first; s < last; ++s) {

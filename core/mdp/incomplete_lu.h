@@ -1,4 +1,4 @@
-// Incomplete LU without fill-in, ILU(0), of I - gamma P^pi: a preconditioner.
+// Incomplete LU without fill-in, ILU(0): a preconditioner.
 //
 // I - gamma P^pi is a row diagonally dominant M-matrix, for which the factorisation exists in every order and is stable
 // (Meijerink, van der Vorst 1977). States are cut into consecutive blocks that depend on S alone; what couples blocks
@@ -10,17 +10,20 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/mdp/policy_matrix.h"
+#include "core/base/parallel.h"
+#include "core/mdp/sparse_square.h"
 
 namespace bilevel {
 
 class IncompleteLu {
  public:
-  // matrix must outlive this, and be merged. Memory: 12 bytes for each pair. Cost: O(pairs).
-  explicit IncompleteLu(const PolicyMatrix& matrix);
+  // Memory: 12 bytes for each entry. Cost: about that of five products.
+  IncompleteLu(const SparseSquare& A, const ParallelFor& parallel_for);
 
-  // Factorises for the matrix's policy. Cost: about that of four products.
-  void Factorize(double gamma);
+  // Factorises another matrix with entries at the same places.
+  void Renew(const SparseSquare& A);
+
+  const ParallelFor& parallel_for() const { return parallel_for_; }
 
   // x <- M^{-1} b and M^{-T} b, into another vector. Cost: about that of two products.
   void Solve(const Vector& b, Vector& x) const;
@@ -30,7 +33,7 @@ class IncompleteLu {
   int64_t num_blocks() const { return static_cast<int64_t>(blocks_.size()) - 1; }
   void FactorizeBlock(int64_t first, int64_t last);
 
-  const PolicyMatrix& matrix_;
+  ParallelFor parallel_for_;
   std::vector<int64_t> blocks_;  // first states, and S
   // CSR within blocks, columns increasing. L has a diagonal of ones; that of U is kept as its inverse.
   std::vector<uint64_t> offsets_;

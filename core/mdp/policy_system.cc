@@ -19,8 +19,10 @@ constexpr int kMaxRefinements = 30;
 // BiCGSTAB gives up after so many iterations, or so many without a new smallest residual.
 constexpr int kMaxBiCgStabIterations = 2000;
 constexpr int kPatience = 200;
-// After so many iterations a preconditioner is worth making.
+// After so many iterations another preconditioner is tried. One of multigrid costs 2.5 times one of incomplete LU.
 constexpr int kPlainIterations = 12;
+constexpr int kIncompleteLuIterations = 50;
+constexpr int kMultigridIterations = 30;
 // Dense products win when at least this share of P^pi is stored.
 constexpr double kFullShare = 0.25;
 // Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
@@ -208,22 +210,63 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
   return {norm, true};
 }
 
+bool PolicySystem::ChangePreconditioner(int iterations) {
+  if (!matrix_.merged()) return false;
+  switch (preconditioner_) {
+    case Preconditioner::kNone:
+      if (iterations < kPlainIterations) return false;
+      preconditioner_ = Preconditioner::kIncompleteLu;
+      return true;
+    case Preconditioner::kIncompleteLu:
+      if (iterations < kIncompleteLuIterations || multigrid_failed_) return false;
+      preconditioner_ = Preconditioner::kMultigrid;
+      return true;
+    case Preconditioner::kMultigrid:
+      if (iterations < kMultigridIterations) return false;
+      multigrid_failed_ = true;
+      preconditioner_ = Preconditioner::kIncompleteLu;
+      return true;
+  }
+  return false;
+}
+
 void PolicySystem::MakePreconditioner(double gamma) {
-  if (!matrix_.merged()) return;
-  if (preconditioner_ == nullptr) preconditioner_ = std::make_unique<IncompleteLu>(matrix_);
-  if (preconditioned_policy_ == policy_ && preconditioned_gamma_ == gamma) return;
-  preconditioner_->Factorize(gamma);
+  if (preconditioner_ == Preconditioner::kNone) return;
+  const bool multigrid = preconditioner_ == Preconditioner::kMultigrid;
+  if (preconditioned_policy_ == policy_ && preconditioned_gamma_ == gamma && multigrid == (multigrid_ != nullptr))
+    return;
+  if (system_.offsets.empty()) system_ = SystemPattern(matrix_);
+  FillSystem(matrix_, gamma, system_);
+  if (multigrid) {
+    multigrid_ = std::make_unique<AggregationMultigrid>(system_, matrix_.parallel_for());
+  } else if (incomplete_lu_ == nullptr) {
+    incomplete_lu_ = std::make_unique<IncompleteLu>(system_, matrix_.parallel_for());
+  } else {
+    incomplete_lu_->Renew(system_);
+  }
+  if (!multigrid) multigrid_.reset();
   preconditioned_policy_ = policy_;
   preconditioned_gamma_ = gamma;
 }
 
 void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
-  if (preconditioner_ == nullptr) {
-    x = b;
-  } else if (side == Side::kPlain) {
-    preconditioner_->Solve(b, x);
-  } else {
-    preconditioner_->SolveTransposed(b, x);
+  const auto apply = [&](const auto& preconditioner) {
+    if (side == Side::kPlain) {
+      preconditioner.Solve(b, x);
+    } else {
+      preconditioner.SolveTransposed(b, x);
+    }
+  };
+  switch (preconditioner_) {
+    case Preconditioner::kNone:
+      x = b;
+      return;
+    case Preconditioner::kIncompleteLu:
+      apply(*incomplete_lu_);
+      return;
+    case Preconditioner::kMultigrid:
+      apply(*multigrid_);
+      return;
   }
 }
 
@@ -245,7 +288,7 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, double tol
     Multiply(side, x, result);
     for_parts([&](int64_t at, int64_t n) { result.segment(at, n) = x.segment(at, n) - gamma * result.segment(at, n); });
   };
-  if (preconditioner_ != nullptr) MakePreconditioner(gamma);
+  MakePreconditioner(gamma);
   Vector r = Residual(side, gamma, b, v);
   const Vector shadow = r;
   Vector best = v;
@@ -257,10 +300,7 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, double tol
   for (int i = 0; i < kMaxBiCgStabIterations && since_best < kPatience; ++i, ++since_best) {
     if (best_norm <= 0.5 * std::max(tolerance, kRoundingLevel * Norm(side, best))) break;
     if (interrupt.Check().has_value()) break;
-    if (i == kPlainIterations && preconditioner_ == nullptr && matrix_.merged()) {
-      MakePreconditioner(gamma);
-      break;
-    }
+    if (ChangePreconditioner(i)) break;
     const double next_rho = dot(shadow, r);
     if (next_rho == 0 || !std::isfinite(next_rho)) break;
     const double beta = (next_rho / rho) * (alpha / omega);

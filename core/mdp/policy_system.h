@@ -26,6 +26,7 @@
 #include "Eigen/LU"
 #include "core/base/interrupt.h"
 #include "core/base/parallel.h"
+#include "core/mdp/aggregation_multigrid.h"
 #include "core/mdp/banded_lu.h"
 #include "core/mdp/incomplete_lu.h"
 #include "core/mdp/policy_matrix.h"
@@ -85,6 +86,7 @@ class PolicySystem {
 
  private:
   enum class Side { kPlain, kTransposed };
+  enum class Preconditioner { kNone, kIncompleteLu, kMultigrid };
 
   struct Factorization {
     std::variant<Eigen::PartialPivLU<Eigen::MatrixXd>, BandedLu> lu;
@@ -102,8 +104,10 @@ class PolicySystem {
   Outcome Iterate(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
   // Where it pays, x <- M^{-1} b, else x <- b.
   void Precondition(Side side, const Vector& b, Vector& x) const;
-  // Makes a preconditioner for this policy and discount, if it is the kind of matrix that has one.
+  // Makes the preconditioner for this policy and discount.
   void MakePreconditioner(double gamma);
+  // The next one to try after so many iterations with the one at hand; false: go on with it.
+  bool ChangePreconditioner(int iterations);
   // One BiCGSTAB run from v; returns on breakdown too.
   void BiCgStab(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
 
@@ -116,8 +120,13 @@ class PolicySystem {
   bool use_banded_lu_ = false;
   Eigen::MatrixXd dense_;                           // P^pi, when products use it
   std::map<double, Factorization> factorizations_;  // by discount
-  // Krylov kind, once a solve was slow: of which policy_ count and discount.
-  std::unique_ptr<IncompleteLu> preconditioner_;
+  // Krylov kind, once a solve was slow: I - gamma P^pi and what approximates its inverse, of which policy_ count and
+  // discount.
+  Preconditioner preconditioner_ = Preconditioner::kNone;
+  bool multigrid_failed_ = false;
+  SparseSquare system_;
+  std::unique_ptr<IncompleteLu> incomplete_lu_;
+  std::unique_ptr<AggregationMultigrid> multigrid_;
   uint64_t preconditioned_policy_ = 0;
   double preconditioned_gamma_ = 0;
 };

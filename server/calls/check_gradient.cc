@@ -12,7 +12,8 @@ namespace bilevel::server {
 
 absl::Status CheckGradient(const v1::CheckGradientRequest& request, const Run& run,
                            v1::CheckGradientResponse* response) {
-  ASSIGN_OR_RETURN(const LowerLevelOptions options, DecodeLowerLevel(request.lower_level()));
+  ASSIGN_OR_RETURN(LowerLevelOptions options, DecodeLowerLevel(request.lower_level()));
+  options.parallel_for = run.parallel_for();
   ASSIGN_OR_RETURN(const FiniteDifferenceOptions difference, DecodeFiniteDifference(request));
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
   ASSIGN_OR_RETURN(const BilevelProblem problem,

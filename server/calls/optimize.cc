@@ -74,6 +74,7 @@ absl::Status Optimize(const v1::OptimizeRequest& request, const Run& run,
   }
 
   options.parallel_for = run.parallel_for();
+  options.lower_level.parallel_for = run.parallel_for();
   ProgressReporter reporter(
       [&](const Progress& progress) {
         v1::OptimizeEvent event;

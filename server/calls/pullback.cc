@@ -14,7 +14,8 @@
 namespace bilevel::server {
 
 absl::Status Pullback(const v1::PullbackRequest& request, const Run& run, v1::PullbackResponse* response) {
-  ASSIGN_OR_RETURN(const LowerLevelOptions options, DecodeLowerLevel(request.lower_level()));
+  ASSIGN_OR_RETURN(LowerLevelOptions options, DecodeLowerLevel(request.lower_level()));
+  options.parallel_for = run.parallel_for();
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
   ASSIGN_OR_RETURN(const BilevelProblem problem,
                    InField("problem", DecodeProblem(request.problem(), Purpose::kFollower, run.limits())));

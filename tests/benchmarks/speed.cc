@@ -12,10 +12,14 @@
 #include <vector>
 
 #include "core/mdp/lower_level.h"
-#include "tests/benchmarks/families.h"
+#include "tests/support/families.h"
 
 namespace bilevel::benchmarks {
 namespace {
+
+using testing::Family;
+using testing::kFamilies;
+using testing::MakeFamily;
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 

@@ -10,14 +10,14 @@
 //
 // u: uniform on [0, 1), of Rng(1).
 
-#ifndef BILEVEL_TESTS_BENCHMARKS_FAMILIES_H_
-#define BILEVEL_TESTS_BENCHMARKS_FAMILIES_H_
+#ifndef BILEVEL_TESTS_SUPPORT_FAMILIES_H_
+#define BILEVEL_TESTS_SUPPORT_FAMILIES_H_
 
 #include <string_view>
 
 #include "core/mdp/tabular_mdp.h"
 
-namespace bilevel::benchmarks {
+namespace bilevel::testing {
 
 struct Family {
   TabularMdpSpec spec;
@@ -29,6 +29,6 @@ inline constexpr std::string_view kFamilies[] = {"rand-4", "grid-slip", "queue-2
 // num_states is rounded down to a square where cells make one. Ends the program for an unknown name.
 Family MakeFamily(std::string_view name, int num_states);
 
-}  // namespace bilevel::benchmarks
+}  // namespace bilevel::testing
 
-#endif  // BILEVEL_TESTS_BENCHMARKS_FAMILIES_H_
+#endif  // BILEVEL_TESTS_SUPPORT_FAMILIES_H_

@@ -1,4 +1,4 @@
-#include "tests/benchmarks/families.h"
+#include "tests/support/families.h"
 
 #include <algorithm>
 #include <array>
@@ -10,7 +10,7 @@
 
 #include "core/base/rng.h"
 
-namespace bilevel::benchmarks {
+namespace bilevel::testing {
 namespace {
 
 constexpr int kActions = 4;
@@ -163,4 +163,4 @@ Family MakeFamily(std::string_view name, int num_states) {
   std::exit(2);
 }
 
-}  // namespace bilevel::benchmarks
+}  // namespace bilevel::testing

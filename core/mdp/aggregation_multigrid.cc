@@ -1,0 +1,78 @@
+#include "core/mdp/aggregation_multigrid.h"
+
+#include <utility>
+
+namespace bilevel {
+namespace {
+
+constexpr int64_t kCoarsest = 300;
+constexpr int64_t kLargestDense = 2000;
+// Joining ends where it does not make the matrix this much smaller.
+constexpr double kWorthJoining = 0.7;
+
+}  // namespace
+
+AggregationMultigrid::AggregationMultigrid(const SparseSquare& matrix, const ParallelFor& parallel_for) {
+  SparseSquare current = matrix;
+  while (current.size() > kCoarsest) {
+    std::vector<uint32_t> pairs, quads;
+    const int64_t num_pairs = JoinPairs(current, pairs);
+    const SparseSquare half = Condense(current, pairs, num_pairs);
+    const int64_t num_quads = JoinPairs(half, quads);
+    if (static_cast<double>(num_quads) > kWorthJoining * static_cast<double>(current.size())) break;
+    SparseSquare next = Condense(half, quads, num_quads);
+    for (uint32_t& group : pairs) group = quads[group];
+    IncompleteLu smoother(current, parallel_for);
+    levels_.push_back({std::move(current), std::move(smoother), std::move(pairs), num_quads});
+    current = std::move(next);
+  }
+  if (current.size() > kLargestDense) {
+    IncompleteLu smoother(current, parallel_for);
+    levels_.push_back({std::move(current), std::move(smoother), {}, 0});
+    return;
+  }
+  Eigen::MatrixXd dense = Eigen::MatrixXd::Zero(current.size(), current.size());
+  for (int64_t s = 0; s < current.size(); ++s) {
+    for (uint64_t k = current.offsets[static_cast<size_t>(s)]; k < current.offsets[static_cast<size_t>(s) + 1]; ++k) {
+      dense(s, current.columns[k]) += current.values[k];
+    }
+  }
+  coarsest_.compute(dense);
+}
+
+void AggregationMultigrid::Cycle(size_t level, const Vector& b, Vector& x) const {
+  if (level == levels_.size()) {
+    x = coarsest_.solve(b);
+    return;
+  }
+  const Level& here = levels_[level];
+  if (here.group.empty()) {
+    here.smoother.Solve(b, x);
+    return;
+  }
+  Vector sums = Vector::Zero(here.num_groups), moves, r, rest;
+  for (Eigen::Index s = 0; s < b.size(); ++s) sums[here.group[static_cast<size_t>(s)]] += b[s];
+  Cycle(level + 1, sums, moves);
+  x.resize(b.size());
+  for (Eigen::Index s = 0; s < b.size(); ++s) x[s] = moves[here.group[static_cast<size_t>(s)]];
+  SubtractProduct(here.matrix, x, b, here.smoother.parallel_for(), r);
+  here.smoother.Solve(r, rest);
+  x += rest;
+}
+
+void AggregationMultigrid::CycleTransposed(size_t level, const Vector& b, Vector& x) const {
+  if (level == levels_.size()) {
+    x = coarsest_.transpose().solve(b);
+    return;
+  }
+  const Level& here = levels_[level];
+  here.smoother.SolveTransposed(b, x);
+  if (here.group.empty()) return;
+  Vector sums = Vector::Zero(here.num_groups), moves, r;
+  SubtractTransposedProduct(here.matrix, x, b, r);
+  for (Eigen::Index s = 0; s < b.size(); ++s) sums[here.group[static_cast<size_t>(s)]] += r[s];
+  CycleTransposed(level + 1, sums, moves);
+  for (Eigen::Index s = 0; s < b.size(); ++s) x[s] += moves[here.group[static_cast<size_t>(s)]];
+}
+
+}  // namespace bilevel

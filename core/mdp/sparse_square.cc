@@ -1,0 +1,129 @@
+#include "core/mdp/sparse_square.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace bilevel {
+namespace {
+
+constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+constexpr int64_t kGrain = 16384;
+
+}  // namespace
+
+SparseSquare SystemPattern(const PolicyMatrix& matrix) {
+  SparseSquare A;
+  const int64_t S = matrix.num_states();
+  A.offsets.reserve(static_cast<size_t>(S) + 1);
+  A.offsets.push_back(0);
+  A.columns.reserve(matrix.num_entries() + static_cast<uint64_t>(S));
+  for (int64_t s = 0; s < S; ++s) {
+    bool has_diagonal = false;
+    matrix.ForEachInRow(s, [&](uint32_t s2, double) {
+      if (!has_diagonal && s2 > s) A.columns.push_back(static_cast<uint32_t>(s));
+      has_diagonal = has_diagonal || s2 >= s;
+      A.columns.push_back(s2);
+    });
+    if (!has_diagonal) A.columns.push_back(static_cast<uint32_t>(s));
+    A.offsets.push_back(A.columns.size());
+  }
+  A.values.resize(A.columns.size());
+  return A;
+}
+
+void FillSystem(const PolicyMatrix& matrix, double gamma, SparseSquare& A) {
+  ForParts(matrix.parallel_for(), A.size(), kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      uint64_t k = A.offsets[static_cast<size_t>(s)];
+      for (uint64_t i = k; i < A.offsets[static_cast<size_t>(s) + 1]; ++i) A.values[i] = A.columns[i] == s ? 1 : 0;
+      matrix.ForEachInRow(s, [&](uint32_t s2, double p) {
+        while (A.columns[k] != s2) ++k;
+        A.values[k] -= gamma * p;
+      });
+    }
+  });
+}
+
+void SubtractProduct(const SparseSquare& A, const Vector& x, const Vector& b, const ParallelFor& parallel_for,
+                     Vector& r) {
+  r.resize(b.size());
+  ForParts(parallel_for, A.size(), kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      double sum = b[s];
+      for (uint64_t k = A.offsets[static_cast<size_t>(s)]; k < A.offsets[static_cast<size_t>(s) + 1]; ++k) {
+        sum -= A.values[k] * x[A.columns[k]];
+      }
+      r[s] = sum;
+    }
+  });
+}
+
+void SubtractTransposedProduct(const SparseSquare& A, const Vector& x, const Vector& b, Vector& r) {
+  r = b;
+  for (int64_t s = 0; s < A.size(); ++s) {
+    const double factor = x[s];
+    for (uint64_t k = A.offsets[static_cast<size_t>(s)]; k < A.offsets[static_cast<size_t>(s) + 1]; ++k) {
+      r[A.columns[k]] -= A.values[k] * factor;
+    }
+  }
+}
+
+int64_t JoinPairs(const SparseSquare& A, std::vector<uint32_t>& group) {
+  const int64_t S = A.size();
+  group.assign(static_cast<size_t>(S), kNone);
+  int64_t count = 0;
+  for (int64_t s = 0; s < S; ++s) {
+    if (group[static_cast<size_t>(s)] != kNone) continue;
+    uint32_t partner = kNone;
+    double strongest = 0;
+    for (uint64_t k = A.offsets[static_cast<size_t>(s)]; k < A.offsets[static_cast<size_t>(s) + 1]; ++k) {
+      const uint32_t s2 = A.columns[k];
+      if (s2 == s || group[s2] != kNone || -A.values[k] <= strongest) continue;
+      partner = s2;
+      strongest = -A.values[k];
+    }
+    group[static_cast<size_t>(s)] = static_cast<uint32_t>(count);
+    if (partner != kNone) group[partner] = static_cast<uint32_t>(count);
+    ++count;
+  }
+  return count;
+}
+
+SparseSquare Condense(const SparseSquare& A, const std::vector<uint32_t>& group, int64_t num_groups) {
+  // States by group.
+  std::vector<uint64_t> begin(static_cast<size_t>(num_groups) + 1, 0);
+  for (const uint32_t g : group) ++begin[g + size_t{1}];
+  for (size_t g = 0; g < static_cast<size_t>(num_groups); ++g) begin[g + 1] += begin[g];
+  std::vector<uint32_t> members(group.size());
+  {
+    std::vector<uint64_t> next(begin.begin(), begin.end() - 1);
+    for (size_t s = 0; s < group.size(); ++s) members[next[group[s]]++] = static_cast<uint32_t>(s);
+  }
+  SparseSquare result;
+  result.offsets.push_back(0);
+  std::vector<uint64_t> place(static_cast<size_t>(num_groups), std::numeric_limits<uint64_t>::max());
+  std::vector<std::pair<uint32_t, double>> row;
+  for (size_t g = 0; g < static_cast<size_t>(num_groups); ++g) {
+    row.clear();
+    for (uint64_t m = begin[g]; m < begin[g + 1]; ++m) {
+      const uint32_t s = members[m];
+      for (uint64_t k = A.offsets[s]; k < A.offsets[s + size_t{1}]; ++k) {
+        const uint32_t to = group[A.columns[k]];
+        if (place[to] >= row.size() || row[place[to]].first != to) {
+          place[to] = row.size();
+          row.emplace_back(to, 0.0);
+        }
+        row[place[to]].second += A.values[k];
+      }
+    }
+    std::sort(row.begin(), row.end());
+    for (const auto& [column, value] : row) {
+      result.columns.push_back(column);
+      result.values.push_back(value);
+    }
+    result.offsets.push_back(result.columns.size());
+  }
+  return result;
+}
+
+}  // namespace bilevel

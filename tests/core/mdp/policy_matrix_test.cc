@@ -1,0 +1,94 @@
+#include "core/mdp/policy_matrix.h"
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "core/mdp/soft_bellman.h"
+#include "gtest/gtest.h"
+#include "tests/support/families.h"
+#include "tests/support/random_problem.h"
+
+namespace bilevel::testing {
+namespace {
+
+Vector RandomPolicy(const TabularMdp& mdp, Rng& rng) {
+  Vector pi = Vector::NullaryExpr(mdp.num_rows(), [&] { return 0.01 + rng.Uniform(); });
+  for (Eigen::Index row = 0; row < pi.size(); ++row) {
+    if (!mdp.available(row)) pi[row] = 0;
+  }
+  return pi.cwiseQuotient(RepeatForActions(mdp, SumOverActions(mdp, pi)));
+}
+
+// Parts in three threads, in no particular order.
+void InThreads(int count, const std::function<void(int)>& task) {
+  std::atomic<int> next{0};
+  const auto work = [&] {
+    for (int part = next++; part < count; part = next++) task(part);
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(PolicyMatrix, MultipliesByWhatTheDefinitionSays) {
+  int merged = 0, plain = 0;
+  for (const std::string_view name : kFamilies) {
+    for (const int states : {1, 4, 16, 81, 400}) {
+      SCOPED_TRACE(::testing::Message() << name << " " << states);
+      const TabularMdp mdp = *TabularMdp::Create(MakeFamily(name, states).spec);
+      const int S = mdp.num_states();
+      PolicyMatrix matrix(mdp, RunInOrder);
+      (matrix.merged() ? merged : plain) += 1;
+      Rng rng(static_cast<uint64_t>(states));
+      for (int policy = 0; policy < 2; ++policy) {
+        const Vector pi = RandomPolicy(mdp, rng), v = DrawNormal(rng, S);
+        const Eigen::MatrixXd P = mdp.DensePolicyTransitions(pi);
+        matrix.SetPolicy(pi);
+        Vector product, transposed;
+        matrix.Multiply(v, product);
+        matrix.MultiplyTransposed(v, transposed);
+        EXPECT_LT((product - P * v).norm(), 1e-13 * (1 + v.norm()));
+        EXPECT_LT((transposed - P.transpose() * v).norm(), 1e-13 * (1 + v.norm()));
+        Eigen::MatrixXd visited = Eigen::MatrixXd::Zero(S, S);
+        matrix.ForEach([&](Eigen::Index s, uint32_t s2, double p) { visited(s, s2) += p; });
+        EXPECT_LT((visited - P).norm(), 1e-13 * S);
+        EXPECT_EQ(matrix.max_row_entries(), (P.array() > 0).rowwise().count().maxCoeff());
+        EXPECT_GE(matrix.max_column_entries(), (P.array() > 0).colwise().count().maxCoeff());
+      }
+    }
+  }
+  EXPECT_GT(merged, 3);
+  EXPECT_GT(plain, 1);
+}
+
+TEST(PolicyMatrix, GivesTheSameBitsInAnyNumberOfThreads) {
+  for (const std::string_view name : kFamilies) {
+    const TabularMdp mdp = *TabularMdp::Create(MakeFamily(name, 40'000).spec);
+    Rng rng(3);
+    const Vector pi = RandomPolicy(mdp, rng), v = DrawNormal(rng, mdp.num_states());
+    PolicyMatrix alone(mdp, RunInOrder), together(mdp, InThreads);
+    Vector results[2][2];
+    for (int i = 0; i < 2; ++i) {
+      PolicyMatrix& matrix = i == 0 ? alone : together;
+      matrix.SetPolicy(pi);
+      matrix.Multiply(v, results[i][0]);
+      matrix.MultiplyTransposed(v, results[i][1]);
+    }
+    EXPECT_EQ(results[0][0], results[1][0]) << name;
+    EXPECT_EQ(results[0][1], results[1][1]) << name;
+    RegularizedMdp follower;
+    follower.mdp = &mdp;
+    follower.reward = DrawNormal(rng, mdp.num_rows());
+    follower.discount = 0.9;
+    const SoftBackup one = ApplySoftBellman(follower, v);
+    follower.parallel_for = InThreads;
+    const SoftBackup many = ApplySoftBellman(follower, v);
+    EXPECT_EQ(one.value, many.value) << name;
+    EXPECT_EQ(one.pi, many.pi) << name;
+  }
+}
+
+}  // namespace
+}  // namespace bilevel::testing

@@ -1,0 +1,169 @@
+// Incomplete LU and multigrid: what approximates (I - gamma P^pi)^{-1}.
+
+#include <cmath>
+
+#include "core/mdp/aggregation_multigrid.h"
+#include "core/mdp/incomplete_lu.h"
+#include "core/mdp/policy_system.h"
+#include "core/mdp/soft_bellman.h"
+#include "gtest/gtest.h"
+#include "tests/support/dense_algebra.h"
+#include "tests/support/families.h"
+#include "tests/support/random_problem.h"
+
+namespace bilevel::testing {
+namespace {
+
+// I - gamma P^pi of a family, with the soft policy at V = 0.
+struct System {
+  System(std::string_view name, int states, double discount)
+      : family(MakeFamily(name, states)),
+        mdp(*TabularMdp::Create(family.spec)),
+        gamma(discount),
+        matrix(mdp, RunInOrder) {
+    RegularizedMdp follower;
+    follower.mdp = &mdp;
+    follower.reward = family.reward;
+    follower.discount = discount;
+    follower.temperature = 0.1;
+    pi = ApplySoftBellman(follower, Vector::Zero(mdp.num_states())).pi;
+    matrix.SetPolicy(pi);
+    if (!matrix.merged()) return;
+    A = SystemPattern(matrix);
+    FillSystem(matrix, gamma, A);
+  }
+
+  Eigen::MatrixXd Dense() const {
+    return Eigen::MatrixXd::Identity(mdp.num_states(), mdp.num_states()) - gamma * mdp.DensePolicyTransitions(pi);
+  }
+
+  Family family;
+  TabularMdp mdp;
+  double gamma;
+  PolicyMatrix matrix;
+  Vector pi;
+  SparseSquare A;
+};
+
+TEST(SparseSquare, HoldsTheSystemAndItsProducts) {
+  for (const char* name : {"grid-slip", "queue-2d", "birth-death"}) {
+    const System system(name, 100, 0.9);
+    const Eigen::MatrixXd A = system.Dense();
+    Rng rng(1);
+    const Vector x = DrawNormal(rng, 100), b = DrawNormal(rng, 100);
+    Vector r;
+    SubtractProduct(system.A, x, b, RunInOrder, r);
+    EXPECT_LT((r - (b - A * x)).norm(), 1e-12) << name;
+    SubtractTransposedProduct(system.A, x, b, r);
+    EXPECT_LT((r - (b - A.transpose() * x)).norm(), 1e-12) << name;
+  }
+}
+
+TEST(SparseSquare, CondensesToSumsOverGroups) {
+  const System system("queue-2d", 100, 0.95);
+  std::vector<uint32_t> group;
+  const int64_t groups = JoinPairs(system.A, group);
+  EXPECT_GE(groups, 50);
+  EXPECT_LT(groups, 65);
+  Eigen::MatrixXd members = Eigen::MatrixXd::Zero(100, groups);
+  for (int s = 0; s < 100; ++s) members(s, group[static_cast<size_t>(s)]) = 1;
+  EXPECT_LE(members.colwise().sum().maxCoeff(), 2);
+  EXPECT_GE(members.colwise().sum().minCoeff(), 1);
+  const SparseSquare small = Condense(system.A, group, groups);
+  Eigen::MatrixXd dense = Eigen::MatrixXd::Zero(groups, groups);
+  for (int64_t g = 0; g < groups; ++g) {
+    for (uint64_t k = small.offsets[static_cast<size_t>(g)]; k < small.offsets[static_cast<size_t>(g) + 1]; ++k) {
+      if (k > small.offsets[static_cast<size_t>(g)]) {
+        EXPECT_GT(small.columns[k], small.columns[k - 1]);
+      }
+      dense(g, small.columns[k]) = small.values[k];
+    }
+  }
+  EXPECT_LT((dense - members.transpose() * system.Dense() * members).norm(), 1e-12);
+}
+
+// Without fill-in there is nothing to leave out.
+TEST(IncompleteLu, IsExactOnAChain) {
+  const System system("birth-death", 200, 0.99);
+  const IncompleteLu lu(system.A, RunInOrder);
+  Rng rng(2);
+  const Vector b = DrawNormal(rng, 200);
+  Vector x;
+  lu.Solve(b, x);
+  EXPECT_LT((x - SolveDense(system.Dense(), b)).norm(), 1e-10 * x.norm());
+  lu.SolveTransposed(b, x);
+  EXPECT_LT((x - SolveDense(system.Dense().transpose(), b)).norm(), 1e-10 * x.norm());
+}
+
+TEST(IncompleteLu, RenewsForAnotherMatrix) {
+  System system("grid-slip", 400, 0.9);
+  IncompleteLu renewed(system.A, RunInOrder);
+  FillSystem(system.matrix, 0.99, system.A);
+  renewed.Renew(system.A);
+  const IncompleteLu fresh(system.A, RunInOrder);
+  Rng rng(3);
+  const Vector b = DrawNormal(rng, 400);
+  Vector one, other;
+  renewed.Solve(b, one);
+  fresh.Solve(b, other);
+  EXPECT_EQ(one, other);
+}
+
+template <typename Preconditioner>
+void ExpectAdjoint(const Preconditioner& preconditioner, Eigen::Index size) {
+  Rng rng(4);
+  for (int i = 0; i < 5; ++i) {
+    const Vector b = DrawNormal(rng, size), y = DrawNormal(rng, size);
+    Vector x, z;
+    preconditioner.Solve(b, x);
+    preconditioner.SolveTransposed(y, z);
+    EXPECT_NEAR(y.dot(x), z.dot(b), 1e-10 * x.norm() * y.norm());
+  }
+}
+
+TEST(Preconditioners, AreTransposedByTheirTransposedSolves) {
+  for (const char* name : {"grid-slip", "queue-2d", "birth-death"}) {
+    SCOPED_TRACE(name);
+    const System system(name, 10'000, 0.999);
+    ExpectAdjoint(IncompleteLu(system.A, RunInOrder), system.mdp.num_states());
+    ExpectAdjoint(AggregationMultigrid(system.A, RunInOrder), system.mdp.num_states());
+  }
+}
+
+// A constant moves as one group: what incomplete LU alone hardly reduces, multigrid does at once.
+TEST(AggregationMultigrid, SeesWhatMovesTogether) {
+  const System system("queue-2d", 10'000, 0.9999);
+  const Vector ones = Vector::Ones(system.mdp.num_states());
+  const Vector b = Vector::Constant(ones.size(), 1 - system.gamma);  // of which the solution is 1
+  const auto error = [&](const auto& preconditioner) {
+    Vector x;
+    preconditioner.Solve(b, x);
+    return (x - ones).norm() / ones.norm();
+  };
+  EXPECT_GT(error(IncompleteLu(system.A, RunInOrder)), 0.9);
+  EXPECT_LT(error(AggregationMultigrid(system.A, RunInOrder)), 1e-6);
+}
+
+// Long chains of solves, where every preconditioner has its turn.
+TEST(PolicySystem, SolvesWhereInformationHasFarToGo) {
+  for (const char* name : {"grid-slip", "queue-2d", "birth-death", "rand-4"}) {
+    for (const double gamma : {0.99, 0.9999}) {
+      SCOPED_TRACE(::testing::Message() << name << " " << gamma);
+      const System given(name, 3600, gamma);
+      PolicySystem system(given.mdp, PolicySystem::Kind::kKrylov);
+      system.SetPolicy(given.pi);
+      Rng rng(5);
+      const Vector b = DrawNormal(rng, given.mdp.num_states());
+      Vector v = Vector::Zero(b.size()), z = v, product;
+      EXPECT_TRUE(system.Solve(gamma, b, 1e-8, Interrupt(), v).converged);
+      given.matrix.Multiply(v, product);
+      EXPECT_LT((b - v + gamma * product).lpNorm<Eigen::Infinity>(), 1.1e-8);
+      EXPECT_TRUE(system.SolveTransposed(gamma, b, 1e-8, Interrupt(), z).converged);
+      given.matrix.MultiplyTransposed(z, product);
+      EXPECT_LT((b - z + gamma * product).lpNorm<1>(), 1.1e-8);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bilevel::testing
