@@ -1,5 +1,7 @@
-// speed [--states N] [--threads N] [--family NAME] [--discount G]: how fast the follower's problem is swept and solved.
+// speed [--states N] [--threads N] [--discount G] [--family NAME]: how fast the follower's problem is swept and solved.
 // See README.md here.
+
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
@@ -7,10 +9,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "core/mdp/lower_level.h"
 #include "tests/support/families.h"
 
@@ -20,6 +24,8 @@ namespace {
 using testing::Family;
 using testing::kFamilies;
 using testing::MakeFamily;
+
+constexpr double kTolerance = 1e-8;
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -58,60 +64,91 @@ double TriadBytesPerSecond(const ParallelFor& parallel_for) {
   return 24.0 * kLength / seconds;
 }
 
-int Run(int argc, char** argv) {
+// Of this process so far.
+double PeakMegabytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+struct Flags {
   int states = 1'000'000, threads = 1;
-  std::string only;
-  double gamma = 0.99;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string flag = argv[i], value = argv[i + 1];
-    if (flag == "--states") states = std::atoi(value.c_str());
-    if (flag == "--threads") threads = std::atoi(value.c_str());
-    if (flag == "--family") only = value;
-    if (flag == "--discount") gamma = std::atof(value.c_str());
+  double discount = 0.99;
+  std::string family;
+};
+
+Flags Parse(int argc, char** argv) {
+  Flags flags;
+  for (int i = 1; i < argc; i += 2) {
+    const std::string name = argv[i], value = i + 1 < argc ? argv[i + 1] : "";
+    bool good = true;
+    if (name == "--states") {
+      good = absl::SimpleAtoi(value, &flags.states) && flags.states >= 1;
+    } else if (name == "--threads") {
+      good = absl::SimpleAtoi(value, &flags.threads) && flags.threads >= 1;
+    } else if (name == "--discount") {
+      good = absl::SimpleAtod(value, &flags.discount) && flags.discount >= 0 && flags.discount < 1;
+    } else if (name == "--family") {
+      flags.family = value;
+      good = std::find(std::begin(kFamilies), std::end(kFamilies), value) != std::end(kFamilies);
+    } else {
+      good = false;
+    }
+    if (!good) {
+      std::fprintf(stderr, "usage: speed [--states N] [--threads N] [--discount G] [--family NAME]\n");
+      std::exit(2);
+    }
   }
-  const ParallelFor parallel_for = Threads(threads);
+  return flags;
+}
+
+// Whether the follower's problem is solved to 1e-8.
+bool Measure(std::string_view name, const Flags& flags, const ParallelFor& parallel_for, double bandwidth) {
+  Family family = MakeFamily(name, flags.states);
+  const TabularMdp mdp = *TabularMdp::Create(std::move(family.spec));
+  RegularizedMdp follower;
+  follower.mdp = &mdp;
+  follower.reward = std::move(family.reward);
+  follower.discount = flags.discount;
+  follower.temperature = 0.1;
+  follower.parallel_for = parallel_for;
+  const Vector v = Vector::Zero(mdp.num_states());
+  Vector backup;
+  const double sweep = Best(10, [&] { SoftValueBackup(follower, v, backup); });
+  // Entries, rewards, V, T V, and what stands in the cache line of either.
+  const double bytes = 12.0 * static_cast<double>(mdp.num_entries()) + 8.0 * static_cast<double>(mdp.num_rows()) +
+                       24.0 * mdp.num_states();
+  double start = Now();
+  PolicySystem system(mdp, PolicySystem::Kind::kKrylov, parallel_for);
+  const double made = Now() - start;
+  start = Now();
+  LowerLevelOptions options;
+  options.residual_tolerance = kTolerance;
+  const auto solution = SolveLowerLevel(follower, options, {}, Interrupt(), system);
+  const double seconds = Now() - start;
+  const bool good = solution.ok() && solution->residual <= kTolerance;
+  std::printf("%-12s %9d %9.2f %9.2f %9.3f %9.3f %9.0f %7d %7d %9lld %9.1e %8.0f  %s\n", std::string(name).c_str(),
+              mdp.num_states(), sweep * 1e3, sweep * bandwidth / bytes, made, seconds, seconds / sweep,
+              solution.ok() ? solution->sweeps : 0, solution.ok() ? solution->newton_steps : 0,
+              static_cast<long long>(system.counters().products), solution.ok() ? solution->residual : -1.0,
+              PeakMegabytes(), good ? "ok" : "FAIL");
+  std::fflush(stdout);
+  return good;
+}
+
+int Run(int argc, char** argv) {
+  const Flags flags = Parse(argc, argv);
+  const ParallelFor parallel_for = Threads(flags.threads);
   const double bandwidth = TriadBytesPerSecond(parallel_for);
-  std::printf("triad %.1f GB/s, %d threads\n", bandwidth / 1e9, threads);
+  std::printf("discount %g, temperature 0.1, %d threads, triad %.1f GB/s\n", flags.discount, flags.threads,
+              bandwidth / 1e9);
+  std::printf("%-12s %9s %9s %9s %9s %9s %9s %7s %7s %9s %9s %8s\n", "family", "states", "sweep ms", "/roofline",
+              "system s", "solved s", "/sweep", "sweeps", "Newton", "products", "residual", "peak MB");
+  bool good = true;
   for (const std::string_view name : kFamilies) {
-    if (!only.empty() && name != only) continue;
-    double start = Now();
-    Family family = MakeFamily(name, states);
-    const double made = Now() - start;
-    start = Now();
-    const TabularMdp mdp = *TabularMdp::Create(std::move(family.spec));
-    const double created = Now() - start;
-    RegularizedMdp follower;
-    follower.mdp = &mdp;
-    follower.reward = family.reward;
-    follower.discount = gamma;
-    follower.temperature = 0.1;
-    follower.parallel_for = parallel_for;
-    const Vector v = Vector::Zero(mdp.num_states());
-    Vector backup;
-    const double sweep = Best(10, [&] { SoftValueBackup(follower, v, backup); });
-    const double full = Best(5, [&] { ApplySoftBellman(follower, v); });
-    const double bytes = 12.0 * static_cast<double>(mdp.num_entries()) + 8.0 * static_cast<double>(mdp.num_rows()) +
-                         24.0 * mdp.num_states();
-    std::printf(
-        "%-12s S %d entries %llu layout %d made %.2f created %.2f s: sweep %.2f ms, %.2f of roofline; with policy %.2f "
-        "ms\n",
-        std::string(name).c_str(), mdp.num_states(), static_cast<unsigned long long>(mdp.num_entries()),
-        static_cast<int>(mdp.transitions().layout()), made, created, sweep * 1e3, sweep * bandwidth / bytes,
-        full * 1e3);
-    std::fflush(stdout);
-    start = Now();
-    PolicySystem system(mdp, PolicySystem::Kind::kKrylov);
-    const double built = Now() - start;
-    start = Now();
-    LowerLevelOptions options;
-    options.residual_tolerance = 1e-8;
-    const auto solution = SolveLowerLevel(follower, options, {}, Interrupt(), system);
-    std::printf("  system %.2f s; solved in %.3f s = %.0f sweeps' time: %d sweeps, %d Newton, %lld products, %s\n",
-                built, Now() - start, (Now() - start) / sweep, solution->sweeps, solution->newton_steps,
-                static_cast<long long>(system.counters().products), solution->termination.detail.c_str());
-    std::fflush(stdout);
+    if (flags.family.empty() || name == flags.family) good = Measure(name, flags, parallel_for, bandwidth) && good;
   }
-  return 0;
+  return good ? 0 : 1;
 }
 
 }  // namespace
