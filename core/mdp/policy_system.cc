@@ -186,16 +186,19 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
     if (!std::isfinite(norm)) return {norm, false};
     if (interrupt.Check().has_value()) return {norm, false};
     Vector candidate = v;
+    const Preconditioner before_run = preconditioner_;
     BiCgStab(side, gamma, b, tolerance, interrupt, candidate);
     Vector candidate_r = Residual(side, gamma, b, candidate);
     const double candidate_norm = Norm(side, candidate_r);
-    if (candidate_norm < kStagnation * norm) {
+    const bool changed = preconditioner_ != before_run;
+    if (candidate_norm < (changed ? 1 : kStagnation) * norm) {
       v = std::move(candidate);
       r = std::move(candidate_r);
       norm = candidate_norm;
       failures = 0;
       continue;
     }
+    if (changed) continue;
     // Breakdown: plain iteration contracts by gamma a step; then try again from there, ever more patiently.
     const int steps = 50 << std::min(failures++, 10);
     const double before = norm;

@@ -6,7 +6,9 @@
 
 #include "core/base/lanes.h"
 
-#if defined(__x86_64__)
+// Clang spells targets of regions otherwise: it gets the portable loops.
+#if defined(__x86_64__) && !defined(__clang__)
+#define BILEVEL_X86_LOOPS
 #include <immintrin.h>
 #endif
 
@@ -39,7 +41,7 @@ BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes
 constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 }  // namespace portable
 
-#if defined(__x86_64__)
+#ifdef BILEVEL_X86_LOOPS
 #pragma GCC push_options
 #pragma GCC target("avx2")
 namespace avx2 {
@@ -72,7 +74,7 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 #endif
 
 const Kernels& KernelsOf(InstructionSet set) {
-#if defined(__x86_64__)
+#ifdef BILEVEL_X86_LOOPS
   switch (set) {
     case InstructionSet::kAvx512Gather:
       return avx512_gather::kKernels;
@@ -94,7 +96,7 @@ bool Supports(InstructionSet set) {
   switch (set) {
     case InstructionSet::kPortable:
       return true;
-#if defined(__x86_64__)
+#ifdef BILEVEL_X86_LOOPS
     case InstructionSet::kAvx2:
       return __builtin_cpu_supports("avx2") != 0;
     case InstructionSet::kAvx512:
@@ -112,7 +114,7 @@ InstructionSet Fastest() {
     if (!Supports(InstructionSet::kAvx512)) {
       return Supports(InstructionSet::kAvx2) ? InstructionSet::kAvx2 : InstructionSet::kPortable;
     }
-#if defined(__x86_64__)
+#ifdef BILEVEL_X86_LOOPS
     // AMD's gather is slower than loads one by one.
     if (__builtin_cpu_is("intel") != 0) return InstructionSet::kAvx512Gather;
 #endif

@@ -44,7 +44,7 @@ struct TabularMdpSpec {
 
 class TabularMdp {
  public:
-  static constexpr uint64_t kMaxEntries = 0xffffffff;
+  static constexpr uint64_t kMaxEntries = 3'000'000'000;
 
   // Validates once; afterwards the invariants hold. INVALID_ARGUMENT (a field error) names the first broken rule.
   // Cost: O(entries).
