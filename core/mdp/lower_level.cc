@@ -24,6 +24,10 @@ constexpr double kBadChord = 0.25;
 // Inexact Newton: relative residual of each linear solve, as small as the step before was good. Eisenstat, Walker
 // (1996), "Choosing the forcing terms in an inexact Newton method", choice 2.
 constexpr double kLeastForcing = 1e-4, kMostForcing = 0.1, kForcingFactor = 0.9;
+// While a Newton step gains less than this the policy is still changing, and a few sweeps, which are cheap beside it,
+// bring it further (benchmarks, grids: two thirds of the time).
+constexpr double kSlowFall = 0.1;
+constexpr int64_t kFewestSweeps = 4, kMostSweeps = 40;  // for each product with P^pi two
 
 class Solver {
  public:
@@ -163,6 +167,12 @@ class Solver {
     return std::max(0.0, std::log(now / Tolerance())) / rate;
   }
 
+  // V <- T V so many times, as far as the limit goes.
+  void SweepOn(int64_t sweeps) {
+    for (; sweeps > 1 && solution_.sweeps + 1 < options_.max_sweeps; --sweeps) Step();
+    Move(std::move(solution_.backup.value));
+  }
+
   bool AtRoundingLevel() const { return solution_.residual <= 4 * kEpsilon * std::max(Scale(), reward_scale_); }
   bool NearRoundingLevel() const { return solution_.residual <= 64 * kEpsilon * std::max(Scale(), reward_scale_); }
 
@@ -215,6 +225,7 @@ class Solver {
       system_.SetPolicy(solution_.backup.pi);
       e.setZero();
       const double tolerance = std::max(0.25 * Tolerance(), forcing * solution_.residual);
+      const int64_t products = system_.counters().products;
       system_.Solve(gamma, step_, tolerance, interrupt_, e);
       if (Stopped()) return;
       const double before = solution_.residual;
@@ -222,6 +233,9 @@ class Solver {
       ++solution_.newton_steps;
       const double fall = solution_.residual / before;
       forcing = std::clamp(kForcingFactor * fall * fall, kLeastForcing, kMostForcing);
+      if (fall > kSlowFall && !NearRoundingLevel() && !Done()) {
+        SweepOn(std::clamp(2 * (system_.counters().products - products), kFewestSweeps, kMostSweeps));
+      }
       stagnant = NearRoundingLevel() && solution_.residual > 0.5 * before ? stagnant + 1 : 0;
       if (stagnant == 3) return;
     }
