@@ -17,6 +17,7 @@ inline constexpr int kLanes = 8;
 
 using Lanes = double __attribute__((vector_size(kLanes * sizeof(double)), may_alias));
 using LaneBits = int64_t __attribute__((vector_size(kLanes * sizeof(double))));
+using LaneWords = uint64_t __attribute__((vector_size(kLanes * sizeof(double))));
 
 // Vectors go by reference: how they travel by value depends on the instruction set.
 #define BILEVEL_LANES_INLINE inline __attribute__((always_inline))
@@ -38,7 +39,7 @@ BILEVEL_LANES_INLINE void Exp(Lanes& x) {
   const Lanes p4 = 1.0 / 3628800 + r * (1.0 / 39916800), p5 = 1.0 / 479001600 + r * (1.0 / 6227020800);
   const Lanes tail = (p0 + r2 * p1) + r4 * (p2 + r2 * p3) + r8 * (p4 + r2 * p5);
   const Lanes power = 1.0 + (r + r2 * tail);
-  const LaneBits scale = ((LaneBits)shifted << 52) + (int64_t{1023} << 52);
+  const LaneWords scale = ((LaneWords)shifted << 52) + (uint64_t{1023} << 52);
   const Lanes result = power * (Lanes)scale;
   x = x < kLeastExponent ? Lanes{} : result;
 }

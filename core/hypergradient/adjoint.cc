@@ -20,7 +20,7 @@ Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, const Cot
 
   Vector pushed = adjoint.centered_y;
   if (cotangents.q.size() != 0) pushed += tau * cotangents.q;
-  Vector b = -gamma * mdp.PushForward(pushed);
+  Vector b = -gamma * mdp.PushForward(pushed, follower.parallel_for);
   if (cotangents.value.size() != 0) b -= tau * cotangents.value;
 
   adjoint.z = start.size() == b.size() ? start : Vector::Zero(b.size());
@@ -49,10 +49,12 @@ AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi,
   // With ' for exact quantities: (I - gamma P^pi')^T (z'' - z) = residual - gamma P^T (yc' - yc - (pi' - pi) z).
   const Vector change = centered_y_radius + error.pi_radius.cwiseProduct(RepeatForActions(mdp, abs_z));
   const double steps = system.column_steps() * mdp.num_actions() + 8.0;
-  Vector rounding = abs_z + adjoint.residual.cwiseAbs() +
-                    gamma * mdp.PushForward(abs_pushed + pi.cwiseProduct(RepeatForActions(mdp, abs_z)));
+  Vector rounding =
+      abs_z + adjoint.residual.cwiseAbs() +
+      gamma * mdp.PushForward(abs_pushed + pi.cwiseProduct(RepeatForActions(mdp, abs_z)), follower.parallel_for);
   if (cotangents.value.size() != 0) rounding += tau * cotangents.value.cwiseAbs();
-  const Vector g = adjoint.residual.cwiseAbs() + gamma * mdp.PushForward(change) + steps * kUnitRoundoff * rounding;
+  const Vector g = adjoint.residual.cwiseAbs() + gamma * mdp.PushForward(change, follower.parallel_for) +
+                   steps * kUnitRoundoff * rounding;
 
   AdjointError result;
   result.z = majorant.BoundTransposed(g);

@@ -41,8 +41,10 @@ void BoundPolicy(const RegularizedMdp& follower, const Vector& v, const SoftBack
   const TabularMdp& mdp = *follower.mdp;
   const double gamma = follower.discount;
   const Vector r = backup.value - v;
-  const Vector shift = gamma * mdp.ExpectNext(error.value_shift) - RepeatForActions(mdp, error.value_shift - r);
-  const Vector radius = gamma * mdp.ExpectNext(error.value_radius) + RepeatForActions(mdp, error.value_radius);
+  const Vector shift =
+      gamma * mdp.ExpectNext(error.value_shift, follower.parallel_for) - RepeatForActions(mdp, error.value_shift - r);
+  const Vector radius =
+      gamma * mdp.ExpectNext(error.value_radius, follower.parallel_for) + RepeatForActions(mdp, error.value_radius);
   error.log_pi_radius = (shift.cwiseAbs() + radius) * ((1 + 1e-12) / follower.temperature) + log_rounding;
   error.pi_radius.resize(backup.pi.size());
   double largest = 0;

@@ -16,7 +16,8 @@ PolicyValue EvaluatePolicy(const PolicyInput& input, double gamma, const Vector&
   result.value = near == nullptr ? Vector::Zero(mdp.num_states()) : near->value;
   input.system.Solve(gamma, expected, input.tolerance * expected.lpNorm<Eigen::Infinity>(), input.interrupt,
                      result.value);
-  result.advantage = c + gamma * mdp.ExpectNext(result.value) - RepeatForActions(mdp, result.value);
+  result.advantage =
+      c + gamma * mdp.ExpectNext(result.value, input.system.parallel_for()) - RepeatForActions(mdp, result.value);
   result.residual = SumOverActions(mdp, input.pi.cwiseProduct(result.advantage));
   return result;
 }
@@ -27,7 +28,7 @@ Occupancy EvaluateOccupancy(const PolicyInput& input, double gamma, const Vector
   result.states = near == nullptr ? Vector::Zero(mdp.num_states()) : near->states;
   input.system.SolveTransposed(gamma, rho, input.tolerance, input.interrupt, result.states);
   result.visits = input.pi.cwiseProduct(RepeatForActions(mdp, result.states));
-  result.residual = rho - result.states + gamma * mdp.PushForward(result.visits);
+  result.residual = rho - result.states + gamma * mdp.PushForward(result.visits, input.system.parallel_for());
   return result;
 }
 
@@ -37,7 +38,8 @@ PolicyValueRadius BoundPolicyValue(const PolicyInput& input, double gamma, const
   const Vector abs_value = value.value.cwiseAbs(), abs_advantage = value.advantage.cwiseAbs();
   // Rounding of c + gamma P V_c - V_c, entry by entry.
   const Vector q_radius = (mdp.row_steps() + 6.0) * kUnitRoundoff *
-                              (c.cwiseAbs() + gamma * mdp.ExpectNext(abs_value) + RepeatForActions(mdp, abs_value)) +
+                              (c.cwiseAbs() + gamma * mdp.ExpectNext(abs_value, input.system.parallel_for()) +
+                               RepeatForActions(mdp, abs_value)) +
                           c_radius;
   // (I - gamma P^pi') (V_c' - V_c) = residual + sum_a (pi' - pi) (Q_c - V_c) + sum_a pi' (c' - c), exact ones with '.
   const Vector gap =
@@ -48,7 +50,8 @@ PolicyValueRadius BoundPolicyValue(const PolicyInput& input, double gamma, const
               (input.pi + error.pi_radius).cwiseProduct(q_radius + mdp.num_actions() * kUnitRoundoff * abs_advantage));
   PolicyValueRadius radius;
   radius.value = majorant.Bound(gap);
-  radius.advantage = gamma * mdp.ExpectNext(radius.value) + RepeatForActions(mdp, radius.value) + q_radius;
+  radius.advantage = gamma * mdp.ExpectNext(radius.value, input.system.parallel_for()) +
+                     RepeatForActions(mdp, radius.value) + q_radius;
   return radius;
 }
 
@@ -59,8 +62,11 @@ OccupancyRadius BoundOccupancy(const PolicyInput& input, double gamma, const Vec
   const Vector d = RepeatForActions(mdp, occupancy.states.cwiseAbs());
   const Vector visits = occupancy.visits.cwiseAbs();
   const double steps = input.system.column_steps() * mdp.num_actions() + 8.0;
-  const Vector gap = occupancy.residual.cwiseAbs() + gamma * mdp.PushForward(error.pi_radius.cwiseProduct(d)) +
-                     steps * kUnitRoundoff * (occupancy.states.cwiseAbs() + rho + gamma * mdp.PushForward(visits));
+  const Vector gap =
+      occupancy.residual.cwiseAbs() +
+      gamma * mdp.PushForward(error.pi_radius.cwiseProduct(d), input.system.parallel_for()) +
+      steps * kUnitRoundoff *
+          (occupancy.states.cwiseAbs() + rho + gamma * mdp.PushForward(visits, input.system.parallel_for()));
   OccupancyRadius radius;
   radius.states = majorant.BoundTransposed(gap);
   radius.visits = RepeatForActions(mdp, radius.states).cwiseProduct(input.pi + error.pi_radius) +
@@ -74,12 +80,13 @@ PolicyValueTangent DifferentiatePolicyValue(const PolicyInput& input, double gam
   PolicyValueTangent result;
   // Of Q_c at fixed V_c.
   Vector q = c_tangent;
-  if (direction.discount != 0) q += direction.discount * mdp.ExpectNext(value.value);
+  if (direction.discount != 0) q += direction.discount * mdp.ExpectNext(value.value, input.system.parallel_for());
   if (!direction.transitions.empty()) q += gamma * mdp.ExpectNext(direction.transitions, value.value);
   const Vector b = SumOverActions(mdp, direction.pi.cwiseProduct(value.advantage) + input.pi.cwiseProduct(q));
   result.value = Vector::Zero(mdp.num_states());
   input.system.Solve(gamma, b, input.tolerance * b.lpNorm<Eigen::Infinity>(), input.interrupt, result.value);
-  result.advantage = q + gamma * mdp.ExpectNext(result.value) - RepeatForActions(mdp, result.value);
+  result.advantage =
+      q + gamma * mdp.ExpectNext(result.value, input.system.parallel_for()) - RepeatForActions(mdp, result.value);
   return result;
 }
 
@@ -87,8 +94,8 @@ OccupancyTangent DifferentiateOccupancy(const PolicyInput& input, double gamma, 
                                         const PolicyDirection& direction, const Vector& rho_tangent) {
   const TabularMdp& mdp = input.mdp;
   const Vector moved = direction.pi.cwiseProduct(RepeatForActions(mdp, occupancy.states));
-  Vector b = gamma * mdp.PushForward(moved);
-  if (direction.discount != 0) b += direction.discount * mdp.PushForward(occupancy.visits);
+  Vector b = gamma * mdp.PushForward(moved, input.system.parallel_for());
+  if (direction.discount != 0) b += direction.discount * mdp.PushForward(occupancy.visits, input.system.parallel_for());
   if (!direction.transitions.empty()) b += gamma * mdp.PushForward(direction.transitions, occupancy.visits);
   if (rho_tangent.size() != 0) b += rho_tangent;
   OccupancyTangent result;

@@ -53,6 +53,7 @@ class PolicySystem {
   PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor parallel_for = RunInOrder);
 
   Kind kind() const { return kind_; }
+  const ParallelFor& parallel_for() const { return matrix_.parallel_for(); }
   const Counters& counters() const { return counters_; }
 
   // Direct kind: whether factorisations stay within a band.

@@ -83,7 +83,8 @@ SoftBackupRounding BoundSoftBellmanRounding(const RegularizedMdp& follower, cons
   SoftBackupRounding rounding;
   // k products and sums, one product with gamma, one sum with r.
   const double steps = mdp.row_steps() + 4;
-  rounding.q = steps * kUnitRoundoff * (follower.reward.cwiseAbs() + follower.discount * mdp.ExpectNext(v.cwiseAbs()));
+  rounding.q = steps * kUnitRoundoff *
+               (follower.reward.cwiseAbs() + follower.discount * mdp.ExpectNext(v.cwiseAbs(), follower.parallel_for));
   if (follower.reward_rounding.size() != 0) rounding.q += follower.reward_rounding;
   ZeroUnavailable(mdp, rounding.q);
   // The exponent carries a relative error of three roundings and exp one of two; both enter (T V)(s) weighted by pi.

@@ -1,6 +1,7 @@
 #include "core/mdp/tabular_mdp.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -16,6 +17,11 @@ namespace {
 
 constexpr double kSumTolerance = 1e-9;
 constexpr double kSingleSumTolerance = 1e-6;
+// States are walked through in parts of this many slices.
+constexpr int64_t kSlicesInPart = 2048;
+// From so many states on P^T y is added up in shares of the states, as many whatever the number of threads.
+constexpr int kStatesToShare = 65536;
+constexpr int kShares = 4;
 
 std::string RowName(Eigen::Index row, int num_actions) {
   return absl::StrCat("row ", row, " (s=", row / num_actions, ", a=", row % num_actions, ")");
@@ -205,21 +211,41 @@ void TabularMdp::Move(std::span<const double> probabilities, Vector initial_dist
   }
 }
 
-Vector TabularMdp::ExpectNext(const Vector& v) const {
+Vector TabularMdp::ExpectNext(const Vector& v, const ParallelFor& parallel_for) const {
   Vector result(num_rows());
-  MultiplyRows(transitions_, transitions_.values(), v.data(), {0, NumSlices(num_states_)}, result.data());
+  ForParts(parallel_for, NumSlices(num_states_), kSlicesInPart, [&](int64_t first, int64_t last) {
+    MultiplyRows(transitions_, transitions_.values(), v.data(), {first, last}, result.data());
+  });
   return result;
 }
 
-Vector TabularMdp::PushForward(const Vector& y) const {
-  Vector result = Vector::Zero(num_states_);
-  for (Eigen::Index row = 0; row < num_rows(); ++row) {
-    const double weight = y[row];
-    if (weight == 0) continue;
-    transitions_.ForEachInRow(row, [&](uint64_t, uint64_t place) {
-      result[transitions_.column(place)] += transitions_.value(place) * weight;
-    });
+Vector TabularMdp::PushForward(const Vector& y, const ParallelFor& parallel_for) const {
+  const auto push = [&](int64_t first_state, int64_t last_state, Vector& result) {
+    result = Vector::Zero(num_states_);
+    for (Eigen::Index row = first_state * num_actions_; row < last_state * num_actions_; ++row) {
+      const double weight = y[row];
+      if (weight == 0) continue;
+      transitions_.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+        result[transitions_.column(place)] += transitions_.value(place) * weight;
+      });
+    }
+  };
+  Vector result;
+  if (num_states_ < kStatesToShare) {
+    push(0, num_states_, result);
+    return result;
   }
+  std::array<Vector, kShares> shares;
+  parallel_for(kShares, [&](int share) {
+    push(int64_t{num_states_} * share / kShares, int64_t{num_states_} * (share + 1) / kShares,
+         shares[static_cast<size_t>(share)]);
+  });
+  result.resize(num_states_);
+  ForParts(parallel_for, num_states_, kLanes * kSlicesInPart, [&](int64_t begin, int64_t end) {
+    const int64_t n = end - begin;
+    result.segment(begin, n) = (shares[0].segment(begin, n) + shares[1].segment(begin, n)) +
+                               (shares[2].segment(begin, n) + shares[3].segment(begin, n));
+  });
   return result;
 }
 

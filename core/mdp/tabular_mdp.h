@@ -15,6 +15,7 @@
 
 #include "Eigen/Core"
 #include "absl/status/statusor.h"
+#include "core/base/parallel.h"
 #include "core/mdp/action_rows.h"
 
 namespace bilevel {
@@ -71,10 +72,10 @@ class TabularMdp {
   // |v|.
   double row_steps() const { return max_row_entries_ + probability_rounding_; }
 
-  // P v: [S] -> [S*A]; 0 in unavailable rows.
-  Vector ExpectNext(const Vector& v) const;
+  // P v: [S] -> [S*A]; 0 in unavailable rows. parallel_for, here and below, affects only the time.
+  Vector ExpectNext(const Vector& v, const ParallelFor& parallel_for = RunInOrder) const;
   // P^T y: [S*A] -> [S].
-  Vector PushForward(const Vector& y) const;
+  Vector PushForward(const Vector& y, const ParallelFor& parallel_for = RunInOrder) const;
 
   // The same with other numbers, [entries], in place of the probabilities.
   Vector ExpectNext(std::span<const double> entries, const Vector& v) const;

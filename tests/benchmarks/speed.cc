@@ -10,12 +10,14 @@
 #include <cstdlib>
 #include <functional>
 #include <iterator>
+#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/numbers.h"
-#include "core/mdp/lower_level.h"
+#include "core/hypergradient/hypergradient.h"
 #include "tests/support/families.h"
 
 namespace bilevel::benchmarks {
@@ -102,13 +104,58 @@ Flags Parse(int argc, char** argv) {
   return flags;
 }
 
+// The leader pays x times the family's rewards and wants the policy far from uniform: f = 0.5/S |pi|^2.
+BilevelProblem Leader(const std::shared_ptr<const TabularMdp>& mdp, const Vector& reward, double discount) {
+  ParametricRewardSpec spec;
+  spec.features.resize(mdp->num_rows(), 1);
+  spec.features.reserve(Eigen::VectorX<int64_t>::Ones(mdp->num_rows()));
+  for (Eigen::Index row = 0; row < mdp->num_rows(); ++row) spec.features.insert(row, 0) = reward[row];
+  spec.features.makeCompressed();
+  Separable distance;
+  distance.target = Vector::Zero(mdp->num_rows());
+  distance.state_weights = Vector::Constant(mdp->num_states(), 1.0 / mdp->num_states());
+  Context context{.mdp = mdp,
+                  .discount = discount,
+                  .temperature = 0.1,
+                  .reward = *ParametricReward::Create(mdp->num_rows(), 1, std::move(spec))};
+  context.objective.push_back(ObjectiveTerm{1.0, std::move(distance)});
+  BilevelProblem problem{.num_parameters = 1,
+                         .map = *ParameterMap::Create(1, {}),
+                         .feasible_set = *FeasibleSet::Create(1, {}),
+                         .sense = Sense::kMinimize};
+  problem.contexts.push_back(std::move(context));
+  return problem;
+}
+
+// A certified hyper-gradient, warm: from the answer at x = 1, at x = 1.001.
+void MeasureGradient(const std::shared_ptr<const TabularMdp>& mdp, const Vector& reward, const Flags& flags,
+                     const ParallelFor& parallel_for, double sweep) {
+  const BilevelProblem problem = Leader(mdp, reward, flags.discount);
+  LowerLevelOptions options;
+  options.residual_tolerance = kTolerance;
+  options.parallel_for = parallel_for;
+  HypergradientEvaluator evaluator(problem, options);
+  double start = Now();
+  auto point = evaluator.EvaluateCertified(Vector::Constant(1, 1.0), Interrupt());
+  const double cold = Now() - start;
+  start = Now();
+  point = evaluator.EvaluateCertified(Vector::Constant(1, 1.001), Interrupt());
+  const double warm = Now() - start;
+  std::printf(
+      "%-12s gradient cold %.3f s, warm %.3f s = %.0f sweeps, %lld products; bound %.1e of |gradient| %.3g; %.0f MB\n",
+      "", cold, warm, warm / sweep, static_cast<long long>(point->contexts[0].counters.products),
+      point->certificate.error_bound / point->gradient.norm(), point->gradient.norm(), PeakMegabytes());
+  std::fflush(stdout);
+}
+
 // Whether the follower's problem is solved to 1e-8.
 bool Measure(std::string_view name, const Flags& flags, const ParallelFor& parallel_for, double bandwidth) {
   Family family = MakeFamily(name, flags.states);
-  const TabularMdp mdp = *TabularMdp::Create(std::move(family.spec));
+  const auto shared = std::make_shared<const TabularMdp>(*TabularMdp::Create(std::move(family.spec)));
+  const TabularMdp& mdp = *shared;
   RegularizedMdp follower;
   follower.mdp = &mdp;
-  follower.reward = std::move(family.reward);
+  follower.reward = family.reward;
   follower.discount = flags.discount;
   follower.temperature = 0.1;
   follower.parallel_for = parallel_for;
@@ -119,20 +166,22 @@ bool Measure(std::string_view name, const Flags& flags, const ParallelFor& paral
   const double bytes = 12.0 * static_cast<double>(mdp.num_entries()) + 8.0 * static_cast<double>(mdp.num_rows()) +
                        24.0 * mdp.num_states();
   double start = Now();
-  PolicySystem system(mdp, PolicySystem::Kind::kKrylov, parallel_for);
+  std::optional<PolicySystem> system(std::in_place, mdp, PolicySystem::Kind::kKrylov, parallel_for);
   const double made = Now() - start;
   start = Now();
   LowerLevelOptions options;
   options.residual_tolerance = kTolerance;
-  const auto solution = SolveLowerLevel(follower, options, {}, Interrupt(), system);
+  const auto solution = SolveLowerLevel(follower, options, {}, Interrupt(), *system);
   const double seconds = Now() - start;
   const bool good = solution.ok() && solution->residual <= kTolerance;
   std::printf("%-12s %9d %9.2f %9.2f %9.3f %9.3f %9.0f %7d %7d %9lld %9.1e %8.0f  %s\n", std::string(name).c_str(),
               mdp.num_states(), sweep * 1e3, sweep * bandwidth / bytes, made, seconds, seconds / sweep,
               solution.ok() ? solution->sweeps : 0, solution.ok() ? solution->newton_steps : 0,
-              static_cast<long long>(system.counters().products), solution.ok() ? solution->residual : -1.0,
+              static_cast<long long>(system->counters().products), solution.ok() ? solution->residual : -1.0,
               PeakMegabytes(), good ? "ok" : "FAIL");
   std::fflush(stdout);
+  system.reset();
+  MeasureGradient(shared, family.reward, flags, parallel_for, sweep);
   return good;
 }
 
