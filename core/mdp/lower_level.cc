@@ -169,7 +169,7 @@ class Solver {
 
   // V <- T V so many times, as far as the limit goes.
   void SweepOn(int64_t sweeps) {
-    for (; sweeps > 1 && solution_.sweeps + 1 < options_.max_sweeps; --sweeps) Step();
+    for (; sweeps > 1 && solution_.sweeps + 1 < options_.max_sweeps && !Stopped(); --sweeps) Step();
     Move(std::move(solution_.backup.value));
   }
 
