@@ -50,9 +50,9 @@ void PolicySystem::Multiply(Side side, const Vector& v, Vector& result) {
   ++counters_.products;
   if (use_dense_product_) {
     if (side == Side::kPlain) {
-      result.noalias() = dense_ * v;
+      result = dense_ * v;
     } else {
-      result.noalias() = dense_.transpose() * v;
+      result = dense_.transpose() * v;
     }
   } else if (side == Side::kPlain) {
     matrix_.Multiply(v, result);

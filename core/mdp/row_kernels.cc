@@ -73,7 +73,7 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 #pragma GCC pop_options
 #endif
 
-const Kernels& KernelsOf(InstructionSet set) {
+const Kernels& KernelsOf([[maybe_unused]] InstructionSet set) {
 #ifdef BILEVEL_X86_LOOPS
   switch (set) {
     case InstructionSet::kAvx512Gather:
@@ -136,7 +136,7 @@ StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet 
     Lanes scratch[2 * kFewActions];
     return KernelsOf(set).sweep(sweep, range, scratch);
   }
-  AlignedArray<double> scratch(static_cast<size_t>(2 * kLanes * A));
+  AlignedArray<double> scratch(static_cast<size_t>(2 * A * kLanes));
   return KernelsOf(set).sweep(sweep, range, reinterpret_cast<Lanes*>(scratch.data()));
 }
 

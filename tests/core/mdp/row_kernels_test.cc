@@ -12,8 +12,6 @@
 namespace bilevel {
 namespace {
 
-constexpr double kUnitRoundoff = 0x1p-53;
-
 // A random sparse matrix with a row for each state and action, and a soft backup on it.
 struct Sample {
   int num_states, num_actions;
@@ -37,7 +35,7 @@ struct Sample {
     if (masked) {
       for (int row = 0; row < S * A; ++row) available.push_back(row % A == 0 || rng.Uniform() < 0.6 ? 1 : 0);
     }
-    reward = Vector::NullaryExpr(S * A, [&] { return rng.Normal(); });
+    reward = Vector::NullaryExpr(Eigen::Index{S} * A, [&] { return rng.Normal(); });
     v = Vector::NullaryExpr(S, [&] { return 10 * rng.Normal(); });
     temperature = std::exp(-5 * rng.Uniform());
   }
