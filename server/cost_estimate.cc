@@ -70,7 +70,8 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
     total.system_bytes += 8 * S * S * (3 + DistinctDiscounts(context));
     total.evaluation_seconds += kFactorizations * kSecondsForFactorFlop * S * S * S * 2 / 3;
   } else {
-    total.system_bytes += 52 * entries + 48 * S;
+    // P^pi, its transpose, incomplete LU and multigrid, where all come to be wanted.
+    total.system_bytes += 80 * entries + 80 * S;
     total.evaluation_seconds += kProducts * kSecondsForEntry * entries;
   }
   // Each term keeps vectors of its own, decoded and in every evaluation, however few bytes say so on the wire.

@@ -1,6 +1,7 @@
 #include "core/mdp/policy_matrix.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -146,8 +147,11 @@ void PolicyMatrix::BuildTransposed() {
 }
 
 void PolicyMatrix::SetPolicy(const Vector& pi) {
-  pi_ = pi;
-  if (merged_) FillMerged(pi);
+  if (merged_) {
+    FillMerged(pi);
+  } else {
+    pi_ = pi;
+  }
   transposed_is_old_ = true;
 }
 

@@ -22,7 +22,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-BILEVEL_LANES_INLINE void GatherOneByOne(const double* v, const uint32_t* columns, Lanes& lanes) {
+BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes& lanes) {
   const uint32_t* c = columns;
   lanes = Lanes{v[c[0]], v[c[1]], v[c[2]], v[c[3]], v[c[4]], v[c[5]], v[c[6]], v[c[7]]};
 }
@@ -34,9 +34,6 @@ struct Kernels {
 };
 
 namespace portable {
-BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes& lanes) {
-  GatherOneByOne(v, columns, lanes);
-}
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 }  // namespace portable
@@ -45,9 +42,6 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 #pragma GCC push_options
 #pragma GCC target("avx2")
 namespace avx2 {
-BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes& lanes) {
-  GatherOneByOne(v, columns, lanes);
-}
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 }  // namespace avx2
@@ -56,9 +50,6 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")
 namespace avx512 {
-BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes& lanes) {
-  GatherOneByOne(v, columns, lanes);
-}
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 }  // namespace avx512
