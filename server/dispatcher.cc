@@ -4,7 +4,6 @@
 #include <new>
 
 #include "server/jobs/refusal.h"
-#include "server/reasons.h"
 
 namespace bilevel::server {
 namespace {
@@ -14,12 +13,7 @@ absl::Status RunGuarded(const Dispatcher::Work& work, const Run& run) {
   try {
     return work(run);
   } catch (const std::bad_alloc&) {
-    return MakeRefusal(
-        absl::StatusCode::kResourceExhausted,
-        {.reason = reasons::kOutOfMemory,
-         .subject = "memory",
-         .description = "the server ran out of memory; retry later or start it with a smaller --memory_budget",
-         .retry_delay = std::chrono::milliseconds(1000)});
+    return OutOfMemory();
   } catch (const std::exception& error) {
     return absl::InternalError(error.what());
   }

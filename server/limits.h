@@ -16,6 +16,8 @@ struct Limits {
   int64_t message_bytes = 4 << 20;
   // Sessions at a time.
   int sessions = 64;
+  // Environments at a time.
+  int environments = 64;
   // Threads that one request may use together: the dispatcher's.
   int threads = 1;
 };
@@ -23,6 +25,10 @@ struct Limits {
 // Of streams of transitions; no flags.
 inline constexpr int kMaxBatch = 8192;           // transitions of a batch
 inline constexpr int kMaxSessionQueue = 65'536;  // of all writers of a session that may wait
+
+// Of uploads of environments; no flags.
+inline constexpr int kMaxUploads = 8;                 // on their way at a time
+inline constexpr int kMaxUploadPieceBytes = 1 << 20;  // of one message
 
 }  // namespace bilevel::server
 

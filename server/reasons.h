@@ -15,6 +15,10 @@ inline constexpr char kMemoryBudgetExceeded[] = "MEMORY_BUDGET_EXCEEDED";
 inline constexpr char kResponseTooLarge[] = "RESPONSE_TOO_LARGE";
 // RESOURCE_EXHAUSTED until one is deleted: as many sessions are open as this server keeps.
 inline constexpr char kSessionLimit[] = "SESSION_LIMIT";
+// RESOURCE_EXHAUSTED until one is deleted: as many environments are stored as this server keeps.
+inline constexpr char kEnvironmentLimit[] = "ENVIRONMENT_LIMIT";
+// RESOURCE_EXHAUSTED for now: as many uploads are on their way as this server takes at a time.
+inline constexpr char kUploadLimit[] = "UPLOAD_LIMIT";
 // RESOURCE_EXHAUSTED for now: other requests hold the memory.
 inline constexpr char kMemoryBusy[] = "MEMORY_BUSY";
 // RESOURCE_EXHAUSTED for now: too many requests wait.

@@ -71,6 +71,8 @@ class ActionRows {
   const double* values() const { return values_.data(); }
 
  private:
+  friend class ActionRowsBuilder;
+
   int num_states_ = 0;
   int num_actions_ = 0;
   Layout layout_ = Layout::kRows;

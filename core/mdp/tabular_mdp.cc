@@ -11,21 +11,18 @@
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "core/mdp/row_kernels.h"
+#include "core/mdp/tabular_mdp_builder.h"
 
 namespace bilevel {
 namespace {
 
-constexpr double kSumTolerance = 1e-9;
-constexpr double kSingleSumTolerance = 1e-6;
 // States are walked through in parts of this many slices.
 constexpr int64_t kSlicesInPart = 2048;
 // From so many states on P^T y is added up in shares of the states, as many whatever the number of threads.
 constexpr int kStatesToShare = 65536;
 constexpr int kShares = 4;
 
-std::string RowName(Eigen::Index row, int num_actions) {
-  return absl::StrCat("row ", row, " (s=", row / num_actions, ", a=", row % num_actions, ")");
-}
+std::span<const double> Span(const Vector& v) { return {v.data(), static_cast<size_t>(v.size())}; }
 
 absl::Status CheckSizes(const TabularMdpSpec& spec) {
   if (spec.num_states < 1) return FieldError("num_states", absl::StrCat("is ", spec.num_states, "; must be >= 1"));
@@ -40,25 +37,6 @@ absl::Status CheckSizes(const TabularMdpSpec& spec) {
     return FieldError("transitions.columns", absl::StrCat("has ", spec.columns.size(), " entries but values has ",
                                                           spec.probabilities.size(), "; they must be equal"));
   }
-  if (spec.offsets.front() != 0) {
-    return FieldError("transitions.offsets", absl::StrCat("starts at ", spec.offsets.front(), "; must start at 0"));
-  }
-  if (spec.columns.size() > TabularMdp::kMaxEntries) {
-    return FieldError("transitions.columns", absl::StrCat("has ", spec.columns.size(), " entries; at most ",
-                                                          TabularMdp::kMaxEntries, " are supported"));
-  }
-  if (spec.offsets.back() != spec.columns.size()) {
-    return FieldError(
-        "transitions.offsets",
-        absl::StrCat("ends at ", spec.offsets.back(), "; must end at the number of entries, ", spec.columns.size()));
-  }
-  for (uint64_t row = 0; row < rows; ++row) {
-    if (spec.offsets[row] > spec.offsets[row + 1]) {
-      return FieldError("transitions.offsets",
-                        absl::StrCat("falls from ", spec.offsets[row], " to ", spec.offsets[row + 1], " at ", row + 1,
-                                     "; must never decrease"));
-    }
-  }
   if (spec.termination_probability.size() != 0 && static_cast<uint64_t>(spec.termination_probability.size()) != rows) {
     return FieldError("termination_probability",
                       absl::StrCat("has ", spec.termination_probability.size(), " entries; must have ", rows));
@@ -70,42 +48,6 @@ absl::Status CheckSizes(const TabularMdpSpec& spec) {
   if (spec.initial_distribution.size() != 0 && spec.initial_distribution.size() != spec.num_states) {
     return FieldError("initial_distribution", absl::StrCat("has ", spec.initial_distribution.size(),
                                                            " entries; must have num_states = ", spec.num_states));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckAvailable(const TabularMdpSpec& spec) {
-  if (spec.available_actions.empty()) return absl::OkStatus();
-  for (int s = 0; s < spec.num_states; ++s) {
-    int count = 0;
-    for (int a = 0; a < spec.num_actions; ++a) {
-      const uint8_t flag = spec.available_actions[static_cast<size_t>(s) * spec.num_actions + a];
-      if (flag > 1) {
-        return FieldError("available_actions",
-                          absl::StrCat("(s=", s, ", a=", a, ") is ", static_cast<int>(flag), "; must be 0 or 1"));
-      }
-      count += flag;
-    }
-    if (count == 0) {
-      return FieldError("available_actions",
-                        absl::StrCat("has no available action in state ", s, "; every state needs one"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckColumns(const TabularMdpSpec& spec, Eigen::Index row) {
-  for (uint64_t k = spec.offsets[row]; k < spec.offsets[row + 1]; ++k) {
-    if (spec.columns[k] >= static_cast<uint32_t>(spec.num_states)) {
-      return FieldError("transitions.columns",
-                        absl::StrCat(RowName(row, spec.num_actions), " has column ", spec.columns[k],
-                                     "; must be below num_states = ", spec.num_states));
-    }
-    if (k > spec.offsets[row] && spec.columns[k] <= spec.columns[k - 1]) {
-      return FieldError("transitions.columns",
-                        absl::StrCat(RowName(row, spec.num_actions), " has column ", spec.columns[k], " after ",
-                                     spec.columns[k - 1], "; must be strictly increasing within a row"));
-    }
   }
   return absl::OkStatus();
 }
@@ -127,63 +69,21 @@ absl::Status CheckProbabilityVector(const Vector& p, double tolerance) {
 
 absl::StatusOr<TabularMdp> TabularMdp::Create(TabularMdpSpec spec) {
   RETURN_IF_ERROR(CheckSizes(spec));
-  RETURN_IF_ERROR(CheckAvailable(spec));
-
-  TabularMdp mdp;
-  mdp.num_states_ = spec.num_states;
-  mdp.num_actions_ = spec.num_actions;
-  mdp.min_row_sum_ = std::numeric_limits<double>::infinity();
-  mdp.available_ = std::move(spec.available_actions);
-  if (std::all_of(mdp.available_.begin(), mdp.available_.end(), [](uint8_t flag) { return flag == 1; })) {
-    mdp.available_.clear();
-  }
-  const double tolerance = spec.single_precision ? kSingleSumTolerance : kSumTolerance;
-  for (Eigen::Index row = 0; row < mdp.num_rows(); ++row) {
-    RETURN_IF_ERROR(CheckColumns(spec, row));
-    const uint64_t begin = spec.offsets[row], end = spec.offsets[row + 1];
-    if (!mdp.available(row)) {
-      std::fill(spec.probabilities.begin() + begin, spec.probabilities.begin() + end, 0.0);
-      continue;
-    }
-    double sum = 0;
-    for (uint64_t k = begin; k < end; ++k) {
-      const double p = spec.probabilities[k];
-      if (!(p >= 0 && p <= 1 + tolerance)) {
-        return FieldError("transitions", absl::StrCat(RowName(row, spec.num_actions), " has probability ", ToText(p),
-                                                      " at column ", spec.columns[k], "; must be in [0, 1]"));
-      }
-      sum += p;
-    }
-    const double ending = spec.termination_probability.size() == 0 ? 0.0 : spec.termination_probability[row];
-    if (!(ending >= 0 && ending <= 1)) {
-      return FieldError("termination_probability",
-                        absl::StrCat(RowName(row, spec.num_actions), " is ", ToText(ending), "; must be in [0, 1]"));
-    }
-    if (!(std::abs(sum + ending - 1) <= tolerance)) {
-      return FieldError(
-          "transitions",
-          absl::StrCat(RowName(row, spec.num_actions), " sums to ", ToText(sum), " with termination_probability ",
-                       ToText(ending), "; row sum + termination_probability must be 1 +- ", ToText(tolerance)));
-    }
-    if (spec.single_precision && sum > 0) {
-      const double factor = (1 - ending) / sum;
-      for (uint64_t k = begin; k < end; ++k) spec.probabilities[k] *= factor;
-      sum = 1 - ending;
-    }
-    mdp.min_row_sum_ = std::min(mdp.min_row_sum_, sum);
-    mdp.max_row_sum_ = std::max(mdp.max_row_sum_, sum);
-    mdp.max_row_entries_ = std::max(mdp.max_row_entries_, static_cast<int>(end - begin));
-  }
-  mdp.transitions_ = ActionRows(spec.num_states, spec.num_actions, spec.offsets, spec.columns, spec.probabilities);
-  if (spec.initial_distribution.size() == 0) {
-    mdp.initial_distribution_ = Vector::Constant(spec.num_states, 1.0 / spec.num_states);
-  } else {
-    if (absl::Status status = CheckProbabilityVector(spec.initial_distribution, kSumTolerance); !status.ok()) {
-      return WithField("initial_distribution", status);
-    }
-    mdp.initial_distribution_ = std::move(spec.initial_distribution);
-  }
-  return mdp;
+  ASSIGN_OR_RETURN(TabularMdpBuilder builder,
+                   TabularMdpBuilder::Start({.num_states = spec.num_states,
+                                             .num_actions = spec.num_actions,
+                                             .num_entries = spec.columns.size(),
+                                             .has_termination_probability = spec.termination_probability.size() != 0,
+                                             .has_initial_distribution = spec.initial_distribution.size() != 0,
+                                             .has_available_actions = !spec.available_actions.empty(),
+                                             .single_precision = spec.single_precision}));
+  RETURN_IF_ERROR(builder.AddOffsets(spec.offsets));
+  RETURN_IF_ERROR(builder.AddTerminationProbability(Span(spec.termination_probability)));
+  RETURN_IF_ERROR(builder.AddInitialDistribution(Span(spec.initial_distribution)));
+  RETURN_IF_ERROR(builder.AddAvailableActions(spec.available_actions));
+  RETURN_IF_ERROR(builder.AddColumns(spec.columns));
+  RETURN_IF_ERROR(builder.AddProbabilities(std::span<const double>(spec.probabilities)));
+  return std::move(builder).Finish();
 }
 
 std::vector<double> TabularMdp::Probabilities() const {

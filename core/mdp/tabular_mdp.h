@@ -106,6 +106,7 @@ class TabularMdp {
   const uint8_t* available_actions() const { return available_.empty() ? nullptr : available_.data(); }
 
  private:
+  friend class TabularMdpBuilder;
   TabularMdp() = default;
 
   int num_states_ = 0;

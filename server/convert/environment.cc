@@ -13,21 +13,10 @@
 #include "server/convert/array.h"
 #include "server/convert/in_field.h"
 #include "server/convert/matrix.h"
-#include "server/jobs/refusal.h"
-#include "server/reasons.h"
+#include "server/environments/size_limit.h"
 
 namespace bilevel::server {
 namespace {
-
-absl::Status AboveLimit(const char* subject, int64_t value, int64_t limit) {
-  return MakeRefusal(
-      absl::StatusCode::kResourceExhausted,
-      {.reason = reasons::kSizeLimitExceeded,
-       .subject = subject,
-       .description = absl::StrCat("the request has ", value, " ", subject, " and max_", subject, " is ", limit,
-                                   "; send a smaller environment, or start the server with a larger --max_", subject),
-       .retry_delay = std::nullopt});
-}
 
 // core speaks of transitions.offsets and transitions.columns; on the wire they are below `sparse`.
 absl::Status OnTheWire(const absl::Status& status) {

@@ -32,18 +32,25 @@ absl::Status MemoryBudget::CheckFits(double bytes) const {
 
 absl::StatusOr<MemoryBudget::Reservation> MemoryBudget::Reserve(double bytes) {
   if (absl::Status status = CheckFits(bytes); !status.ok()) return status;
-  const std::lock_guard lock(mutex_);
-  if (used_ + bytes > limit_) {
-    return MakeRefusal(
-        absl::StatusCode::kResourceExhausted,
-        {.reason = reasons::kMemoryBusy,
-         .subject = "memory_budget",
-         .description = absl::StrCat("the request needs an estimated ", Mebibytes(bytes), "; other requests hold ",
-                                     Mebibytes(used_), " of ", Mebibytes(limit_), "; retry later"),
-         .retry_delay = kRetryDelay});
+  if (TryTake(bytes)) return Reservation(this, bytes);
+  if (give_back_) {
+    give_back_();
+    if (TryTake(bytes)) return Reservation(this, bytes);
   }
+  return MakeRefusal(absl::StatusCode::kResourceExhausted,
+                     {.reason = reasons::kMemoryBusy,
+                      .subject = "memory_budget",
+                      .description = absl::StrCat("the request needs an estimated ", Mebibytes(bytes),
+                                                  "; other requests, sessions and environments hold ",
+                                                  Mebibytes(used()), " of ", Mebibytes(limit_), "; retry later"),
+                      .retry_delay = kRetryDelay});
+}
+
+bool MemoryBudget::TryTake(double bytes) {
+  const std::lock_guard lock(mutex_);
+  if (used_ + bytes > limit_) return false;
   used_ += bytes;
-  return Reservation(this, bytes);
+  return true;
 }
 
 double MemoryBudget::used() const {

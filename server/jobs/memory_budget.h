@@ -3,6 +3,7 @@
 #ifndef BILEVEL_SERVER_JOBS_MEMORY_BUDGET_H_
 #define BILEVEL_SERVER_JOBS_MEMORY_BUDGET_H_
 
+#include <functional>
 #include <mutex>
 #include <utility>
 
@@ -27,6 +28,14 @@ class MemoryBudget {
       if (budget_ != nullptr) budget_->Release(bytes_);
     }
 
+    double bytes() const { return bytes_; }
+    // Gives back what is above `bytes`.
+    void Shrink(double bytes) {
+      if (budget_ == nullptr || bytes >= bytes_) return;
+      budget_->Release(bytes_ - bytes);
+      bytes_ = bytes;
+    }
+
    private:
     friend class MemoryBudget;
     Reservation(MemoryBudget* budget, double bytes) : budget_(budget), bytes_(bytes) {}
@@ -42,6 +51,10 @@ class MemoryBudget {
   // limit, MEMORY_BUSY (with a retry delay) when only what others hold stands in the way.
   absl::StatusOr<Reservation> Reserve(double bytes);
 
+  // Called before a reservation is refused as MEMORY_BUSY, in its thread and without locks of the budget: gives back
+  // what nobody needs any more, so that it may be tried once more. Set before the budget is shared.
+  void OnShortage(std::function<void()> give_back) { give_back_ = std::move(give_back); }
+
   // The first of these two refusals alone.
   absl::Status CheckFits(double bytes) const;
 
@@ -50,8 +63,10 @@ class MemoryBudget {
 
  private:
   void Release(double bytes);
+  bool TryTake(double bytes);
 
   const double limit_;
+  std::function<void()> give_back_;
   mutable std::mutex mutex_;
   double used_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "absl/strings/cord.h"
+#include "server/reasons.h"
 
 namespace bilevel::server {
 namespace {
@@ -21,6 +22,15 @@ absl::Status MakeRefusal(absl::StatusCode code, const Refusal& refusal) {
     status.SetPayload(kRetryUrl, absl::Cord(std::to_string(refusal.retry_delay->count())));
   }
   return status;
+}
+
+absl::Status OutOfMemory() {
+  return MakeRefusal(
+      absl::StatusCode::kResourceExhausted,
+      {.reason = reasons::kOutOfMemory,
+       .subject = "memory",
+       .description = "the server ran out of memory; retry later or start it with a smaller --memory_budget",
+       .retry_delay = std::chrono::milliseconds(1000)});
 }
 
 std::optional<Refusal> GetRefusal(const absl::Status& status) {

@@ -22,6 +22,9 @@ struct Refusal {
 // A status that carries the refusal; its message is the description.
 absl::Status MakeRefusal(absl::StatusCode code, const Refusal& refusal);
 
+// OUT_OF_MEMORY: an allocation failed although the estimate fitted.
+absl::Status OutOfMemory();
+
 // What MakeRefusal put in; nothing for other statuses.
 std::optional<Refusal> GetRefusal(const absl::Status& status);
 

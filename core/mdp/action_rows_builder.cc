@@ -1,0 +1,120 @@
+#include "core/mdp/action_rows_builder.h"
+
+#include <cstddef>
+
+namespace bilevel {
+namespace {
+
+// Filled-up slices are used up to this many places for each entry.
+constexpr double kMostFilling = 1.25;
+
+}  // namespace
+
+double ActionRowsBuilder::MostBytes(int64_t num_states, int64_t num_actions, uint64_t num_entries) {
+  const double rows = static_cast<double>(num_states) * static_cast<double>(num_actions);
+  const double blocks = static_cast<double>(NumSlices(num_states)) * static_cast<double>(num_actions);
+  return sizeof(uint32_t) * (rows + blocks + 2) +
+         (sizeof(uint32_t) + sizeof(double)) * kMostFilling * static_cast<double>(num_entries);
+}
+
+ActionRowsBuilder::ActionRowsBuilder(int num_states, int num_actions) {
+  rows_.num_states_ = num_states;
+  rows_.num_actions_ = num_actions;
+  rows_.offsets_ = AlignedArray<uint32_t>(static_cast<size_t>(rows_.num_rows()) + 1);
+  rows_.lines_ = AlignedArray<uint32_t>(static_cast<size_t>(NumSlices(num_states) * num_actions) + 1);
+}
+
+// Until a slice is complete its lines hold the length of the longest row of each block.
+void ActionRowsBuilder::AddOffsets(std::span<const uint64_t> piece) {
+  uint32_t* const lines = rows_.lines_.data();
+  uint32_t* next = rows_.offsets_.data() + num_offsets_;
+  num_offsets_ += piece.size();
+  if (next == rows_.offsets_.data() && !piece.empty()) {
+    *next++ = 0;
+    piece = piece.subspan(1);
+  }
+  const int num_actions = rows_.num_actions_;
+  for (const uint64_t offset : piece) {
+    *next++ = static_cast<uint32_t>(offset);
+    const auto length = static_cast<uint32_t>(offset - last_offset_);
+    last_offset_ = offset;
+    uint32_t& longest = lines[block_ + action_];
+    longest = lane_ == 0 ? length : std::max(longest, length);
+    if (++action_ != num_actions) continue;
+    action_ = 0;
+    ++state_;
+    if (++lane_ != kLanes && state_ != rows_.num_states_) continue;
+    lane_ = 0;
+    for (int a = 0; a < num_actions; ++a) {
+      const uint32_t count = lines[block_ + a];
+      lines[block_ + a] = static_cast<uint32_t>(num_lines_);
+      num_lines_ += count;
+    }
+    block_ += num_actions;
+    lines[block_] = static_cast<uint32_t>(num_lines_);
+  }
+}
+
+void ActionRowsBuilder::TakePlaces(bool with_values) {
+  const uint64_t entries = rows_.num_entries(), filled = num_lines_ * kLanes;
+  const bool slices = static_cast<double>(filled) <= kMostFilling * static_cast<double>(entries);
+  rows_.layout_ = slices ? ActionRows::Layout::kSlices : ActionRows::Layout::kRows;
+  if (!slices) rows_.lines_ = {};
+  const size_t places = slices ? filled : entries;
+  rows_.columns_ = AlignedArray<uint32_t>(places);
+  if (with_values) rows_.values_ = AlignedArray<double>(places);
+  if (!slices) return;
+  // Lanes without a state.
+  const int64_t last = NumSlices(rows_.num_states_) - 1, A = rows_.num_actions_;
+  for (int64_t lane = rows_.num_states_ - last * kLanes; lane < kLanes; ++lane) {
+    for (int64_t block = last * A; block < (last + 1) * A; ++block) {
+      const Row row{.first = uint64_t{kLanes} * rows_.lines_[static_cast<size_t>(block)] + static_cast<uint64_t>(lane),
+                    .stride = kLanes,
+                    .last = uint64_t{kLanes} * rows_.lines_[static_cast<size_t>(block) + 1],
+                    .slice = static_cast<uint32_t>(last * kLanes)};
+      FillColumns(row);
+      if (with_values) FillValues(row);
+    }
+  }
+}
+
+double ActionRowsBuilder::Bytes() const {
+  return static_cast<double>(sizeof(uint32_t) * (rows_.offsets_.size() + rows_.lines_.size() + rows_.columns_.size()) +
+                             sizeof(double) * rows_.values_.size());
+}
+
+void ActionRowsBuilder::PutColumns(std::span<const uint32_t> columns) {
+  Cursor at;
+  Walk(
+      at, columns,
+      [to = this->columns()](uint64_t place, uint64_t stride, std::span<const uint32_t> run) {
+        for (const uint32_t column : run) {
+          to[place] = column;
+          place += stride;
+        }
+        return true;
+      },
+      [this](const Row& row) {
+        FillColumns(row);
+        return true;
+      });
+}
+
+void ActionRowsBuilder::PutValues(std::span<const double> values) {
+  Cursor at;
+  Walk(
+      at, values,
+      [to = this->values()](uint64_t place, uint64_t stride, std::span<const double> run) {
+        for (const double value : run) {
+          to[place] = value;
+          place += stride;
+        }
+        return true;
+      },
+      [this](const Row& row) {
+        FillValues(row);
+        return true;
+      });
+}
+
+}  // namespace bilevel
