@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "bilevel/v1/environment_service.grpc.pb.h"
 #include "bilevel/v1/session_service.grpc.pb.h"
 #include "bilevel/v1/solver_service.grpc.pb.h"
 #include "client/act_link.h"
@@ -18,6 +19,7 @@
 #include "client/health_wire.h"
 #include "client/status.h"
 #include "client/train_link.h"
+#include "client/upload_link.h"
 
 namespace bilevel::client {
 namespace {
@@ -54,6 +56,9 @@ std::string RetryPolicy(int max_attempts) {
   if (max_attempts == 1) return "{}";
   // Streams reconnect by themselves; what is left out may not be repeated.
   std::string names = R"({"service": "bilevel.v1.SolverService"})";
+  for (const char* method : {"GetUpload", "GetEnvironment", "ListEnvironments", "DeleteEnvironment"}) {
+    absl::StrAppend(&names, R"(, {"service": "bilevel.v1.EnvironmentService", "method": ")", method, R"("})");
+  }
   for (const char* method : {"GetSession", "ListSessions", "DeleteSession", "GetPolicy", "DownloadPolicy",
                              "AddPreferences", "EstimateHypergradient"}) {
     absl::StrAppend(&names, R"(, {"service": "bilevel.v1.SessionService", "method": ")", method, R"("})");
@@ -125,6 +130,7 @@ absl::StatusOr<Response> Call(const Request& request, milliseconds deadline, Met
 struct BilevelClient::Connection {
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::SolverService::Stub> solver;
+  std::unique_ptr<v1::EnvironmentService::Stub> environment;
   std::unique_ptr<v1::SessionService::Stub> session;
   ClientOptions options;
 };
@@ -146,9 +152,10 @@ absl::StatusOr<BilevelClient> BilevelClient::FromChannel(std::shared_ptr<grpc::C
   if (channel == nullptr) return absl::InvalidArgumentError("the channel is null");
   if (absl::Status status = Check(options); !status.ok()) return status;
   std::unique_ptr<v1::SolverService::Stub> solver = v1::SolverService::NewStub(channel);
+  std::unique_ptr<v1::EnvironmentService::Stub> environment = v1::EnvironmentService::NewStub(channel);
   std::unique_ptr<v1::SessionService::Stub> session = v1::SessionService::NewStub(channel);
-  return BilevelClient(
-      std::make_shared<Connection>(Connection{std::move(channel), std::move(solver), std::move(session), options}));
+  return BilevelClient(std::make_shared<Connection>(
+      Connection{std::move(channel), std::move(solver), std::move(environment), std::move(session), options}));
 }
 
 absl::StatusOr<v1::ListMethodsResponse> BilevelClient::ListMethods(const CallOptions& call) const {
@@ -195,6 +202,46 @@ OptimizeStream BilevelClient::Optimize(const v1::OptimizeRequest& request, const
     context->set_deadline(std::chrono::system_clock::now() + deadline);
     return connection_->solver->Optimize(context, request);
   }));
+}
+
+absl::StatusOr<v1::UploadEnvironmentResponse> BilevelClient::UploadEnvironment(const EnvironmentBytes& bytes,
+                                                                               const UploadOptions& options,
+                                                                               const CallOptions& call) const {
+  const milliseconds deadline = call.deadline.value_or(connection_->options.optimize_deadline);
+  return UploadLink(*connection_->environment, bytes, options, UploadLink::Clock::now() + deadline).Run();
+}
+
+absl::StatusOr<v1::Upload> BilevelClient::GetUpload(const v1::GetUploadRequest& request,
+                                                    const CallOptions& call) const {
+  return Call<v1::Upload>(request, Deadline(request, call, connection_->options.deadline),
+                          [this](auto* context, const auto& in, auto* out) {
+                            return connection_->environment->GetUpload(context, in, out);
+                          });
+}
+
+absl::StatusOr<v1::StoredEnvironment> BilevelClient::GetEnvironment(const v1::GetEnvironmentRequest& request,
+                                                                    const CallOptions& call) const {
+  return Call<v1::StoredEnvironment>(request, Deadline(request, call, connection_->options.deadline),
+                                     [this](auto* context, const auto& in, auto* out) {
+                                       return connection_->environment->GetEnvironment(context, in, out);
+                                     });
+}
+
+absl::StatusOr<v1::ListEnvironmentsResponse> BilevelClient::ListEnvironments(const CallOptions& call) const {
+  const v1::ListEnvironmentsRequest request;
+  return Call<v1::ListEnvironmentsResponse>(request, Deadline(request, call, connection_->options.deadline),
+                                            [this](auto* context, const auto& in, auto* out) {
+                                              return connection_->environment->ListEnvironments(context, in, out);
+                                            });
+}
+
+absl::Status BilevelClient::DeleteEnvironment(const v1::DeleteEnvironmentRequest& request,
+                                              const CallOptions& call) const {
+  return Call<v1::DeleteEnvironmentResponse>(request, Deadline(request, call, connection_->options.deadline),
+                                             [this](auto* context, const auto& in, auto* out) {
+                                               return connection_->environment->DeleteEnvironment(context, in, out);
+                                             })
+      .status();
 }
 
 absl::StatusOr<v1::Session> BilevelClient::CreateSession(const v1::CreateSessionRequest& request,

@@ -1,5 +1,5 @@
-// The client library: one method for each call of bilevel.v1.SolverService and bilevel.v1.SessionService, with a
-// deadline on every call.
+// The client library: one method for each call of bilevel.v1.SolverService, EnvironmentService and SessionService, with
+// a deadline on every call.
 //
 //   absl::StatusOr<BilevelClient> client = BilevelClient::Connect("127.0.0.1:50051");
 //   v1::EvaluateHypergradientRequest request;
@@ -24,9 +24,12 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "bilevel/v1/environment_service.pb.h"
 #include "bilevel/v1/session_service.pb.h"
 #include "bilevel/v1/solver_service.pb.h"
 #include "client/act_stream.h"
+#include "client/environment_bytes.h"
+#include "client/environment_upload.h"
 #include "client/event_stream.h"
 #include "client/train_stream.h"
 
@@ -40,7 +43,7 @@ struct ClientOptions {
   // Deadline of a call that names none, > 0. The server stops 200 ms before it and returns what it has reached. Where
   // the request's time_limit is longer, the deadline is time_limit + 10 s.
   std::chrono::milliseconds deadline{60'000};
-  // The same for Optimize, > 0.
+  // The same for Optimize and UploadEnvironment, > 0.
   std::chrono::milliseconds optimize_deadline{3'600'000};
   // While a call is open: ping after so long a silence, > 0, and give the connection up (UNAVAILABLE) when the answer
   // takes longer than keepalive_timeout, > 0.
@@ -86,6 +89,21 @@ class BilevelClient {
 
   // Starts an optimisation; the stream is a range of its events (client/event_stream.h).
   OptimizeStream Optimize(const v1::OptimizeRequest& request, const CallOptions& call = {}) const;
+
+  // Brings an environment to the server, whose name is in the answer: problems may name it from then on. Reconnects and
+  // goes on by itself after UNAVAILABLE and broken connections, until the deadline; what arrived is not sent again.
+  absl::StatusOr<v1::UploadEnvironmentResponse> UploadEnvironment(const EnvironmentBytes& bytes,
+                                                                  const UploadOptions& options = {},
+                                                                  const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::Upload> GetUpload(const v1::GetUploadRequest& request, const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::StoredEnvironment> GetEnvironment(const v1::GetEnvironmentRequest& request,
+                                                       const CallOptions& call = {}) const;
+
+  absl::StatusOr<v1::ListEnvironmentsResponse> ListEnvironments(const CallOptions& call = {}) const;
+
+  absl::Status DeleteEnvironment(const v1::DeleteEnvironmentRequest& request, const CallOptions& call = {}) const;
 
   absl::StatusOr<v1::Session> CreateSession(const v1::CreateSessionRequest& request,
                                             const CallOptions& call = {}) const;

@@ -10,6 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/field_error.h"
 #include "core/base/text.h"
+#include "server/environment_service.h"
+#include "server/environments/environment_store.h"
+#include "server/environments/upload_registry.h"
 #include "server/session_service.h"
 #include "server/sessions/session_registry.h"
 #include "server/solver_service.h"
@@ -19,7 +22,8 @@ namespace {
 
 constexpr int kFrameBytes = 1 << 20;
 constexpr int kReadBytes = 128 << 10;
-constexpr const char* kServiceNames[] = {"bilevel.v1.SolverService", "bilevel.v1.SessionService"};
+constexpr const char* kServiceNames[] = {"bilevel.v1.SolverService", "bilevel.v1.EnvironmentService",
+                                         "bilevel.v1.SessionService"};
 // For solvers to return after they were asked to.
 constexpr std::chrono::seconds kStopLimit{5};
 // For idle connections to be closed by their clients, which may look at them only every few seconds.
@@ -51,6 +55,9 @@ absl::Status Check(const ServerOptions& options) {
   }
   const Limits& limits = dispatcher.limits;
   if (limits.sessions < 0) return FieldError("max_sessions", absl::StrCat("is ", limits.sessions, "; must be >= 0"));
+  if (limits.environments < 0) {
+    return FieldError("max_environments", absl::StrCat("is ", limits.environments, "; must be >= 0"));
+  }
   if (limits.states < 1) return FieldError("max_states", absl::StrCat("is ", limits.states, "; must be >= 1"));
   if (limits.transitions < 1) {
     return FieldError("max_transitions", absl::StrCat("is ", limits.transitions, "; must be >= 1"));
@@ -90,8 +97,13 @@ BilevelServer::BilevelServer(const ServerOptions& options)
     : dispatcher_(options.dispatcher),
       sessions_(std::make_unique<SessionRegistry>(dispatcher_.budget(),
                                                   static_cast<size_t>(options.dispatcher.limits.sessions))),
-      service_(std::make_unique<SolverService>(dispatcher_)),
-      session_service_(std::make_unique<SessionService>(dispatcher_, *sessions_)) {}
+      environments_(std::make_unique<EnvironmentStore>(static_cast<size_t>(options.dispatcher.limits.environments))),
+      uploads_(std::make_unique<UploadRegistry>(dispatcher_.options().limits, dispatcher_.budget(), *environments_)),
+      service_(std::make_unique<SolverService>(dispatcher_, *environments_)),
+      environment_service_(std::make_unique<EnvironmentService>(dispatcher_, *environments_, *uploads_)),
+      session_service_(std::make_unique<SessionService>(dispatcher_, *sessions_)) {
+  dispatcher_.budget().OnShortage([uploads = uploads_.get()] { uploads->ForgetIdle(); });
+}
 
 absl::StatusOr<std::unique_ptr<BilevelServer>> BilevelServer::Start(const ServerOptions& options) {
   if (absl::Status status = Check(options); !status.ok()) return status;
@@ -101,6 +113,7 @@ absl::StatusOr<std::unique_ptr<BilevelServer>> BilevelServer::Start(const Server
   int port = 0;
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(result->service_.get());
+  builder.RegisterService(result->environment_service_.get());
   builder.RegisterService(result->session_service_.get());
   result->server_ = builder.BuildAndStart();
   if (result->server_ == nullptr || port == 0) {

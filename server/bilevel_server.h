@@ -16,9 +16,12 @@ class Server;
 
 namespace bilevel::server {
 
+class EnvironmentService;
+class EnvironmentStore;
 class SessionRegistry;
 class SessionService;
 class SolverService;
+class UploadRegistry;
 
 struct ServerOptions {
   // host:port; port 0 lets the system choose.
@@ -30,7 +33,7 @@ struct ServerOptions {
 
 class BilevelServer {
  public:
-  // Listening when it returns; health says SERVING for "" and for both services. INVALID_ARGUMENT when the
+  // Listening when it returns; health says SERVING for "" and for every service. INVALID_ARGUMENT when the
   // options break a rule (plaintext beyond loopback included), UNAVAILABLE when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<BilevelServer>> Start(const ServerOptions& options);
 
@@ -52,7 +55,10 @@ class BilevelServer {
 
   Dispatcher dispatcher_;
   std::unique_ptr<SessionRegistry> sessions_;
+  std::unique_ptr<EnvironmentStore> environments_;
+  std::unique_ptr<UploadRegistry> uploads_;
   std::unique_ptr<SolverService> service_;
+  std::unique_ptr<EnvironmentService> environment_service_;
   std::unique_ptr<SessionService> session_service_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;

@@ -36,6 +36,7 @@ struct ProblemSize {
   double states = 0;
   double rows = 0;
   double entries = 0;
+  double decoded_bytes = 0;  // environments that the message brings
   double system_bytes = 0;
   double term_bytes = 0;
   double text_bytes = 0;          // labels, terminations, certificates in a response
@@ -95,15 +96,27 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
   total.evaluation_seconds += sweep * (options.method() == v1::LOWER_LEVEL_METHOD_SWEEPS ? 25 * horizon : 40);
 }
 
+// What is named was measured when it was uploaded.
+EnvironmentSize SizeOf(const TabularMdp& mdp) {
+  return {.states = mdp.num_states(), .actions = mdp.num_actions(), .entries = static_cast<int64_t>(mdp.num_entries())};
+}
+
 absl::StatusOr<ProblemSize> Measure(const v1::Problem& problem, const v1::LowerLevelOptions& options,
-                                    const Limits& limits) {
+                                    const Limits& limits, const NamedEnvironments& environments) {
   ProblemSize total;
   total.n = problem.num_parameters();
   for (int c = 0; c < problem.contexts_size(); ++c) {
     const v1::Context& context = problem.contexts(c);
-    if (!context.has_environment()) continue;  // refused when decoded
-    absl::StatusOr<EnvironmentSize> size = MeasureEnvironment(context.environment(), limits);
-    if (!size.ok()) return WithField(absl::StrCat("problem.contexts[", c, "].environment"), size.status());
+    absl::StatusOr<EnvironmentSize> size;
+    if (context.has_environment()) {
+      size = MeasureEnvironment(context.environment(), limits);
+      if (!size.ok()) return WithField(absl::StrCat("problem.contexts[", c, "].environment"), size.status());
+      total.decoded_bytes += 32 * static_cast<double>(size->entries) + 20 * static_cast<double>(size->rows());
+    } else if (const auto named = environments.find(context.environment_name()); named != environments.end()) {
+      size = SizeOf(*named->second);
+    } else {
+      continue;  // refused when decoded
+    }
     if (options.method() == v1::LOWER_LEVEL_METHOD_NEWTON_DIRECT && size->states > kMaxDirectStates) {
       return FieldError("lower_level.method",
                         absl::StrCat("is LOWER_LEVEL_METHOD_NEWTON_DIRECT and context ", c, " has ", size->states,
@@ -122,8 +135,8 @@ double EvaluatorBytes(const ProblemSize& size) {
 // points: x that are held at once.
 double Bytes(const ProblemSize& size, double message_bytes, double points, double response_bytes) {
   constexpr double kRest = 1 << 20, kContext = 16 << 10;
-  return kRest + 4 * message_bytes + 32 * size.entries + 20 * size.rows + EvaluatorBytes(size) +
-         kContext * size.contexts + 8 * size.n * (20 + 6 * size.contexts + points) + 2 * response_bytes;
+  return kRest + 4 * message_bytes + size.decoded_bytes + EvaluatorBytes(size) + kContext * size.contexts +
+         8 * size.n * (20 + 6 * size.contexts + points) + 2 * response_bytes;
 }
 
 // The answer to validate_only and termination texts are small; everything that grows is in `bytes`.
@@ -175,22 +188,25 @@ double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
 
 }  // namespace
 
-absl::StatusOr<Cost> EstimateCost(const v1::SolveLowerLevelRequest& request, const Limits& limits) {
-  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+absl::StatusOr<Cost> EstimateCost(const v1::SolveLowerLevelRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits, environments));
   const double arrays =
       1.0 + (request.return_q() ? 1 : 0) + (request.return_log_policy() ? 1 : 0) + (request.return_reward() ? 2 : 0);
   return Finish(request, size, 1, 1, 8 * size.states + 8 * size.rows * arrays, limits);
 }
 
-absl::StatusOr<Cost> EstimateCost(const v1::EvaluateHypergradientRequest& request, const Limits& limits) {
-  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+absl::StatusOr<Cost> EstimateCost(const v1::EvaluateHypergradientRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits, environments));
   const auto points = static_cast<double>(CountPoints(request.parameters()));
   const double one = PointBytes(size, request.return_policies(), request.return_warm_start());
   return Finish(request, size, points, 2 * points, points * one, limits);
 }
 
-absl::StatusOr<Cost> EstimateCost(const v1::PullbackRequest& request, const Limits& limits) {
-  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+absl::StatusOr<Cost> EstimateCost(const v1::PullbackRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits, environments));
   const double arrays = 2.0 + (request.return_log_policy() ? 1 : 0) + (request.cotangents_size() != 0 ? 1 : 0);
   const bool transitions = request.return_transition_gradient() && request.cotangents_size() != 0;
   const double response = 8 * size.states + 8 * size.rows * arrays + (transitions ? 8 * size.entries : 0) +
@@ -198,8 +214,9 @@ absl::StatusOr<Cost> EstimateCost(const v1::PullbackRequest& request, const Limi
   return Finish(request, size, 1, 1, response, limits);
 }
 
-absl::StatusOr<Cost> EstimateCost(const v1::CheckGradientRequest& request, const Limits& limits) {
-  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+absl::StatusOr<Cost> EstimateCost(const v1::CheckGradientRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits, environments));
   // More are refused when the request is decoded.
   const double directions = request.directions() > 0 ? std::min(request.directions(), 10'000) : size.n;
   return Finish(request, size, 1 + 2 * directions, 3, PointBytes(size, false, false) + 16 * directions, limits);
@@ -235,8 +252,9 @@ PortfolioSize MeasurePortfolio(const v1::PortfolioOptions& options) {
   return size;
 }
 
-absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limits& limits) {
-  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits));
+absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments) {
+  ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits, environments));
   const PortfolioSize portfolio = request.has_portfolio() ? MeasurePortfolio(request.portfolio()) : PortfolioSize{};
   double evaluations = request.has_max_iterations() ? request.max_iterations() : 1000;
   if (request.has_portfolio()) evaluations = portfolio.evaluations;

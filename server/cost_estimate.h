@@ -3,13 +3,15 @@
 // bytes bounds the peak from above by a small factor: the message itself, the decoded problem, one linear system for
 // each context (dense: P^pi, a factorisation for each distinct discount and working copies, each 8 S^2; Krylov:
 // 28 bytes an entry), some 40 vectors of [S*A], 20 of [n], the pairs of quasi_newton, the Hessian of truncated_newton.
-// seconds is an order of magnitude.
+// seconds is an order of magnitude. Environments that a problem names hold memory of their own, which is not
+// counted again.
 
 #ifndef BILEVEL_SERVER_COST_ESTIMATE_H_
 #define BILEVEL_SERVER_COST_ESTIMATE_H_
 
 #include "absl/status/statusor.h"
 #include "bilevel/v1/solver_service.pb.h"
+#include "server/convert/stored_environment.h"
 #include "server/limits.h"
 
 namespace bilevel::server {
@@ -24,12 +26,18 @@ struct Cost {
 };
 
 // INVALID_ARGUMENT when sizes contradict each other, RESOURCE_EXHAUSTED when a limit is exceeded, the response's
-// (RESPONSE_TOO_LARGE) included. Reads no array elements: cheap enough for a thread that must not wait.
-absl::StatusOr<Cost> EstimateCost(const v1::SolveLowerLevelRequest& request, const Limits& limits);
-absl::StatusOr<Cost> EstimateCost(const v1::EvaluateHypergradientRequest& request, const Limits& limits);
-absl::StatusOr<Cost> EstimateCost(const v1::PullbackRequest& request, const Limits& limits);
-absl::StatusOr<Cost> EstimateCost(const v1::CheckGradientRequest& request, const Limits& limits);
-absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limits& limits);
+// (RESPONSE_TOO_LARGE) included. environments: all that the problem names. Reads no array elements: cheap enough for a
+// thread that must not wait.
+absl::StatusOr<Cost> EstimateCost(const v1::SolveLowerLevelRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments = {});
+absl::StatusOr<Cost> EstimateCost(const v1::EvaluateHypergradientRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments = {});
+absl::StatusOr<Cost> EstimateCost(const v1::PullbackRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments = {});
+absl::StatusOr<Cost> EstimateCost(const v1::CheckGradientRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments = {});
+absl::StatusOr<Cost> EstimateCost(const v1::OptimizeRequest& request, const Limits& limits,
+                                  const NamedEnvironments& environments = {});
 
 }  // namespace bilevel::server
 

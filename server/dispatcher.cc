@@ -32,7 +32,7 @@ Dispatcher::Dispatcher(const DispatcherOptions& options)
       parallel_for_([this](int count, const std::function<void(int)>& part) { pool_.Share(count, part); }),
       pool_({.long_threads = options.threads, .short_threads = 1, .queue_length = options.queue_length}) {}
 
-absl::Status Dispatcher::Enqueue(const Cost& cost, bool interactive, bool validate_only,
+absl::Status Dispatcher::Enqueue(const Cost& cost, NamedEnvironments environments, bool interactive, bool validate_only,
                                  std::shared_ptr<CallState> call, Work work, Done done) {
   const Lane lane = validate_only || (interactive && cost.seconds < kShortSeconds) ? Lane::kShort : Lane::kLong;
   std::shared_ptr<MemoryBudget::Reservation> reservation;
@@ -42,11 +42,12 @@ absl::Status Dispatcher::Enqueue(const Cost& cost, bool interactive, bool valida
     ASSIGN_OR_RETURN(MemoryBudget::Reservation reserved, budget_.Reserve(cost.bytes));
     reservation = std::make_shared<MemoryBudget::Reservation>(std::move(reserved));
   }
-  auto task = [this, cost, call, reservation = std::move(reservation), work = std::move(work),
-               done = std::move(done)](Clock::duration queued) mutable {
-    const absl::Status status = call->abandoned()
-                                    ? absl::CancelledError("the caller is gone")
-                                    : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_));
+  auto task = [this, cost, environments = std::move(environments), call, reservation = std::move(reservation),
+               work = std::move(work), done = std::move(done)](Clock::duration queued) mutable {
+    const absl::Status status =
+        call->abandoned() ? absl::CancelledError("the caller is gone")
+                          : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_, environments));
+    environments.clear();
     reservation.reset();
     call.reset();
     done(status);

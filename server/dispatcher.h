@@ -44,15 +44,18 @@ class Dispatcher {
   // Admits the request and sees to it that `work` and then `done` run on a worker; never blocks. An error means that
   // it was refused and that neither will run. Calls abandoned while they wait end at once, without `work`,
   // in the thread that cancels them.
+  // environments: all that the request's problem names; the call holds them to its end.
   // NOLINTBEGIN(performance-unnecessary-value-param): they are moved on
   template <typename Request>
-  absl::Status Submit(const Request& request, bool interactive, std::shared_ptr<CallState> call, Work work, Done done) {
-    ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, options_.limits));
-    return Enqueue(cost, interactive, request.validate_only(), std::move(call), std::move(work), std::move(done));
+  absl::Status Submit(const Request& request, NamedEnvironments environments, bool interactive,
+                      std::shared_ptr<CallState> call, Work work, Done done) {
+    ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, options_.limits, environments));
+    return Enqueue(cost, std::move(environments), interactive, request.validate_only(), std::move(call),
+                   std::move(work), std::move(done));
   }
   // The same at a cost that the caller has found.
   absl::Status SubmitAt(const Cost& cost, bool interactive, std::shared_ptr<CallState> call, Work work, Done done) {
-    return Enqueue(cost, interactive, /*validate_only=*/false, std::move(call), std::move(work), std::move(done));
+    return Enqueue(cost, {}, interactive, /*validate_only=*/false, std::move(call), std::move(work), std::move(done));
   }
   // NOLINTEND(performance-unnecessary-value-param)
 
@@ -68,8 +71,8 @@ class Dispatcher {
 
  private:
   // interactive: may use the short lane when the estimate is short.
-  absl::Status Enqueue(const Cost& cost, bool interactive, bool validate_only, std::shared_ptr<CallState> call,
-                       Work work, Done done);
+  absl::Status Enqueue(const Cost& cost, NamedEnvironments environments, bool interactive, bool validate_only,
+                       std::shared_ptr<CallState> call, Work work, Done done);
 
   const DispatcherOptions options_;
   MemoryBudget budget_;

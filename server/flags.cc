@@ -36,13 +36,14 @@ ABSL_FLAG(int64_t, max_transitions, bilevel::server::Limits().transitions,
 ABSL_FLAG(int64_t, max_message_bytes, bilevel::server::Limits().message_bytes, "largest message, either way");
 ABSL_FLAG(int, queue_length, 64, "requests that may wait in each lane");
 ABSL_FLAG(int, max_sessions, bilevel::server::Limits().sessions, "sessions at a time");
+ABSL_FLAG(int, max_environments, bilevel::server::Limits().environments, "environments at a time");
 
 namespace bilevel::server {
 namespace {
 
-constexpr const char* kNames[] = {"listen",        "ephemeral",  "insecure",        "drain_delay",       "threads",
-                                  "memory_budget", "max_states", "max_transitions", "max_message_bytes", "queue_length",
-                                  "max_sessions"};
+constexpr const char* kNames[] = {
+    "listen",     "ephemeral",       "insecure",          "drain_delay",  "threads",      "memory_budget",
+    "max_states", "max_transitions", "max_message_bytes", "queue_length", "max_sessions", "max_environments"};
 
 std::string VariableName(std::string name) {
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
@@ -86,7 +87,8 @@ absl::Status ParseArguments(int argc, char** argv) {
 
 absl::StatusOr<Flags> ParseFlags(int argc, char** argv) {
   absl::SetProgramUsageMessage(
-      "Serves bilevel.v1.SolverService and SessionService. Each flag can also be set by BILEVEL_<NAME>.");
+      "Serves bilevel.v1.SolverService, EnvironmentService and SessionService. Each flag can also be set by "
+      "BILEVEL_<NAME>.");
   absl::FlagsUsageConfig usage;
   usage.version_string = [] { return absl::StrCat("bilevel_server ", ServerVersion(), "\n"); };
   usage.contains_help_flags =
@@ -104,7 +106,8 @@ absl::StatusOr<Flags> ParseFlags(int argc, char** argv) {
   const uint64_t budget = absl::GetFlag(FLAGS_memory_budget);
   dispatcher.memory_budget = budget == 0 ? 0.5 * machine.memory_bytes : static_cast<double>(budget);
   dispatcher.queue_length = absl::GetFlag(FLAGS_queue_length);
-  flags.server.dispatcher.limits.sessions = absl::GetFlag(FLAGS_max_sessions);
+  dispatcher.limits.sessions = absl::GetFlag(FLAGS_max_sessions);
+  dispatcher.limits.environments = absl::GetFlag(FLAGS_max_environments);
   dispatcher.limits.states = absl::GetFlag(FLAGS_max_states);
   dispatcher.limits.transitions = absl::GetFlag(FLAGS_max_transitions);
   dispatcher.limits.message_bytes = absl::GetFlag(FLAGS_max_message_bytes);

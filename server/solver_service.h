@@ -6,13 +6,15 @@
 
 #include "bilevel/v1/solver_service.grpc.pb.h"
 #include "server/dispatcher.h"
+#include "server/environments/environment_store.h"
 
 namespace bilevel::server {
 
 class SolverService final : public v1::SolverService::CallbackService {
  public:
-  // dispatcher must outlive the gRPC server that this is registered with.
-  explicit SolverService(Dispatcher& dispatcher) : dispatcher_(dispatcher) {}
+  // Both must outlive the gRPC server that this is registered with.
+  SolverService(Dispatcher& dispatcher, const EnvironmentStore& environments)
+      : dispatcher_(dispatcher), environments_(environments) {}
 
   grpc::ServerUnaryReactor* ListMethods(grpc::CallbackServerContext* context, const v1::ListMethodsRequest* request,
                                         v1::ListMethodsResponse* response) override;
@@ -36,6 +38,7 @@ class SolverService final : public v1::SolverService::CallbackService {
 
  private:
   Dispatcher& dispatcher_;
+  const EnvironmentStore& environments_;
 };
 
 }  // namespace bilevel::server

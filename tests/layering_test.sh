@@ -14,6 +14,7 @@ forbid core 'grpc|google/protobuf|absl/(flags|log)|bilevel/v1|proto/|server/|cli
 forbid client '(core|server|tests)/' 'the client sees proto only'
 forbid server 'client/|tests/' 'the server does not know its clients'
 forbid server/jobs 'grpc|google/protobuf|bilevel/v1|server/(convert|calls)' 'jobs are free of gRPC and protobuf'
+forbid server/environments 'grpc|google/protobuf|bilevel/v1|server/(convert|calls)' 'environments are free of gRPC and protobuf'
 forbid server/sessions 'grpc|google/protobuf|bilevel/v1|server/(convert|calls)' 'sessions are free of gRPC and protobuf'
 
 extra=$(git ls-files | cut -d/ -f1 | sort -u | grep -Ev '^(proto|server|client|core|tests|docker|CMakeLists\.txt|CMakePresets\.json|README\.md|LICENSE|\..*)$' || true)

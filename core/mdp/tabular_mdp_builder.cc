@@ -178,12 +178,14 @@ absl::Status TabularMdpBuilder::ExplainColumns(int64_t row, std::span<const uint
       return FieldError("transitions.columns", absl::StrCat(RowName(row, sizes_.num_actions), " has column ", column,
                                                             "; must be below num_states = ", sizes_.num_states));
     }
-    if (int64_t{column} <= last) break;
+    if (int64_t{column} <= last) {
+      return FieldError("transitions.columns",
+                        absl::StrCat(RowName(row, sizes_.num_actions), " has column ", column, " after ", last,
+                                     "; must be strictly increasing within a row"));
+    }
     last = column;
   }
-  const auto at = std::find_if(run.begin(), run.end(), [last](uint32_t column) { return int64_t{column} <= last; });
-  return FieldError("transitions.columns", absl::StrCat(RowName(row, sizes_.num_actions), " has column ", *at,
-                                                        " after ", last, "; must be strictly increasing within a row"));
+  return absl::InternalError("no column breaks a rule");
 }
 
 absl::Status TabularMdpBuilder::AddProbabilities(std::span<const double> piece) { return AddReals(piece); }

@@ -16,8 +16,8 @@ absl::Status CheckGradient(const v1::CheckGradientRequest& request, const Run& r
   options.parallel_for = run.parallel_for();
   ASSIGN_OR_RETURN(const FiniteDifferenceOptions difference, DecodeFiniteDifference(request));
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
-  ASSIGN_OR_RETURN(const BilevelProblem problem,
-                   InField("problem", DecodeProblem(request.problem(), Purpose::kGradient, run.limits())));
+  ASSIGN_OR_RETURN(const BilevelProblem problem, InField("problem", DecodeProblem(request.problem(), Purpose::kGradient,
+                                                                                  run.limits(), run.environments())));
   ASSIGN_OR_RETURN(
       const Vector x,
       InField("parameters", DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, problem)));

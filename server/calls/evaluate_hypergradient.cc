@@ -17,8 +17,8 @@ absl::Status EvaluateHypergradient(const v1::EvaluateHypergradientRequest& reque
   ASSIGN_OR_RETURN(LowerLevelOptions options, DecodeLowerLevel(request.lower_level()));
   options.parallel_for = run.parallel_for();
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
-  ASSIGN_OR_RETURN(const BilevelProblem problem,
-                   InField("problem", DecodeProblem(request.problem(), Purpose::kGradient, run.limits())));
+  ASSIGN_OR_RETURN(const BilevelProblem problem, InField("problem", DecodeProblem(request.problem(), Purpose::kGradient,
+                                                                                  run.limits(), run.environments())));
   ASSIGN_OR_RETURN(
       const std::vector<Vector> points,
       InField("parameters", DecodePoints(request.has_parameters() ? &request.parameters() : nullptr, problem)));

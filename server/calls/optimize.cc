@@ -61,8 +61,8 @@ absl::Status Optimize(const v1::OptimizeRequest& request, const Run& run,
   ASSIGN_OR_RETURN(const MethodOptions method, DecodeMethod(request));
   ASSIGN_OR_RETURN(OuterOptions options, DecodeOuter(request));
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
-  ASSIGN_OR_RETURN(const BilevelProblem problem,
-                   InField("problem", DecodeProblem(request.problem(), Purpose::kGradient, run.limits())));
+  ASSIGN_OR_RETURN(const BilevelProblem problem, InField("problem", DecodeProblem(request.problem(), Purpose::kGradient,
+                                                                                  run.limits(), run.environments())));
   ASSIGN_OR_RETURN(
       const Vector x,
       InField("parameters", DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, problem)));

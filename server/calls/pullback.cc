@@ -17,8 +17,8 @@ absl::Status Pullback(const v1::PullbackRequest& request, const Run& run, v1::Pu
   ASSIGN_OR_RETURN(LowerLevelOptions options, DecodeLowerLevel(request.lower_level()));
   options.parallel_for = run.parallel_for();
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
-  ASSIGN_OR_RETURN(const BilevelProblem problem,
-                   InField("problem", DecodeProblem(request.problem(), Purpose::kFollower, run.limits())));
+  ASSIGN_OR_RETURN(const BilevelProblem problem, InField("problem", DecodeProblem(request.problem(), Purpose::kFollower,
+                                                                                  run.limits(), run.environments())));
   ASSIGN_OR_RETURN(
       const Vector x,
       InField("parameters", DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, problem)));

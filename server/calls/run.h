@@ -21,11 +21,20 @@ class Run {
   using Clock = CallState::Clock;
 
   // Begins now.
+  // environments must outlive it.
   Run(std::shared_ptr<const CallState> call, Clock::duration queued, const Cost& cost, const Limits& limits,
-      ParallelFor parallel_for)
-      : call_(std::move(call)), queued_(queued), cost_(cost), limits_(limits), parallel_for_(std::move(parallel_for)) {}
+      ParallelFor parallel_for, const NamedEnvironments& environments)
+      : call_(std::move(call)),
+        queued_(queued),
+        cost_(cost),
+        limits_(limits),
+        parallel_for_(std::move(parallel_for)),
+        environments_(environments) {}
 
   const Limits& limits() const { return limits_; }
+
+  // All that the request's problem names.
+  const NamedEnvironments& environments() const { return environments_; }
 
   // This worker and those that have nothing else to do.
   const ParallelFor& parallel_for() const { return parallel_for_; }
@@ -49,6 +58,7 @@ class Run {
   const Cost cost_;
   const Limits limits_;
   const ParallelFor parallel_for_;
+  const NamedEnvironments& environments_;
   const Clock::time_point began_ = Clock::now();
   const std::chrono::system_clock::time_point began_wall_ = std::chrono::system_clock::now();
 };

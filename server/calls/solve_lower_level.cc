@@ -16,8 +16,8 @@ absl::Status SolveLowerLevel(const v1::SolveLowerLevelRequest& request, const Ru
   ASSIGN_OR_RETURN(LowerLevelOptions options, DecodeLowerLevel(request.lower_level()));
   options.parallel_for = run.parallel_for();
   ASSIGN_OR_RETURN(const auto time_limit, DecodeTimeLimit(request));
-  ASSIGN_OR_RETURN(const BilevelProblem problem,
-                   InField("problem", DecodeProblem(request.problem(), Purpose::kFollower, run.limits())));
+  ASSIGN_OR_RETURN(const BilevelProblem problem, InField("problem", DecodeProblem(request.problem(), Purpose::kFollower,
+                                                                                  run.limits(), run.environments())));
   ASSIGN_OR_RETURN(
       const Vector x,
       InField("parameters", DecodeParameters(request.has_parameters() ? &request.parameters() : nullptr, problem)));

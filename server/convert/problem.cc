@@ -195,29 +195,50 @@ absl::StatusOr<Context> DecodeContext(const v1::Context& context, const std::sha
 // Environments are compared with those of so many contexts before, not with all: that would be quadratic.
 constexpr int kLookBack = 16;
 
+// Of a context's environment message; those before it are decoded.
+absl::StatusOr<std::shared_ptr<const TabularMdp>> DecodeInline(const v1::Problem& problem, int i,
+                                                               const std::vector<Context>& before,
+                                                               const Limits& limits) {
+  const v1::Environment& environment = problem.contexts(i).environment();
+  // The grid is not part of the comparison.
+  RETURN_IF_ERROR(CheckGrid(environment));
+  for (int j = std::max(0, i - kLookBack); j < i; ++j) {
+    const v1::Context& other = problem.contexts(j);
+    if (other.has_environment() && SameEnvironment(other.environment(), environment)) {
+      return before[static_cast<size_t>(j)].mdp;
+    }
+  }
+  ASSIGN_OR_RETURN(TabularMdp mdp, DecodeEnvironment(environment, limits));
+  return std::make_shared<const TabularMdp>(std::move(mdp));
+}
+
+absl::StatusOr<std::shared_ptr<const TabularMdp>> DecodeMdp(const v1::Problem& problem, int i,
+                                                            const std::vector<Context>& before, const Limits& limits,
+                                                            const NamedEnvironments& environments) {
+  const v1::Context& context = problem.contexts(i);
+  switch (context.environment_source_case()) {
+    case v1::Context::kEnvironment:
+      return InField("environment", DecodeInline(problem, i, before, limits));
+    case v1::Context::kEnvironmentName: {
+      const auto named = environments.find(context.environment_name());
+      if (named != environments.end()) return named->second;
+      return FieldError("environment_name", "is given; this call takes environments inline");
+    }
+    default:
+      return FieldError("environment", "is absent; required, unless environment_name is given");
+  }
+}
+
 absl::StatusOr<std::vector<Context>> DecodeContexts(const v1::Problem& problem, const ParameterMap& map,
-                                                    const Limits& limits) {
+                                                    const Limits& limits, const NamedEnvironments& environments) {
   if (problem.contexts_size() == 0) return FieldError("", "is empty; at least one context is required");
   std::vector<Context> contexts;
   contexts.reserve(static_cast<size_t>(problem.contexts_size()));
   for (int i = 0; i < problem.contexts_size(); ++i) {
-    const v1::Context& context = problem.contexts(i);
-    if (!context.has_environment()) return FieldError(At(i) + ".environment", "is absent; required");
-    std::shared_ptr<const TabularMdp> mdp;
-    for (int j = std::max(0, i - kLookBack); j < i && mdp == nullptr; ++j) {
-      if (SameEnvironment(problem.contexts(j).environment(), context.environment())) mdp = contexts[j].mdp;
-    }
-    // The grid is not part of the comparison.
-    if (absl::Status grid = CheckGrid(context.environment()); !grid.ok())
-      return WithField(At(i) + ".environment", grid);
-    if (mdp == nullptr) {
-      absl::StatusOr<TabularMdp> decoded = DecodeEnvironment(context.environment(), limits);
-      if (!decoded.ok()) return WithField(At(i) + ".environment", decoded.status());
-      mdp = std::make_shared<const TabularMdp>(*std::move(decoded));
-    }
-    absl::StatusOr<Context> decoded = DecodeContext(context, mdp, map);
-    if (!decoded.ok()) return WithField(At(i), decoded.status());
-    contexts.push_back(*std::move(decoded));
+    ASSIGN_OR_RETURN(const std::shared_ptr<const TabularMdp> mdp,
+                     InField(At(i), DecodeMdp(problem, i, contexts, limits, environments)));
+    ASSIGN_OR_RETURN(Context context, InField(At(i), DecodeContext(problem.contexts(i), mdp, map)));
+    contexts.push_back(std::move(context));
   }
   return contexts;
 }
@@ -258,7 +279,8 @@ absl::Status CheckTheta(const BilevelProblem& problem, const Vector& x) {
 
 }  // namespace
 
-absl::StatusOr<BilevelProblem> DecodeProblem(const v1::Problem& problem, Purpose purpose, const Limits& limits) {
+absl::StatusOr<BilevelProblem> DecodeProblem(const v1::Problem& problem, Purpose purpose, const Limits& limits,
+                                             const NamedEnvironments& environments) {
   const int smallest = purpose == Purpose::kGradient ? 1 : 0;
   if (problem.num_parameters() < smallest) {
     return FieldError("num_parameters", absl::StrCat("is ", problem.num_parameters(), "; must be >= ", smallest,
@@ -269,7 +291,7 @@ absl::StatusOr<BilevelProblem> DecodeProblem(const v1::Problem& problem, Purpose
   ASSIGN_OR_RETURN(FeasibleSet feasible_set, InField("feasible_set", DecodeFeasibleSet(problem)));
   ASSIGN_OR_RETURN(const Sense sense, DecodeSense(problem.sense()));
   ASSIGN_OR_RETURN(const Aggregation aggregation, DecodeAggregation(problem.aggregation()));
-  absl::StatusOr<std::vector<Context>> contexts = DecodeContexts(problem, map, limits);
+  absl::StatusOr<std::vector<Context>> contexts = DecodeContexts(problem, map, limits, environments);
   if (!contexts.ok()) return WithField("contexts", contexts.status());
   BilevelProblem result{.num_parameters = problem.num_parameters(),
                         .map = std::move(map),

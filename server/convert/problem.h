@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "bilevel/v1/problem.pb.h"
 #include "core/problem/bilevel_problem.h"
+#include "server/convert/stored_environment.h"
 #include "server/limits.h"
 
 namespace bilevel::server {
@@ -18,8 +19,10 @@ enum class Purpose {
   kGradient,  // a hyper-gradient: a sense, terms in every context of positive weight, num_parameters >= 1
 };
 
-// Contexts with equal Environment messages, at most 16 apart, share one TabularMdp.
-absl::StatusOr<BilevelProblem> DecodeProblem(const v1::Problem& problem, Purpose purpose, const Limits& limits);
+// Contexts with equal Environment messages, at most 16 apart, share one TabularMdp, and those with equal names share
+// the one of `environments`, which has all that the problem names.
+absl::StatusOr<BilevelProblem> DecodeProblem(const v1::Problem& problem, Purpose purpose, const Limits& limits,
+                                             const NamedEnvironments& environments = {});
 
 // x [n], zeros when the array is absent. theta = g(x) must be finite too. Field errors relative to `parameters`.
 absl::StatusOr<Vector> DecodeParameters(const v1::Array* parameters, const BilevelProblem& problem);

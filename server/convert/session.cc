@@ -89,6 +89,11 @@ absl::StatusOr<v1::Problem> FillIn(v1::Problem problem, const Limits& limits, bo
     RETURN_IF_ERROR(WithField(path, CheckAbsent("dynamics", context.has_dynamics(), "sessions learn fixed worlds")));
     RETURN_IF_ERROR(WithField(path, CheckAbsent("reward.transition_rewards", context.reward().has_transition_rewards(),
                                                 "they need known transitions")));
+    if (!context.environment_name().empty()) {
+      return WithField(path, FieldError("environment_name",
+                                        "is given; a session learns its environment: state it inline, without "
+                                        "transitions"));
+    }
     if (!context.has_environment()) return WithField(path, FieldError("environment", "is absent; required"));
     RETURN_IF_ERROR(WithField(path + ".environment", FillIn(limits, *context.mutable_environment())));
     if (context.environment().has_initial_distribution()) ++known;
