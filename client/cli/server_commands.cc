@@ -35,7 +35,9 @@ void PrintMethodsJson(const v1::ListMethodsResponse& response) {
                                       .Add("direct_states", limits.direct_states())
                                       .Add("sessions", limits.sessions())
                                       .Add("session_queue", limits.session_queue())
-                                      .Add("batch", limits.batch()))
+                                      .Add("batch", limits.batch())
+                                      .Add("environments", limits.environments())
+                                      .Add("uploads", limits.uploads()))
                    .Pretty();
 }
 
@@ -59,6 +61,8 @@ void PrintMethods(const v1::ListMethodsResponse& response) {
   PrintLine("sessions",
             absl::StrCat(limits.sessions(), "; ", limits.session_queue(), " transitions may wait in each, ",
                          limits.batch(), " are a batch"),
+            std::cout);
+  PrintLine("environments", absl::StrCat(limits.environments(), "; ", limits.uploads(), " uploads at a time"),
             std::cout);
 }
 

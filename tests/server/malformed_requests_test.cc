@@ -162,6 +162,13 @@ std::vector<Case> EnvironmentCases() {
        "at least one"},
       {"no environment", OfContext([](auto& m) { m.clear_environment(); }), kInvalid, "problem.contexts[0].environment",
        "absent", "required"},
+      {"no name", OfContext([](auto& m) { m.set_environment_name("rooms"); }), kInvalid,
+       "problem.contexts[0].environment_name", "is \"rooms\"", "64 hex digits"},
+      {"second context's name", OfProblem([](auto& m) {
+         *m.add_contexts() = m.contexts(0);
+         m.mutable_contexts(1)->set_environment_name("environments/" + std::string(64, 'F'));
+       }),
+       kInvalid, "problem.contexts[1].environment_name", "FFFF", "0-9 and a-f"},
       {"no states", OfEnvironment([](auto& m) { m.set_num_states(0); }), kInvalid, env + "num_states", "is 0", ">= 1"},
       {"negative states", OfEnvironment([](auto& m) { m.set_num_states(-3); }), kInvalid, env + "num_states", "is -3",
        ">= 1"},

@@ -175,7 +175,7 @@ TEST_F(UploadRegistryTest, WhatNothingArrivesForIsForgotten) {
 TEST_F(UploadRegistryTest, ALiarHoldsMemoryUntilSomebodyNeedsIt) {
   budget_.OnShortage([this] { uploads_.ForgetIdle(); });
   std::string header = CanonicalBytes(testing::Switch()).substr(0, 32);
-  const uint32_t states = 60'000;
+  const uint32_t states = 40'000;
   std::memcpy(header.data() + 12, &states, 4);
   const auto lease = uploads_.Open("liar", 0);
   const absl::Status taken = uploads_.Take(*lease, 0, header);
@@ -215,7 +215,7 @@ TEST_F(UploadRegistryTest, PiecesHaveALimit) {
 }
 
 TEST_F(UploadRegistryTest, MemoryIsFreeAfterTheLastUser) {
-  const auto added = Upload(uploads_, "u", Draw(6));
+  auto added = Upload(uploads_, "u", Draw(6));
   std::shared_ptr<const TabularMdp> user = added->environment.mdp;
   const std::string id = added->environment.id;
   {
