@@ -233,6 +233,45 @@ TEST(TabularMdpBuilder, BothLayoutsComeFromRegularAndFromRaggedRows) {
   }
 }
 
+// Also where memory held something else before.
+TEST(TabularMdpBuilder, FillsUpSlicesWithNothing) {
+  TabularMdpSpec spec;
+  spec.num_states = 13;
+  spec.num_actions = 2;
+  spec.offsets = {0};
+  for (uint32_t row = 0; row < 26; ++row) {
+    const uint32_t entries = row == 4 ? 4 : 5;
+    for (uint32_t k = 0; k < entries; ++k) {
+      spec.columns.push_back(2 * k);
+      spec.probabilities.push_back(1.0 / entries);
+    }
+    spec.offsets.push_back(spec.columns.size());
+  }
+  const uint64_t places = TabularMdp::Create(spec)->transitions().num_places();
+  {
+    std::vector<AlignedArray<uint32_t>> used;
+    for (int k = 0; k < 20; ++k) {
+      // As large as values, and as columns.
+      AlignedArray<uint32_t>& block = used.emplace_back(places * (1 + k % 2));
+      std::fill(block.begin(), block.end(), ~0u);
+    }
+  }
+  const TabularMdp mdp = BuildCut(spec, {.ones = true}).value();
+  const ActionRows& rows = mdp.transitions();
+  ASSERT_EQ(rows.layout(), ActionRows::Layout::kSlices);
+  std::vector<bool> filling(rows.num_places(), true);
+  for (int64_t row = 0; row < rows.num_rows(); ++row) {
+    rows.ForEachInRow(row, [&](uint64_t, uint64_t place) { filling[place] = false; });
+  }
+  EXPECT_EQ(std::count(filling.begin(), filling.end(), true), 1 + 3 * 2 * 5);
+  for (uint64_t place = 0; place < rows.num_places(); ++place) {
+    EXPECT_LT(rows.column(place), 13u);
+    if (filling[place]) {
+      EXPECT_EQ(rows.value(place), 0);
+    }
+  }
+}
+
 TEST(TabularMdpBuilder, TakesAWorldThatEndsAtOnce) {
   TabularMdpSpec spec;
   spec.num_states = 3;
