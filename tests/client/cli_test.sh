@@ -131,7 +131,7 @@ expect 2 'unknown command' "$bilevel" solv
 expect 2 'cannot be read' "$bilevel" solve "$dir/none.json"
 expect 2 'expected 1 operand' "$bilevel" solve
 sed 's/"discount"/"discuont"/' "$dir/two.json" >"$dir/bad.json"
-expect 2 'problem.contexts\[0\].discuont is no field; Context has environment, discount, temp' "$bilevel" solve "$dir/bad.json"
+expect 2 'problem.contexts\[0\].discuont is no field; Context has environment, environment_name, discount, temp' "$bilevel" solve "$dir/bad.json"
 printf '{\n  "num_parameters": 1\n  "sense": 1}' >"$dir/bad.json"
 expect 2 'line 3, column 3: Expected , or }' "$bilevel" solve "$dir/bad.json"
 
