@@ -117,7 +117,8 @@ absl::Status ParseType(const std::string& text, NpyField& field) {
                      absl::SimpleAtoi(text.substr(2), &size);
   const char type = known ? text[1] : '?';
   const bool whole = (type == 'i' || type == 'u') && (size == 1 || size == 2 || size == 4 || size == 8);
-  if (!whole && !(type == 'f' && (size == 4 || size == 8)) && !(type == 'b' && size == 1)) {
+  const bool text_of_bytes = type == 'S' && size > 0;
+  if (!whole && !text_of_bytes && !(type == 'f' && (size == 4 || size == 8)) && !(type == 'b' && size == 1)) {
     return Wrong(
         absl::StrCat("the type ", text, " is not known; there are bool, (u)int8 to (u)int64, float32, float64"));
   }
@@ -126,7 +127,7 @@ absl::Status ParseType(const std::string& text, NpyField& field) {
   return absl::OkStatus();
 }
 
-absl::Status ParseFields(const Literal& descr, NpyArray& array) {
+absl::Status ParseFields(const Literal& descr, NpyHeader& array) {
   if (descr.kind == Literal::Kind::kText) {
     array.fields.emplace_back();
     if (absl::Status status = ParseType(descr.text, array.fields.back()); !status.ok()) return status;
@@ -164,10 +165,9 @@ T Load(const char* at) {
 
 }  // namespace
 
-std::uint64_t NpyArray::Integer(std::size_t record, const NpyField& field, std::size_t i) const {
-  const char* at = data.data() + record * record_bytes + field.offset + i * field.size;
-  const bool is_signed = field.type == 'i';
-  switch (field.size) {
+std::uint64_t NpyField::Integer(const char* at) const {
+  const bool is_signed = type == 'i';
+  switch (size) {
     case 1:
       return is_signed ? static_cast<std::uint64_t>(Load<std::int8_t>(at)) : Load<std::uint8_t>(at);
     case 2:
@@ -179,56 +179,81 @@ std::uint64_t NpyArray::Integer(std::size_t record, const NpyField& field, std::
   }
 }
 
-double NpyArray::Real(std::size_t record, const NpyField& field, std::size_t i) const {
-  if (field.type == 'f') {
-    const char* at = data.data() + record * record_bytes + field.offset + i * field.size;
-    return field.size == sizeof(float) ? static_cast<double>(Load<float>(at)) : Load<double>(at);
-  }
-  const std::uint64_t number = Integer(record, field, i);
-  return field.type == 'i' ? static_cast<double>(static_cast<std::int64_t>(number)) : static_cast<double>(number);
+double NpyField::Real(const char* at) const {
+  if (type == 'f') return size == sizeof(float) ? static_cast<double>(Load<float>(at)) : Load<double>(at);
+  const std::uint64_t number = Integer(at);
+  return type == 'i' ? static_cast<double>(static_cast<std::int64_t>(number)) : static_cast<double>(number);
 }
 
-absl::StatusOr<NpyArray> ParseNpy(const std::string& bytes) {
+bool NpyHeader::Fits(std::uint64_t data_bytes) const {
+  if (record_bytes == 0 || data_bytes % record_bytes != 0) return false;
+  // Divided, not multiplied: extents may be anything.
+  const std::uint64_t records = data_bytes / record_bytes;
+  std::uint64_t product = 1;
+  for (const std::size_t extent : shape) {
+    if (extent != 0 && product > records / extent) return false;
+    product *= extent;
+  }
+  return product == records;
+}
+
+std::uint64_t NpyArray::Integer(std::size_t record, const NpyField& field, std::size_t i) const {
+  return field.Integer(data.data() + record * record_bytes + field.offset + i * field.size);
+}
+
+double NpyArray::Real(std::size_t record, const NpyField& field, std::size_t i) const {
+  return field.Real(data.data() + record * record_bytes + field.offset + i * field.size);
+}
+
+absl::StatusOr<std::size_t> NpyHeaderBytes(std::string_view prefix) {
   constexpr std::size_t kVersionAt = kMagicBytes;
-  if (bytes.size() < kMagicBytes + 4 || std::memcmp(bytes.data(), kMagic, kMagicBytes) != 0) {
+  if (prefix.size() < kMagicBytes + 4 || std::memcmp(prefix.data(), kMagic, kMagicBytes) != 0) {
     return Wrong("is no .npy file");
   }
-  const int version = static_cast<unsigned char>(bytes[kVersionAt]);
+  const int version = static_cast<unsigned char>(prefix[kVersionAt]);
   if (version != 1 && version != 2) return Wrong(absl::StrCat("has version ", version, " of .npy; must be 1 or 2"));
-  const std::size_t length_bytes = version == 1 ? 2 : 4;
-  const std::size_t begin = kMagicBytes + 2 + length_bytes;
-  if (bytes.size() < begin) return Wrong("ends within its header");
-  const char* length_at = bytes.data() + kMagicBytes + 2;
-  const std::size_t length = version == 1 ? Load<std::uint16_t>(length_at) : Load<std::uint32_t>(length_at);
-  if (bytes.size() - begin < length) return Wrong("ends within its header");
+  const std::size_t begin = kMagicBytes + 2 + (version == 1 ? 2 : 4);
+  if (prefix.size() < begin) return Wrong("ends within its header");
+  const char* length_at = prefix.data() + kMagicBytes + 2;
+  return begin + (version == 1 ? Load<std::uint16_t>(length_at) : Load<std::uint32_t>(length_at));
+}
 
-  const std::string text = bytes.substr(begin, length);
-  const std::optional<Literal> header = LiteralParser(text).Parse();
-  const Literal* descr = header ? header->Find("descr") : nullptr;
-  const Literal* order = header ? header->Find("fortran_order") : nullptr;
-  const Literal* shape = header ? header->Find("shape") : nullptr;
+absl::StatusOr<NpyHeader> ParseNpyHeader(std::string_view bytes) {
+  const absl::StatusOr<std::size_t> end = NpyHeaderBytes(bytes);
+  if (!end.ok()) return end.status();
+  if (bytes.size() < *end) return Wrong("ends within its header");
+  const std::size_t begin = bytes[kMagicBytes] == 1 ? kMagicBytes + 4 : kMagicBytes + 6;
+  const std::string text(bytes.substr(begin, *end - begin));
+  const std::optional<Literal> literal = LiteralParser(text).Parse();
+  const Literal* descr = literal ? literal->Find("descr") : nullptr;
+  const Literal* order = literal ? literal->Find("fortran_order") : nullptr;
+  const Literal* shape = literal ? literal->Find("shape") : nullptr;
   if (descr == nullptr || order == nullptr || shape == nullptr || shape->kind != Literal::Kind::kSequence) {
     return Wrong("has a header that is not {'descr': ..., 'fortran_order': ..., 'shape': (...)}");
   }
-  NpyArray array;
+  NpyHeader header;
+  header.header_bytes = *end;
   absl::StatusOr<std::vector<std::size_t>> extents = ParseShape(*shape);
   if (!extents.ok()) return extents.status();
-  array.shape = *std::move(extents);
-  if (order->text != "False" && array.shape.size() > 1) {
+  header.shape = *std::move(extents);
+  if (order->text != "False" && header.shape.size() > 1) {
     return Wrong("is in Fortran order; must be in C order: numpy.ascontiguousarray");
   }
-  if (absl::Status status = ParseFields(*descr, array); !status.ok()) return status;
-  if (array.record_bytes == 0) return Wrong("has records of no bytes");
-  array.data = bytes.substr(begin + length);
-  // Divided, not multiplied: extents may be anything.
-  std::size_t left = array.data.size() / array.record_bytes;
-  bool fits = array.data.size() % array.record_bytes == 0;
-  std::size_t product = 1;
-  for (const std::size_t extent : array.shape) {
-    if (extent != 0 && product > left / extent) fits = false;
-    product = fits ? product * extent : product;
+  if (absl::Status status = ParseFields(*descr, header); !status.ok()) return status;
+  if (header.record_bytes == 0) return Wrong("has records of no bytes");
+  return header;
+}
+
+absl::StatusOr<NpyArray> ParseNpy(const std::string& bytes) {
+  absl::StatusOr<NpyHeader> header = ParseNpyHeader(bytes);
+  if (!header.ok()) return header.status();
+  for (const NpyField& field : header->fields) {
+    if (field.type == 'S') return Wrong("holds text; must hold numbers");
   }
-  if (!fits || product != left) {
+  NpyArray array;
+  static_cast<NpyHeader&>(array) = *std::move(header);
+  array.data = bytes.substr(array.header_bytes);
+  if (!array.Fits(array.data.size())) {
     return Wrong(absl::StrCat("holds ", array.data.size(), " bytes behind its header, not what its shape says"));
   }
   return array;
