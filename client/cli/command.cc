@@ -26,7 +26,7 @@ void GlobalOptions::AddTo(FlagSet& flags) {
 }
 
 std::span<const Command> Commands() {
-  static constexpr std::array<Command, 11> commands = {{
+  static constexpr std::array<Command, 12> commands = {{
       {"example", "print an example problem as JSON", RunExample},
       {"lint", "what is wrong or looks unintended in a problem", RunLint},
       {"solve", "the follower's soft-optimal value and policy", RunSolve},
@@ -35,11 +35,38 @@ std::span<const Command> Commands() {
       {"check", "hyper-gradient against finite differences", RunCheck},
       {"optimize", "optimise the leader's parameters", RunOptimize},
       {"show", "the follower's moves on a map, also as a picture", RunShow},
+      {"env", "environments that stay on the server", RunEnv},
       {"session", "learn from streamed transitions", RunSession},
       {"methods", "what the server can do, and its limits", RunMethods},
       {"health", "whether the server is serving", RunHealth},
   }};
   return commands;
+}
+
+int RunGroup(const std::string& group, const std::string& about, const std::string& alike,
+             std::span<const Command> commands, GlobalOptions globals, std::span<const std::string> arguments) {
+  std::string text = absl::StrCat(about, "\n\n");
+  for (const Command& command : commands) {
+    absl::StrAppend(&text, absl::StrFormat("  %-14s %s\n", std::string(command.name), std::string(command.summary)));
+  }
+  FlagSet flags(absl::StrCat(group, " [FLAGS] COMMAND ..."),
+                absl::StrCat(text, "\n`bilevel ", group, " COMMAND --help` explains one. ", alike));
+  globals.AddTo(flags);
+  const absl::StatusOr<std::vector<std::string>> rest = flags.Parse(arguments, /*stop_at_operand=*/true);
+  if (flags.help_requested()) {
+    std::cout << flags.Help();
+    return kExitOk;
+  }
+  if (!rest.ok()) return UsageError(rest.status());
+  if (rest->empty()) {
+    std::cerr << flags.Help();
+    return kExitUsage;
+  }
+  for (const Command& command : commands) {
+    if (command.name == rest->front()) return command.run(globals, std::span(*rest).subspan(1));
+  }
+  return UsageError(absl::InvalidArgumentError(
+      absl::StrCat("unknown command \"", group, " ", rest->front(), "\"; see bilevel ", group, " --help")));
 }
 
 std::optional<int> ParseOrExit(FlagSet& flags, std::span<const std::string> arguments, std::size_t operands,

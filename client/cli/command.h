@@ -46,6 +46,10 @@ struct Command {
 // All commands, in the order of the help text.
 std::span<const Command> Commands();
 
+// `bilevel GROUP COMMAND ...`. about: what the commands are for, and what of them is alike.
+int RunGroup(const std::string& group, const std::string& about, const std::string& alike,
+             std::span<const Command> commands, GlobalOptions globals, std::span<const std::string> arguments);
+
 int RunExample(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSolve(GlobalOptions globals, std::span<const std::string> arguments);
 int RunHypergradient(GlobalOptions globals, std::span<const std::string> arguments);
@@ -53,6 +57,7 @@ int RunPullback(GlobalOptions globals, std::span<const std::string> arguments);
 int RunCheck(GlobalOptions globals, std::span<const std::string> arguments);
 int RunOptimize(GlobalOptions globals, std::span<const std::string> arguments);
 int RunLint(GlobalOptions globals, std::span<const std::string> arguments);
+int RunEnv(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSession(GlobalOptions globals, std::span<const std::string> arguments);
 int RunShow(GlobalOptions globals, std::span<const std::string> arguments);
 int RunMethods(GlobalOptions globals, std::span<const std::string> arguments);

@@ -1,5 +1,3 @@
-#include <google/protobuf/util/json_util.h>
-
 #include <iostream>
 #include <string>
 #include <utility>
@@ -8,9 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "client/array.h"
 #include "client/cli/command.h"
 #include "client/cli/json.h"
+#include "client/cli/problem_json.h"
 #include "client/problems/congestion_tax.h"
 #include "client/problems/four_rooms.h"
 #include "client/problems/inverse_rl.h"
@@ -89,18 +87,6 @@ absl::StatusOr<SeededProblem> MakeExample(const std::string& name, const Example
       absl::StrCat("unknown example \"", name, "\"; must be ", absl::StrJoin(names, ", "), " or ", last));
 }
 
-int PrintProblem(v1::Problem problem) {
-  MakeReadable(problem);
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  std::string json;
-  if (const auto status = google::protobuf::util::MessageToJsonString(problem, &json, options); !status.ok()) {
-    return Fail(absl::InternalError("the problem cannot be written as JSON"));
-  }
-  std::cout << IndentJson(json) << "\n";
-  return kExitOk;
-}
-
 absl::Status CheckChoice(const char* flag, const std::string& value, const char* first, const char* second) {
   if (value == first || value == second) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("--", flag, " is \"", value, "\"; must be ", first, " or ", second));
@@ -130,7 +116,12 @@ int RunExample(GlobalOptions globals, std::span<const std::string> arguments) {
 
   absl::StatusOr<SeededProblem> example = MakeExample(operands[0], example_flags);
   if (!example.ok()) return UsageError(example.status());
-  if (example_flags.print == "problem") return PrintProblem(std::move(example->problem));
+  if (example_flags.print == "problem") {
+    const absl::StatusOr<std::string> json = ProblemJson(std::move(example->problem));
+    if (!json.ok()) return Fail(json.status());
+    std::cout << *json;
+    return kExitOk;
+  }
   if (example_flags.sigma) {
     example->start = NormalStart(example->problem.num_parameters(), *example_flags.sigma, example_flags.seed);
   }

@@ -23,6 +23,11 @@ std::vector<double> Elements(const v1::Array& array) { return ToVector(array).va
 
 absl::StatusOr<GridMap> MapOf(const v1::Context& context, const v1::LowerLevelSolution& solution, int index) {
   const v1::Environment& environment = context.environment();
+  if (!context.environment_name().empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("contexts[", index, "] names its environment, which has no map; a problem whose environment ",
+                     "stands in it may have one"));
+  }
   if (!environment.has_grid()) {
     return absl::InvalidArgumentError(
         absl::StrCat("contexts[", index, "].environment has no grid, so there is no map"));

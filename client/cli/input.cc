@@ -86,6 +86,19 @@ absl::StatusOr<v1::Problem> ReadProblem(const std::string& file) {
   return problem;
 }
 
+absl::StatusOr<v1::Problem> ReadProblemOrEnvironment(const std::string& file) {
+  absl::StatusOr<std::string> json = ReadInput(file);
+  if (!json.ok()) return json.status();
+  v1::Problem problem;
+  const bool alone =
+      json->find("\"contexts\"") == std::string::npos && json->find("\"transitions\"") != std::string::npos;
+  const absl::Status status =
+      alone ? ParseJson(file, *json, *problem.add_contexts()->mutable_environment(), "environment.")
+            : ParseJson(file, *json, problem, "problem.");
+  if (!status.ok()) return status;
+  return problem;
+}
+
 absl::StatusOr<v1::Array> ReadParameters(const std::string& file) {
   absl::StatusOr<std::string> json = ReadInput(file);
   if (!json.ok()) return json.status();

@@ -18,6 +18,9 @@ absl::StatusOr<std::string> ReadInput(const std::string& file);
 // A bilevel.v1.Problem as JSON. INVALID_ARGUMENT: line and column of a syntax error, or the field that does not fit.
 absl::StatusOr<v1::Problem> ReadProblem(const std::string& file);
 
+// The same, or a bilevel.v1.Environment, which becomes that of the problem's only context.
+absl::StatusOr<v1::Problem> ReadProblemOrEnvironment(const std::string& file);
+
 // Points x: a JSON list of numbers [n], a list of such lists [k, n], or an object with such "parameters", for example
 // an earlier --json output.
 absl::StatusOr<v1::Array> ReadParameters(const std::string& file);

@@ -248,6 +248,18 @@ void PrintLine(const std::string& name, const std::string& value, std::ostream& 
 
 std::string Short(double number) { return absl::StrFormat("%.6g", number + 0.0); }
 
+std::string Bytes(double count) {
+  constexpr double kNext = 1000;
+  if (count < kNext) return absl::StrFormat("%.0f bytes", count);
+  const char* unit = "kB";
+  for (const char* larger : {"MB", "GB", "TB"}) {
+    if (count < 999.5 * kNext) break;
+    count /= kNext;
+    unit = larger;
+  }
+  return absl::StrFormat("%.3g %s", count / kNext, unit);
+}
+
 std::string Counted(int count, const std::string& noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }

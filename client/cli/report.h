@@ -41,6 +41,8 @@ void PrintLine(const std::string& name, const std::string& value, std::ostream& 
 
 // A double for people: six significant digits; -0 is 0.
 std::string Short(double number);
+// "512 bytes", "12.3 MB".
+std::string Bytes(double count);
 // "1 round", "2 rounds".
 std::string Counted(int count, const std::string& noun);
 

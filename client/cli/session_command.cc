@@ -1,26 +1,14 @@
 #include "client/cli/session_command.h"
 
 #include <array>
-#include <iostream>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 
 namespace bilevel::client {
-namespace {
-
-std::string About() {
-  std::string about = "Sessions learn from streamed transitions where nobody can write them down as a problem:\n\n";
-  for (const Command& command : SessionCommands()) {
-    absl::StrAppend(&about, absl::StrFormat("  %-14s %s\n", std::string(command.name), std::string(command.summary)));
-  }
-  return about + "\n`bilevel session COMMAND --help` explains one. NAME is sessions/{id}, or the id alone.";
-}
-
-}  // namespace
 
 std::span<const Command> SessionCommands() {
   static constexpr std::array<Command, 13> commands = {{
@@ -42,23 +30,8 @@ std::span<const Command> SessionCommands() {
 }
 
 int RunSession(GlobalOptions globals, std::span<const std::string> arguments) {
-  FlagSet flags("session [FLAGS] COMMAND ...", About());
-  globals.AddTo(flags);
-  const absl::StatusOr<std::vector<std::string>> rest = flags.Parse(arguments, /*stop_at_operand=*/true);
-  if (flags.help_requested()) {
-    std::cout << flags.Help();
-    return kExitOk;
-  }
-  if (!rest.ok()) return UsageError(rest.status());
-  if (rest->empty()) {
-    std::cerr << flags.Help();
-    return kExitUsage;
-  }
-  for (const Command& command : SessionCommands()) {
-    if (command.name == rest->front()) return command.run(globals, std::span(*rest).subspan(1));
-  }
-  return UsageError(absl::InvalidArgumentError(
-      absl::StrCat("unknown command \"session ", rest->front(), "\"; see bilevel session --help")));
+  return RunGroup("session", "Sessions learn from streamed transitions where nobody can write them down as a problem:",
+                  "NAME is sessions/{id}, or the id alone.", SessionCommands(), std::move(globals), arguments);
 }
 
 std::string SessionName(const std::string& operand) {

@@ -10,6 +10,10 @@ absl::Status CheckWorld(const v1::Problem& world, const v1::Session& session) {
                                                    session.name(), " ", session.contexts_size()));
   }
   for (int c = 0; c < session.contexts_size(); ++c) {
+    if (!world.contexts(c).environment_name().empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "context ", c, " of the world names its environment; whoever acts in it needs it in the problem"));
+    }
     const v1::Environment& environment = world.contexts(c).environment();
     const v1::ContextSize& size = session.contexts(c);
     if (environment.num_states() != size.num_states() || environment.num_actions() != size.num_actions()) {
