@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/time.h"
 #include "client/cli/env_command.h"
 #include "client/cli/environment_data.h"
 #include "client/cli/input.h"
@@ -20,9 +19,6 @@
 
 namespace bilevel::client {
 namespace {
-
-// An upload ends when it is through, or with its connection.
-constexpr std::chrono::hours kUploadDeadline{24};
 
 struct UploadFlags {
   std::optional<int> actions;
@@ -130,13 +126,8 @@ class Source {
 
 class Uploader {
  public:
-  Uploader(const BilevelClient& client, const GlobalOptions& globals, bool progress, std::string id)
-      : client_(client),
-        deadline_(globals.deadline ? absl::ToChronoMilliseconds(*globals.deadline)
-                                   : std::chrono::milliseconds(kUploadDeadline)),
-        id_(std::move(id)),
-        progress_(progress),
-        interrupt_([this] { Leave(); }) {}
+  Uploader(const BilevelClient& client, bool progress, std::string id)
+      : client_(client), id_(std::move(id)), progress_(progress), interrupt_([this] { Leave(); }) {}
 
   // suffix: of the id, where there are several uploads.
   absl::StatusOr<v1::UploadEnvironmentResponse> Upload(const EnvironmentData& data, const std::string& suffix) {
@@ -145,7 +136,7 @@ class Uploader {
     UploadOptions options;
     options.upload_id = id_ + suffix;
     options.progress = [this](std::uint64_t sent, std::uint64_t total) { progress_.Show(sent, total); };
-    return client_.UploadEnvironment(*bytes, options, {.deadline = deadline_});
+    return client_.UploadEnvironment(*bytes, options);
   }
 
   void Announce(const std::string& what) { progress_.Announce(what); }
@@ -176,7 +167,6 @@ class Uploader {
   }
 
   const BilevelClient& client_;
-  const std::chrono::milliseconds deadline_;
   const std::string id_;
   UploadProgress progress_;
   const OnInterrupt interrupt_;
@@ -236,8 +226,10 @@ int RunEnvUpload(GlobalOptions globals, std::span<const std::string> arguments) 
   BlockInterrupts();
   const absl::StatusOr<BilevelClient> client = Connect(globals);
   if (!client.ok()) return UsageError(client.status());
+  // Before anything large is read: an upload waits for a server that is not there.
+  if (const auto listed = client->ListEnvironments(); !listed.ok()) return Fail(listed.status());
   const std::string id = upload_flags.upload_id.empty() ? source->DefaultId() : upload_flags.upload_id;
-  Uploader uploader(*client, globals, upload_flags.progress, id);
+  Uploader uploader(*client, upload_flags.progress, id);
   if (upload_flags.print_problem) return UploadAll(*source, uploader);
   uploader.Announce(absl::StrCat("reading ", operands[0]));
   const absl::StatusOr<EnvironmentData> data = source->Read(upload_flags.context.value_or(0));

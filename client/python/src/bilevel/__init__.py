@@ -25,6 +25,7 @@ from bilevel.client import (
     QuasiNewton,
     TruncatedNewton,
 )
+from bilevel.environment import StoredEnvironment
 from bilevel.errors import (
     Aborted,
     AlreadyExists,

@@ -20,9 +20,11 @@ import numpy.typing as npt
 
 from bilevel import learners, solution, v1
 from bilevel.arrays import to_array
+from bilevel.environment import StoredEnvironment, upload
 from bilevel.errors import BilevelError, Cancelled, InvalidRequest, from_rpc_error
 from bilevel.estimate import Estimator, EstimatorName
 from bilevel.learners import DriftTest, FollowerName, Learner, LearnerName, ModelPrior
+from bilevel.mdp import Mdp
 from bilevel.outer_loop import OuterLoop, OuterMethodName, outer_loop_message
 from bilevel.problem import Problem
 from bilevel.session import Session, SessionStatus
@@ -40,6 +42,8 @@ _SAFE_TO_RETRY = (
     "EstimateHypergradient",
     "AddPreferences",
 )
+# Of EnvironmentService; uploads go on by themselves.
+_SAFE_TO_RETRY_ENVIRONMENTS = ("GetUpload", "GetEnvironment", "ListEnvironments", "DeleteEnvironment")
 
 AnyProblem = Union[Problem, Any]  # or a v1.Problem
 
@@ -265,6 +269,9 @@ class Client:
             }
             calls = [{"service": "bilevel.v1.SolverService"}]
             calls += [{"service": "bilevel.v1.SessionService", "method": name} for name in _SAFE_TO_RETRY]
+            calls += [
+                {"service": "bilevel.v1.EnvironmentService", "method": name} for name in _SAFE_TO_RETRY_ENVIRONMENTS
+            ]
             config = {"methodConfig": [{"name": calls, "retryPolicy": policy}]}
             options.append(("grpc.service_config", dumps(config)))  # type: ignore[arg-type]
         if tls_roots is None:
@@ -570,6 +577,52 @@ class Client:
             self._calls["Optimize"](_wire(problem, request), timeout=deadline), _Bar(request) if progress_bar else None
         )
 
+    def upload_environment(
+        self,
+        mdp: Any,
+        *,
+        num_actions: int = 0,
+        upload_id: Optional[str] = None,
+        timeout: Optional[float] = None,
+        progress_bar: bool = False,
+    ) -> StoredEnvironment:
+        """Brings an environment to the server, which keeps it in memory: problems may name it from then on.
+
+        mdp: an Mdp with transitions; or transitions alone, as an Mdp takes them, num_actions with sparse ones. An upload
+        goes on by itself after broken connections, until `timeout`, by default the client's optimize_timeout; with an
+        `upload_id` of your own, [a-z0-9-]{1,64}, a later process goes on with the same bytes, too, within ten minutes.
+        """
+        environment = mdp if isinstance(mdp, Mdp) else Mdp(mdp, num_actions=num_actions)
+        bar = _UploadBar() if progress_bar else None
+        try:
+            response = upload(
+                self,
+                environment,
+                upload_id,
+                self._optimize_timeout if timeout is None else timeout,
+                bar.show if bar is not None else lambda sent, total: None,
+            )
+        finally:
+            if bar is not None:
+                bar.close()
+        return StoredEnvironment.from_proto(response.environment, response.existed)
+
+    def environment(self, name: str, *, timeout: Optional[float] = None) -> StoredEnvironment:
+        """What the server knows of an environment, environments/{SHA-256 in hex}. NotFound when it has none such."""
+        return StoredEnvironment.from_proto(self.call("GetEnvironment", v1.GetEnvironmentRequest(name=name), timeout))
+
+    def list_environments(self, *, timeout: Optional[float] = None) -> Tuple[StoredEnvironment, ...]:
+        """All environments of the server, by name."""
+        response = self.call("ListEnvironments", v1.ListEnvironmentsRequest(), timeout)
+        return tuple(map(StoredEnvironment.from_proto, response.environments))
+
+    def delete_environment(
+        self, environment: Union[str, StoredEnvironment], *, timeout: Optional[float] = None
+    ) -> None:
+        """Forgets an environment; calls that use it finish, and its memory is free after the last."""
+        name = environment.name if isinstance(environment, StoredEnvironment) else environment
+        self.call("DeleteEnvironment", v1.DeleteEnvironmentRequest(name=name), timeout)
+
     def create_session(
         self,
         problem: AnyProblem,
@@ -735,6 +788,33 @@ class _Bar:
         if self._tqdm is None:
             print(file=sys.stderr)
         else:
+            self._tqdm.close()
+
+
+class _UploadBar:
+    """tqdm's bar where it is installed, else a line that is written over."""
+
+    def __init__(self) -> None:
+        self._tqdm: Any = None
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            self._make: Any = None
+        else:
+            self._make = tqdm
+
+    def show(self, sent: int, total: int) -> None:
+        if self._make is None:
+            print(f"\r{sent / 1e6:.1f} of {total / 1e6:.1f} MB\x1b[K", end="", file=sys.stderr, flush=True)
+            return
+        if self._tqdm is None:
+            self._tqdm = self._make(total=total, unit="B", unit_scale=True)
+        self._tqdm.update(sent - self._tqdm.n)
+
+    def close(self) -> None:
+        if self._make is None:
+            print(file=sys.stderr)
+        elif self._tqdm is not None:
             self._tqdm.close()
 
 

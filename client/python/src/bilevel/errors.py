@@ -74,7 +74,7 @@ class Cancelled(BilevelError):
 
 
 class NotFound(BilevelError, LookupError):
-    """NOT_FOUND: no session (or writer of it) of this name."""
+    """NOT_FOUND: no session (or writer of it), or no environment, of this name."""
 
 
 class AlreadyExists(BilevelError):
@@ -86,7 +86,7 @@ class FailedPrecondition(BilevelError):
 
 
 class Aborted(BilevelError):
-    """ABORTED: another stream took this writer's place, or the session was deleted. Final."""
+    """ABORTED: another stream took this writer's or upload's place, or the session was deleted. Final."""
 
 
 class Rejected(BilevelError, ValueError):

@@ -137,6 +137,8 @@ def session_problem(problem: Any) -> Any:
     message = v1.Problem()
     message.CopyFrom(problem.to_proto() if isinstance(problem, Problem) else problem)
     for context in message.contexts:
+        if not context.HasField("environment"):
+            continue
         context.environment.ClearField("transitions")
         context.environment.ClearField("termination_probability")
     return message

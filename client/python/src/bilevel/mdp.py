@@ -108,9 +108,14 @@ class Mdp:
     grid: Optional[Grid] = None
     # S; read off transitions.
     num_states: int = 0
+    # environments/{SHA-256}: one that was uploaded (Client.upload_environment). The server then takes that one, whatever
+    # else stands here for pictures and the caller's own use.
+    name: str = ""
 
     def __post_init__(self) -> None:
         if self.transitions is None:
+            if self.name:
+                return
             if self.num_states < 1 or self.num_actions < 1:
                 raise ValueError(
                     f"num_states is {self.num_states} and num_actions {self.num_actions}; without transitions both must "

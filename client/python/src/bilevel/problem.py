@@ -85,7 +85,8 @@ class Context:
 
     def to_proto(self) -> Any:
         return v1.Context(
-            environment=self.mdp.to_proto(),
+            environment=None if self.mdp.name else self.mdp.to_proto(),
+            environment_name=self.mdp.name or None,
             discount=self.discount,
             temperature=self.temperature,
             reward=self.reward.to_proto(),
@@ -307,7 +308,7 @@ def _dynamics(message: Any, num_states: int, num_actions: int) -> Dynamics:
         if not message.HasField(name):
             return None
         matrix = matrix_from_proto(getattr(message, name))
-        return matrix if is_sparse(matrix) or matrix.ndim > 1 else matrix.reshape(*shape, -1)
+        return matrix if is_sparse(matrix) or matrix.ndim > 1 or 0 in shape else matrix.reshape(*shape, -1)
 
     return Dynamics(
         features("transition_features", num_states, num_actions, num_states), features("initial_features", num_states)
@@ -315,7 +316,8 @@ def _dynamics(message: Any, num_states: int, num_actions: int) -> Dynamics:
 
 
 def _context(message: Any) -> Context:
-    mdp = Mdp.from_proto(message.environment)
+    # Of what is only named, sizes are not known, and arrays without shapes stay flat.
+    mdp = Mdp(name=message.environment_name) if message.environment_name else Mdp.from_proto(message.environment)
     pair = (mdp.num_states, mdp.num_actions)
     return Context(
         mdp=mdp,

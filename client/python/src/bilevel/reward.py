@@ -51,7 +51,7 @@ class Reward:
 
     @staticmethod
     def from_proto(message: Any, num_states: int, num_actions: int) -> "Reward":
-        pair = (num_states, num_actions)
+        pair = (num_states, num_actions) if num_states else None
         quadratic = None
         if message.HasField("quadratic"):
             matrix = from_array(message.quadratic.matrix)
@@ -60,7 +60,7 @@ class Reward:
         features = None
         if message.HasField("features"):
             features = matrix_from_proto(message.features)
-            if not is_sparse(features) and features.ndim == 1:
+            if not is_sparse(features) and features.ndim == 1 and pair is not None:
                 features = features.reshape(*pair, -1)
         return Reward(
             base=from_array(message.base, pair) if message.HasField("base") else None,

@@ -108,7 +108,7 @@ ObjectiveTerm = Union[LeaderReturn, FeatureMatching, Demonstrations, Separable, 
 
 def term_from_proto(message: Any, num_states: int, num_actions: int) -> ObjectiveTerm:
     weight = message.weight if message.HasField("weight") else 1.0
-    pair = (num_states, num_actions)
+    pair = (num_states, num_actions) if num_states else None
     name = message.WhichOneof("term")
     term = getattr(message, name or "leader_return")
     if name == "separable":
@@ -122,7 +122,7 @@ def term_from_proto(message: Any, num_states: int, num_actions: int) -> Objectiv
     discount = term.discount if term.HasField("discount") else None
     if name == "feature_matching":
         features = matrix_from_proto(term.features)
-        if getattr(features, "ndim", 2) == 1:
+        if getattr(features, "ndim", 2) == 1 and pair is not None:
             features = features.reshape(*pair, -1)
         return FeatureMatching(features, from_array(term.target), weight, discount, initial)
-    return LeaderReturn(Reward.from_proto(term.reward, *pair), weight, discount, initial)
+    return LeaderReturn(Reward.from_proto(term.reward, num_states, num_actions), weight, discount, initial)
