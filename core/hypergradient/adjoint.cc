@@ -1,5 +1,9 @@
 #include "core/hypergradient/adjoint.h"
 
+#include <cmath>
+
+#include "core/mdp/for_states.h"
+
 namespace bilevel {
 namespace {
 
@@ -7,20 +11,27 @@ constexpr double kUnitRoundoff = 0x1p-53;
 
 }  // namespace
 
-Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, const Vector& y) {
-  return y - pi.cwiseProduct(RepeatForActions(mdp, SumOverActions(mdp, y)));
+Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, const Vector& y, const ParallelFor& parallel_for) {
+  Vector centered(y.size());
+  ForStates(parallel_for, mdp, [&](Eigen::Index, Eigen::Index first, Eigen::Index end) {
+    double sum = 0;
+    for (Eigen::Index row = first; row < end; ++row) sum += y[row];
+    for (Eigen::Index row = first; row < end; ++row) centered[row] = y[row] - pi[row] * sum;
+  });
+  return centered;
 }
 
 Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, const Cotangents& cotangents, double tolerance,
                      const Vector& start, const Interrupt& interrupt, PolicySystem& system) {
   const TabularMdp& mdp = *follower.mdp;
+  const ParallelFor& parallel_for = follower.parallel_for;
   const double gamma = follower.discount, tau = follower.temperature;
   Adjoint adjoint;
-  adjoint.centered_y = CenterCotangent(mdp, pi, cotangents.y);
+  adjoint.centered_y = CenterCotangent(mdp, pi, cotangents.y, parallel_for);
 
-  Vector pushed = adjoint.centered_y;
-  if (cotangents.q.size() != 0) pushed += tau * cotangents.q;
-  Vector b = -gamma * mdp.PushForward(pushed, follower.parallel_for);
+  const bool has_q = cotangents.q.size() != 0;
+  Vector b = -gamma * (has_q ? mdp.PushForward(adjoint.centered_y + tau * cotangents.q, parallel_for)
+                             : mdp.PushForward(adjoint.centered_y, parallel_for));
   if (cotangents.value.size() != 0) b -= tau * cotangents.value;
 
   adjoint.z = start.size() == b.size() ? start : Vector::Zero(b.size());
@@ -28,8 +39,13 @@ Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, const Cot
   adjoint.residual = b - adjoint.z + gamma * system.MultiplyTransposed(adjoint.z);
   adjoint.residual_l1 = adjoint.residual.lpNorm<1>();
 
-  adjoint.reward_gradient = (adjoint.centered_y - pi.cwiseProduct(RepeatForActions(mdp, adjoint.z))) / tau;
-  if (cotangents.q.size() != 0) adjoint.reward_gradient += cotangents.q;
+  adjoint.reward_gradient.resize(pi.size());
+  ForStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+    for (Eigen::Index row = first; row < end; ++row) {
+      adjoint.reward_gradient[row] = (adjoint.centered_y[row] - pi[row] * adjoint.z[s]) / tau;
+      if (has_q) adjoint.reward_gradient[row] += cotangents.q[row];
+    }
+  });
   return adjoint;
 }
 
@@ -41,27 +57,40 @@ AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi,
                                const Adjoint& adjoint, const FollowerError& error, const Vector& centered_y_radius,
                                Majorant& majorant, const PolicySystem& system) {
   const TabularMdp& mdp = *follower.mdp;
+  const ParallelFor& parallel_for = follower.parallel_for;
   const double gamma = follower.discount, tau = follower.temperature;
-  const Vector abs_z = adjoint.z.cwiseAbs();
-  Vector abs_pushed = adjoint.centered_y.cwiseAbs();
-  if (cotangents.q.size() != 0) abs_pushed += tau * cotangents.q.cwiseAbs();
-
-  // With ' for exact quantities: (I - gamma P^pi')^T (z'' - z) = residual - gamma P^T (yc' - yc - (pi' - pi) z).
-  const Vector change = centered_y_radius + error.pi_radius.cwiseProduct(RepeatForActions(mdp, abs_z));
-  const double steps = system.column_steps() * mdp.num_actions() + 8.0;
-  Vector rounding =
-      abs_z + adjoint.residual.cwiseAbs() +
-      gamma * mdp.PushForward(abs_pushed + pi.cwiseProduct(RepeatForActions(mdp, abs_z)), follower.parallel_for);
-  if (cotangents.value.size() != 0) rounding += tau * cotangents.value.cwiseAbs();
-  const Vector g = adjoint.residual.cwiseAbs() + gamma * mdp.PushForward(change, follower.parallel_for) +
-                   steps * kUnitRoundoff * rounding;
-
+  const bool has_q = cotangents.q.size() != 0;
+  const double rounding = (system.column_steps() * mdp.num_actions() + 8.0) * kUnitRoundoff;
   AdjointError result;
+
+  // With ' for exact quantities: (I - gamma P^pi')^T (z'' - z) = residual - gamma P^T (yc' - yc - (pi' - pi) z), and
+  // what is pushed forward errs by its rounding.
+  Vector& change = result.reward_gradient;
+  change.resize(pi.size());
+  Vector pushed(pi.size());
+  ForStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+    const double abs_z = std::abs(adjoint.z[s]);
+    for (Eigen::Index row = first; row < end; ++row) {
+      change[row] = centered_y_radius[row] + error.pi_radius[row] * abs_z;
+      double size = std::abs(adjoint.centered_y[row]) + pi[row] * abs_z;
+      if (has_q) size += tau * std::abs(cotangents.q[row]);
+      pushed[row] = change[row] + rounding * size;
+    }
+  });
+  Vector g = gamma * mdp.PushForward(pushed, parallel_for);
+  g += (1 + rounding) * adjoint.residual.cwiseAbs() + rounding * adjoint.z.cwiseAbs();
+  if (cotangents.value.size() != 0) g += (rounding * tau) * cotangents.value.cwiseAbs();
+
   result.z = majorant.BoundTransposed(g);
-  result.reward_gradient =
-      (change + (pi + error.pi_radius).cwiseProduct(RepeatForActions(mdp, result.z))) / tau +
-      8 * kUnitRoundoff * adjoint.reward_gradient.cwiseAbs() +
-      (8 * kUnitRoundoff / tau) * (adjoint.centered_y.cwiseAbs() + pi.cwiseProduct(RepeatForActions(mdp, abs_z)));
+  constexpr double kSteps = 8 * kUnitRoundoff;
+  ForStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+    const double abs_z = std::abs(adjoint.z[s]);
+    for (Eigen::Index row = first; row < end; ++row) {
+      const double reach = change[row] + (pi[row] + error.pi_radius[row]) * result.z[s];
+      const double size = std::abs(adjoint.centered_y[row]) + pi[row] * abs_z;
+      result.reward_gradient[row] = (reach + kSteps * size) / tau + kSteps * std::abs(adjoint.reward_gradient[row]);
+    }
+  });
   return result;
 }
 

@@ -35,7 +35,8 @@ struct Adjoint {
 };
 
 // y - pi ybar.
-Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, const Vector& y);
+Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, const Vector& y,
+                       const ParallelFor& parallel_for = RunInOrder);
 
 // pi: the follower's policy, which `system` holds. start: z' to begin with, [S], or empty.
 // |lambda - exact lambda of the same pi|_1 <= residual_l1 / (tau (1 - gamma)).

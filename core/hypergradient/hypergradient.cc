@@ -121,7 +121,7 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
     return part;
   }
   options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
-  system.SetPolicy(result.solution.backup.pi);
+  system.SetPolicy(result.solution.backup.pi, PolicySystem::Change::kSlight);
 
   const ContextRequest request{context, follower, point.x, at.theta, options_, interrupt, system};
   ContextGradient gradient =
@@ -135,9 +135,10 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
   certificate.adjoint_backward_error = std::max(certificate.adjoint_backward_error, gradient.adjoint.residual_l1);
 
   if (certify) {
-    result.error = BoundFollowerError(follower, result.solution, system, interrupt);
-    const RefinedFollower next = RefineFollower(follower, result.solution, result.error);
-    system.SetPolicy(next.backup.pi);
+    gradient.adjoint.centered_y = gradient.adjoint.reward_gradient = {};  // memory
+    RefinedFollower next;
+    result.error = BoundFollowerError(follower, result.solution, system, interrupt, &next);
+    system.SetPolicy(next.backup.pi, PolicySystem::Change::kSlight);
     const Answer answer{next.value, next.backup};
     ContextGradient further = DifferentiateContext(request, answer, gradient.adjoint.z, &gradient.objective);
     ContextRadius radius = BoundContext(request, answer, further, next.error, at.rounding);

@@ -131,7 +131,7 @@ PullbackResult Pullback(const RegularizedMdp& follower, const LowerLevelSolution
   // One Newton step further, where the error is of second order; its distance to here is known exactly.
   const RefinedFollower next = RefineFollower(follower, solution, error);
   const Answer further{next.value, next.backup};
-  system.SetPolicy(next.backup.pi);
+  system.SetPolicy(next.backup.pi, PolicySystem::Change::kSlight);
   Evaluation there = Evaluate(follower, further, cotangents, options, here.adjoint.z, interrupt, system);
   Bound(follower, further, next.error, cotangents, options, interrupt, system, there);
 

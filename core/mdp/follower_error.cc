@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
+#include "core/mdp/for_states.h"
 #include "core/mdp/majorant.h"
 
 namespace bilevel {
@@ -22,47 +24,72 @@ double LogPolicyChange(const RegularizedMdp& follower, const Vector& lo, const V
 
 // |pi* - pi| from |log pi* - log pi| <= change; the last summand covers underflow.
 double PolicyChange(double pi, double log_pi, double change) {
-  const double radius = change < 1 ? pi * std::expm1(change) : std::exp(std::min(0.0, log_pi + change));
+  // exp(c) - 1 <= c + (e - 2) c^2 for 0 <= c <= 1.
+  const double radius = change < 1 ? pi * change * (1 + 0.7183 * change) : std::exp(std::min(0.0, log_pi + change));
   return std::min(1.0, radius * (1 + 1e-14) + 2 * std::numeric_limits<double>::min());
 }
 
-// Relative rounding error of the computed pi, entry by entry: that of Q and T V over tau, and a few operations.
-Vector LogPolicyRounding(const RegularizedMdp& follower, const Vector& v, const SoftBackup& backup) {
+// Relative rounding error of the computed pi, entry by entry: that of Q and T V over tau, and a few operations. Takes
+// rounding.q over.
+Vector LogPolicyRounding(const RegularizedMdp& follower, const SoftBackup& backup, SoftBackupRounding rounding) {
   const TabularMdp& mdp = *follower.mdp;
-  const SoftBackupRounding rounding = BoundSoftBellmanRounding(follower, v, backup);
-  return (rounding.q + RepeatForActions(mdp, rounding.value)) / follower.temperature +
-         kUnitRoundoff * (6 * backup.log_pi.cwiseAbs() + Vector::Constant(backup.pi.size(), mdp.num_actions() + 8.0));
+  const double steps = mdp.num_actions() + 8.0;
+  ForStates(follower.parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+    for (Eigen::Index row = first; row < end; ++row) {
+      rounding.q[row] = (rounding.q[row] + rounding.value[s]) / follower.temperature +
+                        kUnitRoundoff * (6 * std::abs(backup.log_pi[row]) + steps);
+    }
+  });
+  return std::move(rounding.q);
 }
 
-// Completes an error whose bracket of V* - v is known:
+// Completes an error whose bracket of V* - v is known, r = T v - v:
 //   log pi* - log pi = (gamma P (V* - v) - (V* - T v)) / tau.
-void BoundPolicy(const RegularizedMdp& follower, const Vector& v, const SoftBackup& backup, const Vector& log_rounding,
+void BoundPolicy(const RegularizedMdp& follower, const Vector& r, const SoftBackup& backup, const Vector& log_rounding,
                  FollowerError& error) {
   const TabularMdp& mdp = *follower.mdp;
   const double gamma = follower.discount;
-  const Vector r = backup.value - v;
-  const Vector shift =
-      gamma * mdp.ExpectNext(error.value_shift, follower.parallel_for) - RepeatForActions(mdp, error.value_shift - r);
-  const Vector radius =
-      gamma * mdp.ExpectNext(error.value_radius, follower.parallel_for) + RepeatForActions(mdp, error.value_radius);
-  error.log_pi_radius = (shift.cwiseAbs() + radius) * ((1 + 1e-12) / follower.temperature) + log_rounding;
+  const bool shifts = !error.value_shift.isZero(0);
+  Vector shift;
+  if (shifts) shift = mdp.ExpectNext(error.value_shift, follower.parallel_for);
+  error.log_pi_radius = mdp.ExpectNext(error.value_radius, follower.parallel_for);
   error.pi_radius.resize(backup.pi.size());
-  double largest = 0;
-  for (Eigen::Index row = 0; row < backup.pi.size(); ++row) {
-    if (!mdp.available(row)) {
-      error.log_pi_radius[row] = error.pi_radius[row] = 0;
-      continue;
-    }
-    largest = std::max(largest, error.log_pi_radius[row]);
-    error.pi_radius[row] = PolicyChange(backup.pi[row], backup.log_pi[row], error.log_pi_radius[row]);
-  }
+  const double largest =
+      MostOfStates(follower.parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+        double most = 0;
+        for (Eigen::Index row = first; row < end; ++row) {
+          double& radius = error.log_pi_radius[row];
+          if (!mdp.available(row)) {
+            radius = error.pi_radius[row] = 0;
+            continue;
+          }
+          const double center = (shifts ? gamma * shift[row] : 0.0) - (error.value_shift[s] - r[s]);
+          radius =
+              (std::abs(center) + (gamma * radius + error.value_radius[s])) * ((1 + 1e-12) / follower.temperature) +
+              log_rounding[row];
+          most = std::max(most, radius);
+          error.pi_radius[row] = PolicyChange(backup.pi[row], backup.log_pi[row], radius);
+        }
+        return most;
+      });
   error.kappa = std::expm1(largest) * (1 + 1e-12);
+}
+
+// at_u: T at U, whose roundings are known.
+RefinedFollower Refine(const RegularizedMdp& follower, Vector U, SoftBackup at_u, SoftBackupRounding rounding,
+                       const Vector& value_radius) {
+  RefinedFollower refined{std::move(U), std::move(at_u), {}};
+  refined.error.value_shift = Vector::Zero(refined.value.size());
+  refined.error.value_radius = value_radius + 2 * kUnitRoundoff * refined.value.cwiseAbs();
+  BoundPolicy(follower, refined.backup.value - refined.value, refined.backup,
+              LogPolicyRounding(follower, refined.backup, std::move(rounding)), refined.error);
+  return refined;
 }
 
 }  // namespace
 
 FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLevelSolution& solution,
-                                 PolicySystem& system, const Interrupt& interrupt) {
+                                 PolicySystem& system, const Interrupt& interrupt, RefinedFollower* refined) {
   const TabularMdp& mdp = *follower.mdp;
   const SoftBackup& backup = solution.backup;
   const double gamma = follower.discount;
@@ -72,13 +99,15 @@ FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLeve
   Vector e = Vector::Zero(r.size());
   system.Solve(gamma, r, kNewtonTolerance * solution.residual, interrupt, e);
   if (!e.allFinite()) e.setZero();
-  const Vector U = solution.value + e;
+  Vector U = solution.value + e;
   error.value_shift = U - solution.value;
-  const SoftBackup at_u = ApplySoftBellman(follower, U);
-  const Vector g = (at_u.value - U).cwiseAbs() * (1 + 4 * kUnitRoundoff) +
-                   BoundSoftBellmanRounding(follower, U, at_u).value + kUnitRoundoff * U.cwiseAbs();
+  SoftBackup at_u = ApplySoftBellman(follower, U);
+  SoftBackupRounding u_rounding = BoundSoftBellmanRounding(follower, U, at_u);
+  const Vector g =
+      (at_u.value - U).cwiseAbs() * (1 + 4 * kUnitRoundoff) + u_rounding.value + kUnitRoundoff * U.cwiseAbs();
 
-  const Vector log_rounding = LogPolicyRounding(follower, solution.value, backup);
+  const Vector log_rounding =
+      LogPolicyRounding(follower, backup, BoundSoftBellmanRounding(follower, solution.value, backup));
   const double pi_rounding = 2 * log_rounding.maxCoeff();
 
   double kappa = std::expm1(2 * LogPolicyChange(follower, error.value_shift, error.value_shift) + pi_rounding) + 1e-12;
@@ -91,20 +120,19 @@ FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLeve
     kappa = attempt < kKappaTries ? 2 * needed : kInfinity;
   }
 
-  BoundPolicy(follower, solution.value, backup, log_rounding, error);
+  BoundPolicy(follower, r, backup, log_rounding, error);
+  if (refined != nullptr) {
+    *refined = Refine(follower, std::move(U), std::move(at_u), std::move(u_rounding), error.value_radius);
+  }
   return error;
 }
 
 RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelSolution& solution,
                                const FollowerError& error) {
-  RefinedFollower refined;
-  refined.value = solution.value + error.value_shift;
-  refined.backup = ApplySoftBellman(follower, refined.value);
-  refined.error.value_shift = Vector::Zero(refined.value.size());
-  refined.error.value_radius = error.value_radius + 2 * kUnitRoundoff * refined.value.cwiseAbs();
-  BoundPolicy(follower, refined.value, refined.backup, LogPolicyRounding(follower, refined.value, refined.backup),
-              refined.error);
-  return refined;
+  Vector U = solution.value + error.value_shift;
+  SoftBackup at_u = ApplySoftBellman(follower, U);
+  SoftBackupRounding rounding = BoundSoftBellmanRounding(follower, U, at_u);
+  return Refine(follower, std::move(U), std::move(at_u), std::move(rounding), error.value_radius);
 }
 
 Vector CenteredRadius(const TabularMdp& mdp, const Vector& pi, const Vector& pi_radius, const Vector& g,

@@ -28,17 +28,19 @@ struct FollowerError {
   Vector ValueBound() const { return value_shift.cwiseAbs() + value_radius; }
 };
 
-// `system` must hold solution.backup.pi. Cost: two linear solves to a few digits and two sweeps; when interrupted only
-// the sweeps.
-FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLevelSolution& solution,
-                                 PolicySystem& system, const Interrupt& interrupt);
-
 // The answer one Newton step further, U = V + value_shift, with its own error: second order in that of V, or rounding.
 struct RefinedFollower {
   Vector value;       // U [S]
   SoftBackup backup;  // T at U
   FollowerError error;
 };
+
+// `system` must hold solution.backup.pi. refined: filled in where wanted. Cost: two linear solves to a few digits, and
+// five sweeps; when interrupted only the sweeps.
+FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLevelSolution& solution,
+                                 PolicySystem& system, const Interrupt& interrupt, RefinedFollower* refined = nullptr);
+
+// The same of an error found before. Cost: four sweeps.
 RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelSolution& solution,
                                const FollowerError& error);
 

@@ -16,6 +16,8 @@ constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
 // The automatic choice sweeps this often before it considers Newton's method, and stays with sweeps when at most so
 // many more are foreseen (benchmarks: a Newton step costs about as much as 60 sweeps).
 constexpr int kFirstSweeps = 40;
+// From a start where sweeps are known to be slow.
+constexpr int kFewFirstSweeps = 16;
 constexpr int kForeseenSweeps = 60;
 constexpr int kContractionWindow = 8;
 // Chord steps: kept while the residual falls by this factor; renewed at the next step when it falls by less than kGood.
@@ -41,7 +43,8 @@ class Solver {
 
   absl::StatusOr<LowerLevelSolution> Run(const Vector& start) {
     const int S = follower_.mdp->num_states();
-    Move(start.size() == S ? start : Vector::Zero(S));
+    warm_ = start.size() == S;
+    Move(warm_ ? start : Vector::Zero(S));
     switch (Method()) {
       case LowerLevelMethod::kNewtonDirect:
         solution_.method = LowerLevelMethod::kNewtonDirect;
@@ -135,6 +138,7 @@ class Solver {
   void Sweep(int sweeps, bool foresee) {
     const double gamma = follower_.discount;
     const bool stochastic = follower_.mdp->min_row_sum() > 1 - 1e-8;
+    const int first = warm_ && system_.mixes_slowly() ? kFewFirstSweeps : kFirstSweeps;
     std::vector<double> spans;
     range_ = {step_.minCoeff(), step_.maxCoeff()};
     bool policy_is_old = false;
@@ -153,8 +157,7 @@ class Solver {
       }
       Step();
       policy_is_old = true;
-      if (foresee && i + 1 >= kFirstSweeps && (i + 1) % kContractionWindow == 0 && Foreseen(spans) > kForeseenSweeps)
-        break;
+      if (foresee && i + 1 >= first && (i + 1) % kContractionWindow == 0 && Foreseen(spans) > kForeseenSweeps) break;
     }
     if (policy_is_old) Move(std::move(solution_.value));
   }
@@ -221,8 +224,9 @@ class Solver {
     Vector e = Vector::Zero(solution_.value.size());
     double forcing = kMostForcing;
     int stagnant = 0;
+    bool near = warm_;
     while (!Done()) {
-      system_.SetPolicy(solution_.backup.pi);
+      system_.SetPolicy(solution_.backup.pi, near ? PolicySystem::Change::kSlight : PolicySystem::Change::kAny);
       e.setZero();
       const double tolerance = std::max(0.25 * Tolerance(), forcing * solution_.residual);
       const int64_t products = system_.counters().products;
@@ -232,6 +236,7 @@ class Solver {
       Move(solution_.value + e);
       ++solution_.newton_steps;
       const double fall = solution_.residual / before;
+      near = fall <= kSlowFall;
       forcing = std::clamp(kForcingFactor * fall * fall, kLeastForcing, kMostForcing);
       if (fall > kSlowFall && !NearRoundingLevel() && !Done()) {
         SweepOn(std::clamp(2 * (system_.counters().products - products), kFewestSweeps, kMostSweeps));
@@ -265,6 +270,7 @@ class Solver {
   const Interrupt& interrupt_;
   PolicySystem& system_;
   double reward_scale_ = 0;
+  bool warm_ = false;
   LowerLevelSolution solution_;
   Vector step_;      // T V - V
   StepRange range_;  // of step_, while sweeping

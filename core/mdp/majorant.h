@@ -34,10 +34,18 @@ class Majorant {
   // (I - gamma (1 + kappa) P^pi) w, lowered by its rounding error.
   Vector LowerImage(const Vector& w, bool transposed);
 
+  // Krylov kind, where the end of the series is in sight after few products: a bound, into w.
+  bool SumSeries(const Vector& g, bool transposed, Vector& w);
+  // Solves from w, to `tolerance * size` at last, until little is left to be corrected: a bound.
+  Vector SolveAndCorrect(const Vector& g, bool transposed, double size, const Vector& corrector, double corrector_image,
+                         Vector w);
+  void FindVisits(Eigen::Index size);
+
   PolicySystem& system_;
   double gamma_;
   double inflated_;     // gamma (1 + kappa)
   double contraction_;  // gamma times the largest row sum
+  double loosest_;      // relative tolerance of solves to begin with
   Interrupt interrupt_;
   Vector visits_;            // approximates (I - gamma P^pi)^{-T} 1; empty until needed
   double visits_image_ = 0;  // smallest entry of its lower image

@@ -26,6 +26,30 @@ constexpr int kMultigridIterations = 30;
 constexpr double kFullShare = 0.25;
 // Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
 constexpr double kBandShare = 0.4;
+// Rows that miss one by less than this count as stochastic.
+constexpr double kStochastic = 1e-8;
+// Plain iteration goes on while so many more products would do, as the last few go.
+constexpr size_t kPlainWindow = 4, kMostPlainProducts = 100;
+constexpr double kForeseenProducts = 60;
+
+// Of a vector: its range, its 1-norm, and that of its change.
+struct Spread {
+  double least = std::numeric_limits<double>::infinity(), most = -least, sum = 0, change = 0;
+
+  void Include(double entry, double entry_change) {
+    least = std::min(least, entry);
+    most = std::max(most, entry);
+    sum += std::abs(entry);
+    change += std::abs(entry_change);
+  }
+  void Include(const Spread& other) {
+    least = std::min(least, other.least);
+    most = std::max(most, other.most);
+    sum += other.sum;
+    change += other.change;
+  }
+};
+
 // Vectors are worked on in parts of this size.
 constexpr int64_t kGrain = 16384;
 
@@ -39,8 +63,9 @@ PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor paralle
   use_banded_lu_ = matrix_.bandwidth() <= kBandShare * mdp.num_states();
 }
 
-void PolicySystem::SetPolicy(const Vector& pi) {
+void PolicySystem::SetPolicy(const Vector& pi, Change change) {
   ++policy_;
+  if (change == Change::kAny) preconditioner_is_stale_ = true;
   matrix_.SetPolicy(pi);
   if (use_dense_product_) dense_ = mdp_->DensePolicyTransitions(pi);
 }
@@ -175,18 +200,68 @@ PolicySystem::Outcome PolicySystem::Refine(Side side, double gamma, const Vector
   return {norm, true};
 }
 
+// v + sum_i (gamma P^pi)^i r converges like the second eigenvalue once its slow part is added at one stroke: what is
+// left, r, is near a multiple of the first eigenvector by then. That is a constant, or, transposed, r itself.
+void PolicySystem::IteratePlainly(Side side, double gamma, double tolerance, const Interrupt& interrupt, Vector& v,
+                                  Vector& r) {
+  const bool stochastic = mdp_->min_row_sum() > 1 - kStochastic;
+  const bool transposed = side == Side::kTransposed;
+  const int64_t size = v.size();
+  std::vector<Spread> spreads(static_cast<size_t>((size + kGrain - 1) / kGrain));
+  std::vector<double> norms;
+  Vector next;
+  while (norms.size() < kMostPlainProducts && !interrupt.Check().has_value()) {
+    Multiply(side, r, next);
+    ForParts(matrix_.parallel_for(), size, kGrain, [&](int64_t begin, int64_t end) {
+      Spread& spread = spreads[static_cast<size_t>(begin / kGrain)] = {};
+      for (int64_t s = begin; s < end; ++s) {
+        v[s] += r[s];
+        next[s] *= gamma;
+        spread.Include(next[s], next[s] - gamma * r[s]);
+      }
+    });
+    std::swap(r, next);  // next is r before this step
+    Spread spread = spreads.front();
+    for (size_t part = 1; part < spreads.size(); ++part) spread.Include(spreads[part]);
+    const double plain = transposed ? spread.sum : std::max(std::abs(spread.least), std::abs(spread.most));
+    double shifted = std::numeric_limits<double>::infinity();
+    if (stochastic) shifted = transposed ? spread.change / (1 - gamma) : 0.5 * (spread.most - spread.least);
+    norms.push_back(std::min(plain, shifted));
+    if (!std::isfinite(norms.back())) return;
+    if (norms.back() <= 0.5 * std::max(tolerance, kRoundingLevel * Norm(side, v))) {
+      if (!(shifted < plain)) return;
+      if (transposed) {
+        v += next * (gamma / (1 - gamma));
+      } else {
+        v.array() += 0.5 * (spread.most + spread.least) / (1 - gamma);
+      }
+      return;
+    }
+    if (norms.size() % kPlainWindow != 0) continue;
+    const double before = norms[norms.size() - kPlainWindow],
+                 rate = std::log(before / norms.back()) / (kPlainWindow - 1);
+    if (!(std::log(norms.back() / tolerance) <= rate * kForeseenProducts)) break;
+  }
+  mixes_slowly_ = true;
+}
+
 PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vector& b, double tolerance,
                                             const Interrupt& interrupt, Vector& v) {
   Vector r = Residual(side, gamma, b, v);
   double norm = Norm(side, r);
   auto reached = [&] { return norm <= tolerance || norm <= kRoundingLevel * Norm(side, v); };
+  if (!mixes_slowly_ && std::isfinite(norm) && !reached()) {
+    IteratePlainly(side, gamma, tolerance, interrupt, v, r);
+    r = Residual(side, gamma, b, v);
+    norm = Norm(side, r);
+  }
   int failures = 0;
   while (!reached()) {
     if (!std::isfinite(norm)) return {norm, false};
     if (interrupt.Check().has_value()) return {norm, false};
     Vector candidate = v;
     const Preconditioner before_run = preconditioner_;
-    BiCgStab(side, gamma, b, tolerance, interrupt, candidate);
+    BiCgStab(side, gamma, r, tolerance, interrupt, candidate);
     Vector candidate_r = Residual(side, gamma, b, candidate);
     const double candidate_norm = Norm(side, candidate_r);
     const bool changed = preconditioner_ != before_run;
@@ -198,6 +273,7 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
       continue;
     }
     if (changed) continue;
+    preconditioner_is_stale_ = true;
     // Breakdown: plain iteration contracts by gamma a step; then try again from there, ever more patiently.
     const int steps = 50 << std::min(failures++, 10);
     const double before = norm;
@@ -235,8 +311,8 @@ bool PolicySystem::ChangePreconditioner(int iterations) {
 void PolicySystem::MakePreconditioner(double gamma) {
   if (preconditioner_ == Preconditioner::kNone) return;
   const bool multigrid = preconditioner_ == Preconditioner::kMultigrid;
-  if (preconditioned_policy_ == policy_ && preconditioned_gamma_ == gamma && multigrid == (multigrid_ != nullptr))
-    return;
+  const bool made = multigrid ? multigrid_ != nullptr : incomplete_lu_ != nullptr && multigrid_ == nullptr;
+  if (made && !preconditioner_is_stale_ && preconditioned_gamma_ == gamma) return;
   if (system_.offsets.empty()) system_ = SystemPattern(matrix_);
   FillSystem(matrix_, gamma, system_);
   if (multigrid) {
@@ -247,7 +323,7 @@ void PolicySystem::MakePreconditioner(double gamma) {
     incomplete_lu_->Renew(system_);
   }
   if (!multigrid) multigrid_.reset();
-  preconditioned_policy_ = policy_;
+  preconditioner_is_stale_ = false;
   preconditioned_gamma_ = gamma;
 }
 
@@ -273,10 +349,10 @@ void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
 }
 
 // Van der Vorst (1992), "Bi-CGSTAB", preconditioned from the right.
-void PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt,
-                            Vector& v) {
+void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance,
+                            const Interrupt& interrupt, Vector& v) {
   const ParallelFor& parallel_for = matrix_.parallel_for();
-  const int64_t size = b.size();
+  const int64_t size = v.size();
   const auto for_parts = [&](const auto& work) {
     ForParts(parallel_for, size, kGrain, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
   };
@@ -291,8 +367,8 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, double tol
     for_parts([&](int64_t at, int64_t n) { result.segment(at, n) = x.segment(at, n) - gamma * result.segment(at, n); });
   };
   MakePreconditioner(gamma);
-  Vector r = Residual(side, gamma, b, v);
-  const Vector shadow = r;
+  Vector r = start_r;
+  const Vector& shadow = start_r;
   Vector best = v;
   double best_norm = Norm(side, r);
   const double start = best_norm;

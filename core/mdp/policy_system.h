@@ -59,8 +59,14 @@ class PolicySystem {
   // Direct kind: whether factorisations stay within a band.
   bool banded() const { return use_banded_lu_; }
 
+  // How far a policy is from the one before; for preconditioners, which outlive slight changes.
+  enum class Change { kAny, kSlight };
+
   // pi: [S*A], rows summing to one (not checked).
-  void SetPolicy(const Vector& pi);
+  void SetPolicy(const Vector& pi, Change change = Change::kAny);
+
+  // Krylov kind: whether plain iteration was too slow for some system so far.
+  bool mixes_slowly() const { return mixes_slowly_; }
 
   // Renews the factorisation for this discount if it belongs to another policy. Direct kind only; otherwise nothing.
   void Refactor(double gamma);
@@ -109,8 +115,11 @@ class PolicySystem {
   void MakePreconditioner(double gamma);
   // The next one to try after so many iterations with the one at hand; false: go on with it.
   bool ChangePreconditioner(int iterations);
-  // One BiCGSTAB run from v; returns on breakdown too.
-  void BiCgStab(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
+  // v <- v + r, r <- gamma P^pi r, as long as few more are foreseen to do; r is stale after it.
+  void IteratePlainly(Side side, double gamma, double tolerance, const Interrupt& interrupt, Vector& v, Vector& r);
+  // One BiCGSTAB run from v, whose residual is start_r; returns on breakdown too.
+  void BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance, const Interrupt& interrupt,
+                Vector& v);
 
   const TabularMdp* mdp_;
   Kind kind_;
@@ -121,14 +130,14 @@ class PolicySystem {
   bool use_banded_lu_ = false;
   Eigen::MatrixXd dense_;                           // P^pi, when products use it
   std::map<double, Factorization> factorizations_;  // by discount
-  // Krylov kind, once a solve was slow: I - gamma P^pi and what approximates its inverse, of which policy_ count and
-  // discount.
+  // Krylov kind, once a solve was slow: I - gamma P^pi and what approximates its inverse, for which discount.
   Preconditioner preconditioner_ = Preconditioner::kNone;
+  bool mixes_slowly_ = false;
   bool multigrid_failed_ = false;
   SparseSquare system_;
   std::unique_ptr<IncompleteLu> incomplete_lu_;
   std::unique_ptr<AggregationMultigrid> multigrid_;
-  uint64_t preconditioned_policy_ = 0;
+  bool preconditioner_is_stale_ = false;
   double preconditioned_gamma_ = 0;
 };
 

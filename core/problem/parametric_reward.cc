@@ -29,6 +29,28 @@ absl::Status CheckVector(std::string_view field, const Vector& values, Eigen::In
   return CheckFinite(field, values.data(), values.size());
 }
 
+// |features| v and |features|^T y.
+Vector AbsTimes(const SparseRows& features, const Vector& v) {
+  Vector result(features.rows());
+  for (Eigen::Index row = 0; row < features.rows(); ++row) {
+    double sum = 0;
+    for (SparseRows::InnerIterator entry(features, row); entry; ++entry)
+      sum += std::abs(entry.value()) * v[entry.col()];
+    result[row] = sum;
+  }
+  return result;
+}
+
+Vector AbsTransposedTimes(const SparseRows& features, const Vector& y) {
+  Vector result = Vector::Zero(features.cols());
+  for (Eigen::Index row = 0; row < features.rows(); ++row) {
+    for (SparseRows::InnerIterator entry(features, row); entry; ++entry) {
+      result[entry.col()] += std::abs(entry.value()) * y[row];
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 absl::StatusOr<ParametricReward> ParametricReward::Create(Eigen::Index num_rows, int num_parameters,
@@ -57,7 +79,6 @@ absl::StatusOr<ParametricReward> ParametricReward::Create(Eigen::Index num_rows,
     }
     for (int64_t count : in_column) reward.max_column_features_ = std::max(reward.max_column_features_, count);
     reward.features_ = std::move(spec.features);
-    reward.abs_features_ = reward.features_.cwiseAbs();
   }
   if (spec.coefficient.size() != 0 || spec.matrix.size() != 0) {
     absl::Status status = CheckVector("quadratic.coefficient", spec.coefficient, num_rows);
@@ -96,7 +117,7 @@ Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta, con
   Vector bound = Vector::Zero(base_.size());
   if (features_.nonZeros() != 0) {
     const double steps = static_cast<double>(max_row_features_) + 4;
-    bound += abs_features_ * (steps * kUnitRoundoff * theta.cwiseAbs() + theta_rounding);
+    bound += AbsTimes(features_, steps * kUnitRoundoff * theta.cwiseAbs() + theta_rounding);
   }
   if (has_quadratic()) {
     const double size = x.cwiseAbs().dot(matrix_.cwiseAbs() * x.cwiseAbs());
@@ -107,7 +128,7 @@ Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta, con
 }
 
 void ParametricReward::AddInfluence(ParameterGradient& influence) const {
-  if (features_.nonZeros() != 0) influence.theta += abs_features_.transpose() * Vector::Ones(abs_features_.rows());
+  if (features_.nonZeros() != 0) influence.theta += AbsTransposedTimes(features_, Vector::Ones(features_.rows()));
   if (has_quadratic()) {
     influence.x += coefficient_.lpNorm<1>() *
                    (matrix_.cwiseAbs().rowwise().sum() + matrix_.cwiseAbs().colwise().sum().transpose());
@@ -163,7 +184,7 @@ void ParametricReward::AddPullbackRadius(const Vector& radius, const Vector& mag
                                          ParameterGradient& gradient_radius) const {
   if (features_.nonZeros() != 0) {
     const double steps = static_cast<double>(max_column_features_) + 16;
-    gradient_radius.theta += abs_features_.transpose() * (radius + steps * kUnitRoundoff * magnitude);
+    gradient_radius.theta += AbsTransposedTimes(features_, radius + steps * kUnitRoundoff * magnitude);
   }
   if (has_quadratic()) {
     const double steps = static_cast<double>(x.size() + radius.size()) + 16;

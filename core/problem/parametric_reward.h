@@ -101,7 +101,6 @@ class ParametricReward {
 
   Vector base_;
   SparseRows features_;
-  SparseRows abs_features_;
   int64_t max_row_features_ = 0;
   int64_t max_column_features_ = 0;
   Vector coefficient_;

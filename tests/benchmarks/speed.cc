@@ -132,7 +132,7 @@ void MeasureGradient(const std::shared_ptr<const TabularMdp>& mdp, const Vector&
                      const ParallelFor& parallel_for, double sweep) {
   const BilevelProblem problem = Leader(mdp, reward, flags.discount);
   LowerLevelOptions options;
-  options.residual_tolerance = kTolerance;
+  options.residual_tolerance = options.adjoint_tolerance = kTolerance;
   options.parallel_for = parallel_for;
   HypergradientEvaluator evaluator(problem, options);
   double start = Now();
@@ -142,9 +142,9 @@ void MeasureGradient(const std::shared_ptr<const TabularMdp>& mdp, const Vector&
   point = evaluator.EvaluateCertified(Vector::Constant(1, 1.001), Interrupt());
   const double warm = Now() - start;
   std::printf(
-      "%-12s gradient cold %.3f s, warm %.3f s = %.0f sweeps, %lld products; bound %.1e of |gradient| %.3g; %.0f MB\n",
+      "%-12s gradient cold %.3f s, warm %.3f s = %.0f sweeps, %lld products; bound %.1e (estimate %.1e) of |gradient| %.3g; %.0f MB\n",
       "", cold, warm, warm / sweep, static_cast<long long>(point->contexts[0].counters.products),
-      point->certificate.error_bound / point->gradient.norm(), point->gradient.norm(), PeakMegabytes());
+      point->certificate.error_bound / point->gradient.norm(), point->certificate.error_estimate / point->gradient.norm(), point->gradient.norm(), PeakMegabytes());
   std::fflush(stdout);
 }
 

@@ -2,22 +2,31 @@
 
 #include <cmath>
 
+#include "core/mdp/for_states.h"
+
 namespace bilevel {
 namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
 
-// dh/dpi, up to a constant in each state, 0 where it is multiplied by pi = 0 anyway. Not for kForwardKl.
-Vector Slope(const Separable& term, const TermInput& input) {
-  const Vector& log_pi = input.backup.log_pi;
+// dh/dpi of one action, up to a constant in each state, 0 where it is multiplied by pi = 0 anyway. Not for kForwardKl.
+double SlopeAt(const Separable& term, Eigen::Index row, double pi, double log_pi) {
   switch (term.kind) {
     case Separable::Kind::kSquaredDistance:
-      return input.pi() - term.target;
+      return pi - term.target[row];
     case Separable::Kind::kReverseKl:
-      return log_pi - term.target.unaryExpr([](double t) { return t > 0 ? std::log(t) : 0.0; });
+      return log_pi - (term.target[row] > 0 ? std::log(term.target[row]) : 0.0);
     default:
       return -log_pi;
   }
+}
+
+Vector Slope(const Separable& term, const TermInput& input) {
+  Vector result(input.pi().size());
+  for (Eigen::Index row = 0; row < result.size(); ++row) {
+    result[row] = SlopeAt(term, row, input.pi()[row], input.backup.log_pi[row]);
+  }
+  return result;
 }
 
 // How the slope moves with the policy.
@@ -26,65 +35,87 @@ Vector SlopeChange(Separable::Kind kind, const Vector& pi, const Vector& log_pi)
   return kind == Separable::Kind::kEntropy ? Vector(-log_pi) : log_pi;
 }
 
-// sum_a mu h at fixed slope factors, summed over states.
-double Sum(const Separable& term, const TermInput& input, const Vector& mu) {
-  const Vector& pi = input.pi();
-  switch (term.kind) {
-    case Separable::Kind::kSquaredDistance:
-      return 0.5 * mu.dot((pi - term.target).cwiseAbs2());
-    case Separable::Kind::kForwardKl: {
-      const Vector gap = term.target.binaryExpr(
-          input.backup.log_pi, [](double t, double log_pi) { return t > 0 ? t * (std::log(t) - log_pi) : 0.0; });
-      return mu.dot(gap);
-    }
-    default:
-      return mu.dot(pi.cwiseProduct(Slope(term, input)));
-  }
-}
+// t log(t / pi).
+double Divergence(double t, double log_pi) { return t > 0 ? t * (std::log(t) - log_pi) : 0.0; }
 
 }  // namespace
 
 TermValue EvaluateTerm(const Separable& term, const TermInput& input, const TermValue* /*near*/) {
-  const Vector mu = RepeatForActions(input.mdp, term.state_weights);
+  const TabularMdp& mdp = input.mdp;
+  const Vector &pi = input.pi(), &log_pi = input.backup.log_pi;
   TermValue result;
-  result.value = Sum(term, input, mu);
-  result.y = term.kind == Separable::Kind::kForwardKl
-                 ? Vector(-mu.cwiseProduct(term.target))
-                 : Vector(mu.cwiseProduct(input.pi()).cwiseProduct(Slope(term, input)));
+  result.y.resize(pi.size());
+  result.value = SumStates(input.system.parallel_for(), mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+    const double mu = term.state_weights[s];
+    double sum = 0;
+    for (Eigen::Index row = first; row < end; ++row) {
+      if (term.kind == Separable::Kind::kForwardKl) {
+        sum += Divergence(term.target[row], log_pi[row]);
+        result.y[row] = -mu * term.target[row];
+        continue;
+      }
+      const double slope = SlopeAt(term, row, pi[row], log_pi[row]);
+      sum += term.kind == Separable::Kind::kSquaredDistance ? 0.5 * slope * slope : pi[row] * slope;
+      result.y[row] = mu * pi[row] * slope;
+    }
+    return mu * sum;
+  });
   return result;
 }
 
 TermRadius BoundTermError(const Separable& term, const TermInput& input, const TermValue& value,
                           const TermErrorInput& errors) {
   const TabularMdp& mdp = input.mdp;
-  const Vector mu = RepeatForActions(mdp, term.state_weights);
-  const Vector& pi = input.pi();
-  const Vector& change = errors.error.pi_radius;
-  const Vector& log_change = errors.error.log_pi_radius;
-  const double sums = static_cast<double>(mdp.num_rows()) + 4;
+  const ParallelFor& parallel_for = input.system.parallel_for();
+  const Vector &pi = input.pi(), &log_pi = input.backup.log_pi;
+  const Vector &change = errors.error.pi_radius, &log_change = errors.error.log_pi_radius;
+  const double sums = static_cast<double>(mdp.num_rows()) + 4, actions = mdp.num_actions();
   TermRadius radius;
+  radius.centered_y.resize(pi.size());
   if (term.kind == Separable::Kind::kForwardKl) {
-    const Vector visits = RepeatForActions(mdp, SumOverActions(mdp, term.target));
-    const Vector size = term.target.cwiseProduct(input.backup.log_pi.cwiseAbs());
-    radius.value = mu.dot(term.target.cwiseProduct(log_change)) + sums * kUnitRoundoff * (mu.dot(size) + value.value);
     // yc = mu (pi visits - t).
-    radius.centered_y = mu.cwiseProduct(visits.cwiseProduct(change) + (mdp.num_actions() + 4.0) * kUnitRoundoff *
-                                                                          (term.target + pi.cwiseProduct(visits)));
+    radius.value = SumStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+      const double mu = term.state_weights[s];
+      double visits = 0, sum = 0;
+      for (Eigen::Index row = first; row < end; ++row) visits += term.target[row];
+      for (Eigen::Index row = first; row < end; ++row) {
+        const double t = term.target[row];
+        sum += t * (log_change[row] + sums * kUnitRoundoff * std::abs(log_pi[row]));
+        radius.centered_y[row] = mu * (visits * change[row] + (actions + 4) * kUnitRoundoff * (t + pi[row] * visits));
+      }
+      return mu * sum;
+    });
+    radius.value += sums * kUnitRoundoff * value.value;
     return radius;
   }
   const bool squared = term.kind == Separable::Kind::kSquaredDistance;
-  const Vector slope = Slope(term, input);
-  const Vector abs_slope = slope.cwiseAbs();
-  const Vector slope_radius =
-      squared ? Vector(change + kUnitRoundoff * abs_slope)
-              : Vector(log_change + 4 * kUnitRoundoff * (abs_slope + input.backup.log_pi.cwiseAbs()));
-  radius.value = squared ? mu.dot(change.cwiseProduct(abs_slope + 0.5 * change))
-                         : mu.dot(change.cwiseProduct(abs_slope) + (pi + change).cwiseProduct(slope_radius));
-  radius.value += sums * kUnitRoundoff * (squared ? value.value : mu.dot(pi.cwiseProduct(abs_slope)));
-  const Vector abs_y = value.y.cwiseAbs();
-  radius.centered_y = mu.cwiseProduct(CenteredRadius(mdp, pi, change, slope, slope_radius)) +
-                      (mdp.num_actions() + 8.0) * kUnitRoundoff *
-                          (abs_y + pi.cwiseProduct(RepeatForActions(mdp, SumOverActions(mdp, abs_y))));
+  radius.value = SumStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+    const double mu = term.state_weights[s];
+    double mean = 0, y_sum = 0;
+    for (Eigen::Index row = first; row < end; ++row) {
+      mean += pi[row] * SlopeAt(term, row, pi[row], log_pi[row]);
+      y_sum += std::abs(value.y[row]);
+    }
+    // As CenteredRadius; first the part of each action alone.
+    double mean_change = 0, sum = 0;
+    for (Eigen::Index row = first; row < end; ++row) {
+      const double slope = SlopeAt(term, row, pi[row], log_pi[row]), size = std::abs(slope),
+                   high = pi[row] + change[row];
+      const double slope_radius = squared ? change[row] + kUnitRoundoff * size
+                                          : log_change[row] + 4 * kUnitRoundoff * (size + std::abs(log_pi[row]));
+      const double own = change[row] * std::abs(slope - mean) + high * slope_radius;
+      mean_change += own;
+      radius.centered_y[row] = own;
+      sum += squared ? change[row] * (size + 0.5 * change[row])
+                     : change[row] * size + high * slope_radius + sums * kUnitRoundoff * pi[row] * size;
+    }
+    for (Eigen::Index row = first; row < end; ++row) {
+      radius.centered_y[row] = mu * (radius.centered_y[row] + (pi[row] + change[row]) * mean_change) +
+                               (actions + 8) * kUnitRoundoff * (std::abs(value.y[row]) + pi[row] * y_sum);
+    }
+    return mu * sum;
+  });
+  if (squared) radius.value += sums * kUnitRoundoff * value.value;
   return radius;
 }
 
