@@ -1,10 +1,10 @@
 // How fast a session takes transitions in, beside a server that parses the same messages and acknowledges them.
 //
-//   ingest [--batch N] [--only LEARNER]
+//   ingest [--batch N] [--only LEARNER] [--rows]
 //
 // One writer over loopback, raw columns (episode, state, action, next state, kind), N transitions a message (default
 // 256), S = 1000, A = 4, episodes of 100 steps. Rounds of the peer and of each learner take turns; the figure is the
-// median over rounds, and the ratio is taken within a round. `count` must reach 0.8 of the peer.
+// median over rounds, and the ratio is taken within a round. `count` must reach 0.8 of the peer. --rows: for the suite.
 
 #include <grpcpp/grpcpp.h>
 
@@ -21,9 +21,11 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "bilevel/v1/session_service.grpc.pb.h"
 #include "core/base/rng.h"
 #include "server/bilevel_server.h"
+#include "tests/benchmarks/suite/row.h"
 
 namespace bilevel {
 namespace {
@@ -221,9 +223,14 @@ int main(int argc, char** argv) {
   using namespace bilevel;
   int batch = 256;
   std::string only;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--batch") == 0) batch = std::atoi(argv[i + 1]);
-    if (std::strcmp(argv[i], "--only") == 0) only = argv[i + 1];
+  bool rows = false;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--rows") == 0) rows = true;
+    if (i + 1 == argc) break;
+    if (std::strcmp(argv[i], "--batch") == 0)
+      batch = std::atoi(argv[++i]);
+    else if (std::strcmp(argv[i], "--only") == 0)
+      only = argv[++i];
   }
   Peer peer;
   grpc::ServerBuilder builder;
@@ -246,8 +253,10 @@ int main(int argc, char** argv) {
       {"plug_in", few, [](v1::CreateSessionRequest& r) { r.mutable_plug_in(); }},
       {"soft_q", few, [](v1::CreateSessionRequest& r) { r.mutable_soft_q(); }},
   };
-  std::printf("%d transitions a message, one writer, loopback; transitions a second\n", batch);
-  std::printf("%-10s %12s %12s %8s\n", "learner", "peer", "session", "ratio");
+  if (!rows) {
+    std::printf("%d transitions a message, one writer, loopback; transitions a second\n", batch);
+    std::printf("%-10s %12s %12s %8s\n", "learner", "peer", "session", "ratio");
+  }
   bool ok = true;
   for (const Learner& learner : learners) {
     if (!only.empty() && only != learner.name) continue;
@@ -267,6 +276,18 @@ int main(int argc, char** argv) {
     const double ratio = Median(ratios);
     const bool required = std::strcmp(learner.name, "count") == 0;
     if (required && ratio < kRequired) ok = false;
+    if (rows) {
+      benchmarks::Row row;
+      row.table = "wire";
+      row.name = absl::StrCat("Train, ", learner.name, ", a transition of ", batch, " a message");
+      row.seconds = 1 / Median(sessions);
+      row.ratio = ratio;
+      row.against = "of what bare gRPC takes in";
+      row.at_least = true;
+      if (required) row.target = kRequired;
+      std::printf("%s\n", benchmarks::Encode(row).c_str());
+      continue;
+    }
     std::printf("%-10s %12.3g %12.3g %8.2f  %s\n", learner.name, Median(peers), Median(sessions), ratio,
                 !required           ? ""
                 : ratio < kRequired ? "MISSED"

@@ -1,0 +1,294 @@
+#include "tests/benchmarks/suite/wire.h"
+
+#include <grpcpp/grpcpp.h>
+#include <malloc.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "client/array.h"
+#include "client/bilevel_client.h"
+#include "client/problems/four_rooms.h"
+#include "core/base/rng.h"
+#include "core/hypergradient/hypergradient.h"
+#include "tests/benchmarks/suite/clock.h"
+#include "tests/benchmarks/suite/echo.h"
+#include "tests/problems/decoded.h"
+#include "tests/support/families.h"
+
+namespace bilevel::benchmarks {
+namespace {
+
+constexpr int kCallers = 8;
+constexpr double kMove = 1e-3;
+
+// bilevel_server as it is started in earnest, for the time of a measurement; made before this process uses gRPC.
+class Server {
+ public:
+  explicit Server(const std::string& program) {
+    std::array<int, 2> ends{};
+    if (pipe(ends.data()) != 0) std::abort();
+    child_ = fork();
+    if (child_ == 0) {
+      dup2(ends[1], STDOUT_FILENO);
+      close(ends[0]);
+      execl(program.c_str(), "bilevel_server", "--listen=127.0.0.1:0", "--ephemeral", "--drain_delay=0s", "--threads=2",
+            "--max_message_bytes=2000000000", nullptr);
+      _exit(127);
+    }
+    close(ends[1]);
+    std::string line;
+    char c = 0;
+    while (read(ends[0], &c, 1) == 1 && c != '\n') line += c;
+    close(ends[0]);
+    address_ = line.substr(line.rfind(' ') + 1);
+  }
+  ~Server() {
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+  }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  const std::string& address() const { return address_; }
+
+ private:
+  pid_t child_ = -1;
+  std::string address_;
+};
+
+// One caller's next call; false when it failed.
+using Call = std::function<bool()>;
+
+struct Calls {
+  std::vector<double> seconds;  // of each call
+  double span = 0;              // of all of them
+  bool failed = false;
+
+  double Each() const { return span / static_cast<double>(seconds.size()); }
+  double Quantile(double share) {
+    std::sort(seconds.begin(), seconds.end());
+    return seconds[static_cast<size_t>(share * static_cast<double>(seconds.size() - 1))];
+  }
+};
+
+// Each of `callers` (by number) calls in its own thread until the time is over.
+Calls Repeat(int callers, double seconds, const std::function<Call(int)>& make) {
+  std::vector<std::vector<double>> taken(static_cast<size_t>(callers));
+  std::atomic<bool> failed = false;
+  std::atomic<int> ready = 0;
+  std::vector<std::thread> threads;
+  std::atomic<double> begin = 0;
+  for (int i = 0; i < callers; ++i) {
+    threads.emplace_back([&, i] {
+      const Call call = make(i);
+      for (int warm = 0; warm < 3; ++warm) failed = !call() || failed;
+      if (++ready == callers) begin = Now();
+      while (begin == 0) std::this_thread::yield();
+      while (Now() < begin + seconds && !failed) {
+        taken[static_cast<size_t>(i)].push_back(Seconds([&] { failed = !call() || failed; }));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  Calls result;
+  result.span = Now() - begin;
+  result.failed = failed;
+  for (const auto& part : taken) result.seconds.insert(result.seconds.end(), part.begin(), part.end());
+  return result;
+}
+
+Row RowOf(const std::string& name, int callers, double seconds) {
+  Row row;
+  row.table = "wire";
+  row.name = name;
+  row.threads = callers;
+  row.seconds = seconds;
+  return row;
+}
+
+// A channel of its own for each caller would be another benchmark: all share one, as the client library has it.
+client::BilevelClient Connect(const std::string& address) { return client::BilevelClient::Connect(address).value(); }
+
+Calls EmptyCalls(const client::BilevelClient& client, int callers, double seconds) {
+  return Repeat(callers, seconds, [&](int) -> Call { return [&] { return client.CheckHealth("").ok(); }; });
+}
+
+std::vector<double> Moved(Rng& rng, std::vector<double> x) {
+  for (double& entry : x) entry += kMove * rng.Normal();
+  return x;
+}
+
+// Calls EvaluateHypergradient of Four-Rooms at x moved a little each time, from the answer before.
+Call Evaluate(const client::BilevelClient& client, const v1::Problem& problem, uint64_t seed) {
+  struct State {
+    explicit State(uint64_t number) : rng(number) {}
+    Rng rng;
+    std::vector<double> x;
+    v1::EvaluateHypergradientRequest request;
+  };
+  auto state = std::make_shared<State>(seed + 1);
+  state->x.assign(static_cast<size_t>(problem.num_parameters()), 0.0);
+  *state->request.mutable_problem() = problem;
+  state->request.set_return_warm_start(true);
+  return [&client, state] {
+    state->x = Moved(state->rng, std::move(state->x));
+    *state->request.mutable_parameters() = client::MakeArray(state->x);
+    auto response = client.EvaluateHypergradient(state->request);
+    if (!response.ok()) {
+      std::fprintf(stderr, "%s\n", response.status().ToString().c_str());
+      return false;
+    }
+    state->request.mutable_warm_start()->Swap(response->mutable_points(0)->mutable_warm_start());
+    return true;
+  };
+}
+
+// The same in this process, without a wire: seconds, median.
+double EvaluateInCore(const v1::Problem& message, double seconds) {
+  const BilevelProblem problem = testing::Decoded(message);
+  Rng rng(1);
+  Vector x = Vector::Zero(problem.num_parameters);
+  WarmStart warm;
+  std::vector<double> taken;
+  for (const double end = Now() + seconds; Now() < end;) {
+    for (double& entry : x) entry += kMove * rng.Normal();
+    taken.push_back(Seconds([&] {
+      HypergradientEvaluator evaluator(problem, {}, warm);
+      if (!evaluator.EvaluateCertified(x, Interrupt()).ok()) std::abort();
+      warm = evaluator.warm_start();
+    }));
+  }
+  return Median(taken);
+}
+
+// GRID-SLIP at gamma = 0.999, to a tolerance that the time limit comes before.
+v1::SolveLowerLevelRequest LongSolve(int states, int seconds) {
+  const testing::Family family = testing::MakeFamily("grid-slip", states);
+  v1::SolveLowerLevelRequest request;
+  request.mutable_time_limit()->set_seconds(seconds);
+  v1::Problem& problem = *request.mutable_problem();
+  problem.set_num_parameters(1);
+  v1::Context& context = *problem.add_contexts();
+  context.set_discount(0.999);
+  context.set_temperature(0.1);
+  v1::Environment& environment = *context.mutable_environment();
+  environment.set_num_states(family.spec.num_states);
+  environment.set_num_actions(family.spec.num_actions);
+  v1::SparseMatrix& rows = *environment.mutable_transitions()->mutable_sparse();
+  rows.set_rows(family.spec.num_states * family.spec.num_actions);
+  rows.set_cols(family.spec.num_states);
+  *rows.mutable_offsets() = client::MakeArray(std::span<const uint64_t>(family.spec.offsets));
+  *rows.mutable_columns() = client::MakeArray(std::span<const uint32_t>(family.spec.columns));
+  *rows.mutable_values() = client::MakeArray(std::span<const double>(family.spec.probabilities));
+  *context.mutable_reward()->mutable_base() =
+      client::MakeArray(std::span(family.reward.data(), static_cast<size_t>(family.reward.size())));
+  return request;
+}
+
+// Keeps both workers busy while `during` runs; false when one ended too early.
+bool WhileSolving(const client::BilevelClient& client, int states, double seconds,
+                  const std::function<void()>& during) {
+  constexpr int kArrival = 8;  // until both have been sent, decoded and begun
+  const v1::SolveLowerLevelRequest request = LongSolve(states, kArrival + static_cast<int>(2 * seconds) + 10);
+  std::atomic<int> running = 2;
+  std::vector<std::thread> solvers;
+  for (int i = 0; i < 2; ++i) {
+    solvers.emplace_back([&] {
+      const auto response = client.SolveLowerLevel(request);
+      if (!response.ok()) std::fprintf(stderr, "%s\n", response.status().ToString().c_str());
+      --running;
+    });
+  }
+  std::this_thread::sleep_for(std::chrono::seconds(kArrival));
+  during();
+  const bool busy = running == 2;
+  for (std::thread& solver : solvers) solver.join();
+  return busy;
+}
+
+}  // namespace
+
+std::vector<Row> MeasureEmptyCalls(const WireOptions& options) {
+  const EchoProcess echo;
+  const Server server(options.server);
+  const client::BilevelClient client = Connect(server.address());
+  const auto channel = grpc::CreateChannel(echo.address(), grpc::InsecureChannelCredentials());
+  std::vector<Row> rows;
+  for (const int callers : {1, kCallers, 32}) {
+    const Calls bare = Repeat(callers, options.seconds, [&](int) -> Call {
+      return [caller = std::make_shared<EchoCaller>(channel), nothing = Zeros(0)] { return caller->Call(nothing, 2); };
+    });
+    const Calls ours = EmptyCalls(client, callers, options.seconds);
+    Row& row = rows.emplace_back(RowOf("an empty call", callers, ours.Each()));
+    row.ratio = ours.Each() / bare.Each();
+    row.against = "bare gRPC";
+    if (ours.failed || bare.failed) row.missed = "a call failed";
+  }
+  return rows;
+}
+
+std::vector<Row> MeasureEvaluations(const WireOptions& options) {
+  mallopt(M_TRIM_THRESHOLD, 32 << 20);  // as bilevel_server does
+  mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  const v1::Problem problem = client::FourRooms({.temperature = 0.003, .beta = 1});
+  const double core = EvaluateInCore(problem, options.seconds);
+  const Server server(options.server);
+  const client::BilevelClient client = Connect(server.address());
+  const auto evaluate = [&](int number) { return Evaluate(client, problem, static_cast<uint64_t>(number)); };
+  const double empty = EmptyCalls(client, kCallers, options.seconds).Each();
+  Calls calls = Repeat(kCallers, options.seconds, evaluate);
+  std::vector<Row> rows;
+  Row& many = rows.emplace_back(RowOf("EvaluateHypergradient of Four-Rooms", kCallers, calls.Each()));
+  many.ratio = (empty + core / 2) / calls.Each();
+  many.against = "of 1 / (empty + core / 2) calls a second";
+  many.target = 0.8;
+  many.at_least = true;
+  many.note = absl::StrCat("empty ", static_cast<int>(1e6 * empty), " us, core ", static_cast<int>(1e6 * core),
+                           " us; p99 ", static_cast<int>(1e6 * calls.Quantile(0.99)), " us");
+  if (calls.failed) many.missed = "a call failed";
+  if (options.states == 0) return rows;
+
+  Calls alone, together;
+  const bool busy = WhileSolving(client, options.states, options.seconds, [&] {
+    alone = Repeat(1, options.seconds, evaluate);
+    together = Repeat(kCallers, options.seconds, evaluate);
+  });
+  for (auto* loaded : {&alone, &together}) {
+    const int callers = loaded == &alone ? 1 : kCallers;
+    Row& row = rows.emplace_back(RowOf("the same while both workers solve, p99", callers, loaded->Quantile(0.99)));
+    row.states = options.states;
+    row.ratio = row.seconds / (5e-3 + core);
+    row.against = "(5 ms + core)";
+    row.target = 1;
+    row.note = absl::StrCat("median ", static_cast<int>(1e6 * loaded->Quantile(0.5)), " us");
+    if (loaded->failed) row.missed = "a call failed";
+    if (!busy) row.missed = "a solve ended too early";
+  }
+  return rows;
+}
+
+std::vector<Row> MeasureBareUpload(const WireOptions& options) {
+  constexpr size_t kMessage = 1 << 20;
+  const EchoProcess echo;
+  EchoCaller caller(grpc::CreateChannel(echo.address(), grpc::InsecureChannelCredentials()));
+  const int count = static_cast<int>(256 * std::max(1.0, options.seconds));
+  const grpc::ByteBuffer message = Zeros(kMessage);
+  bool good = caller.Stream(message, 16, 100);
+  Row row = RowOf("a bare upload in messages of 1 MiB", 1,
+                  Seconds([&] { good = caller.Stream(message, count, 100) && good; }));
+  if (!good) row.missed = "a call failed";
+  row.note = absl::StrCat(static_cast<int>(count * static_cast<double>(kMessage) / row.seconds / 1e6), " MB/s");
+  return {row};
+}
+
+}  // namespace bilevel::benchmarks
