@@ -26,7 +26,8 @@ DenseSobirl MakeDenseSobirl(int num_states, double discount);
 
 inline constexpr double kDenseStep = 8e-3;
 
-// One exact outer iteration: policy at x, adjoint, hyper-gradient, warm from the step before. Rows: beside three dense
+// One exact outer iteration: policy at x, adjoint, hyper-gradient, warm from the step before; median over the first 40
+// steps from x_1, after which the follower hardly moves. Rows: beside three dense
 // LU of the same size and two products with the reward's Jacobian, timed in turns; at S = 10 also beside what the
 // authors publish for theirs; certified.
 std::vector<Row> MeasureDenseSobirl(int num_states, double discount);

@@ -56,8 +56,11 @@ std::string DescribeMachine() {
   const std::time_t now = std::time(nullptr);
   char date[32];
   std::strftime(date, sizeof date, "%Y-%m-%d", std::gmtime(&now));
+  double load = 0;
+  std::ifstream("/proc/loadavg") >> load;
   return absl::StrCat(date, "; ", LineOf("/proc/cpuinfo", "model name"), ", ", std::thread::hardware_concurrency(),
-                      " cores; ", static_cast<int>(Kilobytes("MemTotal") / (1 << 20) + 0.5), " GiB");
+                      " cores; ", static_cast<int>(Kilobytes("MemTotal") / (1 << 20) + 0.5), " GiB; load ", load,
+                      " at the start");
 }
 
 ParallelFor StandingThreads(int count) {

@@ -25,7 +25,7 @@ class Triad {
   Arrays* arrays_;
 };
 
-// "date; processor; cores; memory", in a line of Markdown.
+// "date; processor; cores; memory; load", in a line of Markdown.
 std::string DescribeMachine();
 
 // So many threads that stay until the end of the process.

@@ -154,14 +154,15 @@ class Dense:
 
 
 def dense(directory, states, discount):
-    problem = Dense(directory, states, discount)
-    gradient = problem.gradient()
     seconds = []
-    for _ in range(301):
-        problem.x = problem.x - 8e-3 * gradient
-        start = time.perf_counter()
+    for _ in range(8):
+        problem = Dense(directory, states, discount)
         gradient = problem.gradient()
-        seconds.append(time.perf_counter() - start)
+        for _ in range(40):
+            problem.x = problem.x - 8e-3 * gradient
+            start = time.perf_counter()
+            gradient = problem.gradient()
+            seconds.append(time.perf_counter() - start)
     print_row(seconds=np.median(seconds), products=np.linalg.norm(problem.x))
 
 

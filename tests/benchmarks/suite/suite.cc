@@ -167,7 +167,7 @@ class Suite {
   Suite(const Flags& flags, Places places) : flags_(flags), places_(std::move(places)) {}
 
   bool Run() {
-    std::printf("%s\n", DescribeMachine().c_str());
+    std::printf("%s\n", machine_.c_str());
     const std::pair<const char*, void (Suite::*)()> tables[] = {
         {"sweep", &Suite::Sweeps},       {"solve", &Suite::Solves}, {"adjoint", &Suite::Adjoints},
         {"gradient", &Suite::Gradients}, {"outer", &Suite::Outer},  {"size", &Suite::Sizes},
@@ -416,7 +416,7 @@ class Suite {
   void Write() const {
     if (flags_.markdown.empty()) return;
     std::ofstream out(flags_.markdown);
-    out << "# Benchmark suite\n\n" << DescribeMachine() << (flags_.quick ? "; quick" : "") << ".\n";
+    out << "# Benchmark suite\n\n" << machine_ << (flags_.quick ? "; quick" : "") << ".\n";
     for (const Table& table : kTables) {
       if (std::none_of(rows_.begin(), rows_.end(), [&](const Row& row) { return row.table == table.name; })) continue;
       out << "\n## " << table.title << "\n\n" << table.about << "\n\n" << MarkdownHeader();
@@ -430,6 +430,7 @@ class Suite {
 
   const Flags& flags_;
   const Places places_;
+  const std::string machine_ = DescribeMachine();
   std::vector<Row> rows_;
   std::vector<std::string> remarks_;
 };
