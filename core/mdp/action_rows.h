@@ -3,10 +3,11 @@
 // Slices: eight consecutive states make a slice. Within it each action has a block of lines, a line holding one entry
 // of each of the eight rows side by side, so that sums, exponentials and logarithms run over states in lanes. Rows
 // shorter than their block are filled up with entries of value 0. Where that would cost more than a quarter, entries
-// stay row by row (CSR).
+// stay row by row (CSR). Small ones of which a good part is stored are full slices: the lines of a block are all
+// columns in order, and nothing has to be gathered.
 //
-// Entries keep the order that they have within their row, and sums run in it: both layouts give the same bits, at any
-// number of threads.
+// Entries keep the order that they have within their row, and sums run in it: all layouts give the same bits for finite
+// vectors, at any number of threads.
 
 #ifndef BILEVEL_CORE_MDP_ACTION_ROWS_H_
 #define BILEVEL_CORE_MDP_ACTION_ROWS_H_
@@ -24,11 +25,11 @@ constexpr int64_t NumSlices(int64_t num_states) { return (num_states + kLanes - 
 
 class ActionRows {
  public:
-  enum class Layout { kSlices, kRows };
+  enum class Layout { kSlices, kRows, kFull };
 
   ActionRows() = default;
   // CSR with row s*A + a: offsets [S*A + 1], columns [offsets.back()], fewer than 2^32; values likewise, or empty: then
-  // none are held, and kernels are given some. Cost: O(entries).
+  // none are held, and kernels are given some; never kFull. Cost: O(entries).
   ActionRows(int num_states, int num_actions, std::span<const uint64_t> offsets, std::span<const uint32_t> columns,
              std::span<const double> values);
 
@@ -43,7 +44,7 @@ class ActionRows {
   // Entries are known by their number in row order, [0, num_entries()); their place is where they are stored.
   uint64_t RowBegin(int64_t row) const { return offsets_[static_cast<size_t>(row)]; }
   uint64_t RowEnd(int64_t row) const { return offsets_[static_cast<size_t>(row) + 1]; }
-  // Place of the first entry of a row, and from one entry of a row to the next.
+  // Place of the first entry of a row, and from one entry of a row to the next. Not for kFull.
   uint64_t FirstPlace(int64_t row) const {
     if (layout_ == Layout::kRows) return RowBegin(row);
     const int64_t s = row / num_actions_, a = row % num_actions_;
@@ -59,11 +60,15 @@ class ActionRows {
   // Calls visit(entry, place) for the entries of a row, in order.
   template <typename Visitor>
   void ForEachInRow(int64_t row, Visitor visit) const {
+    if (layout_ == Layout::kFull) {
+      for (uint64_t k = RowBegin(row), end = RowEnd(row); k < end; ++k) visit(k, uint64_t{places_[k]});
+      return;
+    }
     uint64_t place = FirstPlace(row);
     for (uint64_t k = RowBegin(row), end = RowEnd(row); k < end; ++k, place += Stride()) visit(k, place);
   }
 
-  // The arrays themselves, for kernels: lines [slices*A + 1], the first line of each block (kSlices alone); offsets
+  // The arrays themselves, for kernels: lines [slices*A + 1], the first line of each block (not for kRows); offsets
   // [S*A + 1]; columns and values by place.
   const uint32_t* lines() const { return lines_.data(); }
   const uint32_t* offsets() const { return offsets_.data(); }
@@ -78,6 +83,7 @@ class ActionRows {
   Layout layout_ = Layout::kRows;
   AlignedArray<uint32_t> offsets_;
   AlignedArray<uint32_t> lines_;
+  AlignedArray<uint32_t> places_;  // [entries], kFull alone
   AlignedArray<uint32_t> columns_;
   AlignedArray<double> values_;
 };

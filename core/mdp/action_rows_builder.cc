@@ -1,12 +1,16 @@
 #include "core/mdp/action_rows_builder.h"
 
 #include <cstddef>
+#include <utility>
 
 namespace bilevel {
 namespace {
 
 // Filled-up slices are used up to this many places for each entry.
 constexpr double kMostFilling = 1.25;
+// Full slices where those would be more, up to this many for each entry, and in all: 24 MiB.
+constexpr double kMostFullFilling = 4;
+constexpr double kMostFullPlaces = 1 << 21;
 
 }  // namespace
 
@@ -14,7 +18,16 @@ double ActionRowsBuilder::MostBytes(int64_t num_states, int64_t num_actions, uin
   const double rows = static_cast<double>(num_states) * static_cast<double>(num_actions);
   const double blocks = static_cast<double>(NumSlices(num_states)) * static_cast<double>(num_actions);
   return sizeof(uint32_t) * (rows + blocks + 2) +
-         (sizeof(uint32_t) + sizeof(double)) * kMostFilling * static_cast<double>(num_entries);
+         (sizeof(uint32_t) + sizeof(double)) * kMostFilling * static_cast<double>(num_entries) +
+         FullBytes(num_states, num_actions, num_entries);
+}
+
+double ActionRowsBuilder::FullBytes(int64_t num_states, int64_t num_actions, uint64_t num_entries) {
+  const double entries = static_cast<double>(num_entries);
+  const double blocks = static_cast<double>(NumSlices(num_states)) * static_cast<double>(num_actions);
+  const double places = kLanes * blocks * static_cast<double>(num_states);
+  if (places > kMostFullPlaces || places > kMostFullFilling * entries) return 0;
+  return (sizeof(uint32_t) + sizeof(double)) * places + sizeof(uint32_t) * (entries + blocks + 1);
 }
 
 ActionRowsBuilder::ActionRowsBuilder(int num_states, int num_actions) {
@@ -79,8 +92,10 @@ void ActionRowsBuilder::TakePlaces(bool with_values) {
 }
 
 double ActionRowsBuilder::Bytes() const {
+  const bool becomes_full = rows_.layout_ == ActionRows::Layout::kRows && !rows_.values_.empty();
   return static_cast<double>(sizeof(uint32_t) * (rows_.offsets_.size() + rows_.lines_.size() + rows_.columns_.size()) +
-                             sizeof(double) * rows_.values_.size());
+                             sizeof(double) * rows_.values_.size()) +
+         (becomes_full ? FullBytes(rows_.num_states_, rows_.num_actions_, rows_.num_entries()) : 0);
 }
 
 void ActionRowsBuilder::PutColumns(std::span<const uint32_t> columns) {
@@ -115,6 +130,41 @@ void ActionRowsBuilder::PutValues(std::span<const double> values) {
         FillValues(row);
         return true;
       });
+}
+
+ActionRows ActionRowsBuilder::Finish() && {
+  if (rows_.layout_ == ActionRows::Layout::kRows && !rows_.values_.empty() &&
+      FullBytes(rows_.num_states_, rows_.num_actions_, rows_.num_entries()) > 0) {
+    MakeFull();
+  }
+  return std::move(rows_);
+}
+
+void ActionRowsBuilder::MakeFull() {
+  const int64_t S = rows_.num_states_, A = rows_.num_actions_, blocks = NumSlices(S) * A;
+  AlignedArray<uint32_t> columns(static_cast<size_t>(blocks * S * kLanes));
+  AlignedArray<double> values(columns.size());
+  for (size_t place = 0; place < columns.size(); ++place) {
+    columns[place] = static_cast<uint32_t>(place / kLanes % static_cast<size_t>(S));
+    values[place] = 0;
+  }
+  rows_.lines_ = AlignedArray<uint32_t>(static_cast<size_t>(blocks + 1));
+  for (int64_t block = 0; block <= blocks; ++block) {
+    rows_.lines_[static_cast<size_t>(block)] = static_cast<uint32_t>(block * S);
+  }
+  rows_.places_ = AlignedArray<uint32_t>(rows_.num_entries());
+  for (int64_t row = 0; row < rows_.num_rows(); ++row) {
+    const int64_t s = row / A, block = s / kLanes * A + row % A;
+    for (uint64_t k = rows_.RowBegin(row); k < rows_.RowEnd(row); ++k) {
+      const uint64_t place =
+          kLanes * (static_cast<uint64_t>(block * S) + rows_.columns_[k]) + static_cast<uint64_t>(s % kLanes);
+      rows_.places_[k] = static_cast<uint32_t>(place);
+      values[place] = rows_.values_[k];
+    }
+  }
+  rows_.columns_ = std::move(columns);
+  rows_.values_ = std::move(values);
+  rows_.layout_ = ActionRows::Layout::kFull;
 }
 
 }  // namespace bilevel

@@ -27,7 +27,7 @@ class ActionRowsBuilder {
 
   // After the last offset: chooses the layout and takes memory for entries, and touches next to none of it.
   void TakePlaces(bool with_values);
-  // What the rows hold, exact after TakePlaces.
+  // What the rows hold, after TakePlaces: exact, or, where they become full slices at the end, at most.
   double Bytes() const;
 
   // How far a walk through all entries has come. No division on the way.
@@ -75,11 +75,15 @@ class ActionRowsBuilder {
   uint32_t* columns() { return rows_.columns_.data(); }
   double* values() { return rows_.values_.data(); }
 
-  ActionRows Finish() && { return std::move(rows_); }
+  ActionRows Finish() &&;
 
  private:
   template <uint64_t kStride, typename T, typename Part, typename End>
   bool WalkLayout(Cursor& at, std::span<const T> piece, const Part& part, const End& end);
+
+  // Bytes of full slices of these sizes where they are to be used, else 0.
+  static double FullBytes(int64_t num_states, int64_t num_actions, uint64_t num_entries);
+  void MakeFull();
 
   ActionRows rows_;
   // Of offsets.

@@ -66,8 +66,8 @@ PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor paralle
 void PolicySystem::SetPolicy(const Vector& pi, Change change) {
   ++policy_;
   if (change == Change::kAny) preconditioner_is_stale_ = true;
-  matrix_.SetPolicy(pi);
-  if (use_dense_product_) dense_ = mdp_->DensePolicyTransitions(pi);
+  if (use_dense_product_) mdp_->FormDensePolicyTransitions(pi, dense_);
+  if (!use_dense_product_ || use_banded_lu_) matrix_.SetPolicy(pi);
 }
 
 void PolicySystem::Multiply(Side side, const Vector& v, Vector& result) {
@@ -110,8 +110,14 @@ Vector PolicySystem::Residual(Side side, double gamma, const Vector& b, const Ve
 
 void PolicySystem::FactorizeDensely(double gamma, Factorization& factorization) const {
   const Eigen::Index S = mdp_->num_states();
-  Eigen::MatrixXd A = Eigen::MatrixXd::Identity(S, S);
-  matrix_.ForEach([&](Eigen::Index s, uint32_t s2, double p) { A(s, s2) -= gamma * p; });
+  Eigen::MatrixXd A;
+  if (use_dense_product_) {
+    A = -gamma * dense_;
+    A.diagonal().array() += 1;
+  } else {
+    A = Eigen::MatrixXd::Identity(S, S);
+    matrix_.ForEach([&](Eigen::Index s, uint32_t s2, double p) { A(s, s2) -= gamma * p; });
+  }
   factorization.lu.emplace<Eigen::PartialPivLU<Eigen::MatrixXd>>(std::move(A));
 }
 

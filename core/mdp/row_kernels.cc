@@ -31,11 +31,12 @@ struct Kernels {
   StepRange (*sweep)(const SoftSweep&, SliceRange, Lanes*);
   void (*multiply)(const ActionRows&, const double*, const double*, SliceRange, double*);
   void (*multiply_policy)(const ActionRows&, const double*, const double*, SliceRange, double*);
+  void (*mix_full)(const ActionRows&, const double*, double*);
 };
 
 namespace portable {
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
+constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace portable
 
 #ifdef BILEVEL_X86_LOOPS
@@ -43,7 +44,7 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 #pragma GCC target("avx2")
 namespace avx2 {
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
+constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace avx2
 #pragma GCC pop_options
 
@@ -51,7 +52,7 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
 #pragma GCC target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")
 namespace avx512 {
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
+constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace avx512
 
 namespace avx512_gather {
@@ -59,7 +60,7 @@ BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes
   lanes = (Lanes)_mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(columns)), v, sizeof *v);
 }
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny};
+constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace avx512_gather
 #pragma GCC pop_options
 #endif
@@ -139,6 +140,10 @@ void MultiplyRows(const ActionRows& rows, const double* values, const double* v,
 void MultiplyPolicy(const ActionRows& rows, const double* pi, const double* v, SliceRange range, double* result,
                     InstructionSet set) {
   KernelsOf(set).multiply_policy(rows, pi, v, range, result);
+}
+
+void MixFullRows(const ActionRows& rows, const double* pi, double* result, InstructionSet set) {
+  KernelsOf(set).mix_full(rows, pi, result);
 }
 
 }  // namespace bilevel

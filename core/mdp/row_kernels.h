@@ -63,6 +63,9 @@ void MultiplyRows(const ActionRows& rows, const double* values, const double* v,
 void MultiplyPolicy(const ActionRows& rows, const double* pi, const double* v, SliceRange range, double* result,
                     InstructionSet set = Fastest());
 
+// result [S, S], column by column: row s is the sum over actions of pi [S*A] times the rows of s. Layout kFull alone.
+void MixFullRows(const ActionRows& rows, const double* pi, double* result, InstructionSet set = Fastest());
+
 }  // namespace bilevel
 
 #endif  // BILEVEL_CORE_MDP_ROW_KERNELS_H_

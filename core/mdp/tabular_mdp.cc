@@ -172,7 +172,18 @@ Vector TabularMdp::PushForward(std::span<const double> entries, const Vector& y)
 }
 
 Eigen::MatrixXd TabularMdp::DensePolicyTransitions(const Vector& pi) const {
-  Eigen::MatrixXd result = Eigen::MatrixXd::Zero(num_states_, num_states_);
+  Eigen::MatrixXd result;
+  FormDensePolicyTransitions(pi, result);
+  return result;
+}
+
+void TabularMdp::FormDensePolicyTransitions(const Vector& pi, Eigen::MatrixXd& result) const {
+  result.resize(num_states_, num_states_);
+  if (transitions_.layout() == ActionRows::Layout::kFull) {
+    MixFullRows(transitions_, pi.data(), result.data());
+    return;
+  }
+  result.setZero();
   for (int s = 0; s < num_states_; ++s) {
     for (Eigen::Index row = static_cast<Eigen::Index>(s) * num_actions_; row < (s + Eigen::Index{1}) * num_actions_;
          ++row) {
@@ -181,7 +192,6 @@ Eigen::MatrixXd TabularMdp::DensePolicyTransitions(const Vector& pi) const {
       });
     }
   }
-  return result;
 }
 
 }  // namespace bilevel

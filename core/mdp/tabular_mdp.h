@@ -89,6 +89,7 @@ class TabularMdp {
   void Move(std::span<const double> probabilities, Vector initial_distribution, double rounding);
   // P^pi, dense [S, S]: row s is sum_a pi(a|s) P(.|s,a).
   Eigen::MatrixXd DensePolicyTransitions(const Vector& pi) const;
+  void FormDensePolicyTransitions(const Vector& pi, Eigen::MatrixXd& result) const;
 
   // Calls visit(row, entry, column, probability) for every stored entry of an available row, in storage order.
   template <typename Visitor>

@@ -1,7 +1,9 @@
 #include "core/mdp/row_kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,14 +24,16 @@ struct Sample {
   Vector reward, v;
   double discount = 0.9, temperature;
 
-  Sample(int S, int A, bool ragged, bool masked, uint64_t seed) : num_states(S), num_actions(A) {
+  Sample(int S, int A, bool ragged, bool masked, uint64_t seed, uint64_t longest = 5) : num_states(S), num_actions(A) {
     Rng rng(seed);
     for (int row = 0; row < S * A; ++row) {
-      const uint64_t length = ragged ? rng.Below(6) : 3;
-      for (uint64_t k = 0; k < length; ++k) {
-        columns.push_back(static_cast<uint32_t>(rng.Below(static_cast<uint64_t>(S))));
-        values.push_back(rng.Uniform());
+      const int length = std::min(S, ragged ? static_cast<int>(rng.Below(longest + 1)) : 3);
+      std::set<uint32_t> distinct;
+      while (static_cast<int>(distinct.size()) < length) {
+        distinct.insert(static_cast<uint32_t>(rng.Below(static_cast<uint64_t>(S))));
       }
+      columns.insert(columns.end(), distinct.begin(), distinct.end());
+      for (int k = 0; k < length; ++k) values.push_back(rng.Uniform());
       offsets.push_back(columns.size());
     }
     if (masked) {
@@ -116,7 +120,7 @@ void ExpectDefinition(const Sample& sample, const Result& result) {
 
 TEST(RowKernels, FollowTheDefinitionInEveryLayoutAndGiveTheSameBitsOnEveryInstructionSet) {
   uint64_t seed = 1;
-  int slices = 0, rows = 0;
+  int slices = 0, rows = 0, full = 0;
   for (const int S : {1, 7, 8, 9, 40, 61}) {
     for (const int A : {1, 4, 40}) {
       for (const bool ragged : {false, true}) {
@@ -124,7 +128,9 @@ TEST(RowKernels, FollowTheDefinitionInEveryLayoutAndGiveTheSameBitsOnEveryInstru
           SCOPED_TRACE(testing::Message() << "S=" << S << " A=" << A << " ragged=" << ragged << " masked=" << masked);
           const Sample sample(S, A, ragged, masked, seed++);
           const ActionRows stored = sample.rows();
-          (stored.layout() == ActionRows::Layout::kSlices ? slices : rows) += 1;
+          slices += stored.layout() == ActionRows::Layout::kSlices;
+          rows += stored.layout() == ActionRows::Layout::kRows;
+          full += stored.layout() == ActionRows::Layout::kFull;
           const Result portable = RunAll(sample, stored, InstructionSet::kPortable, NumSlices(S));
           ExpectDefinition(sample, portable);
           for (const InstructionSet set : kInstructionSets) {
@@ -142,6 +148,27 @@ TEST(RowKernels, FollowTheDefinitionInEveryLayoutAndGiveTheSameBitsOnEveryInstru
   }
   EXPECT_GT(slices, 5);
   EXPECT_GT(rows, 5);
+  EXPECT_GT(full, 5);
+}
+
+TEST(RowKernels, MixFullRowsByTheirWeights) {
+  for (const int S : {6, 8, 13}) {
+    const Sample sample(S, 5, true, false, 7, static_cast<uint64_t>(S));
+    const ActionRows rows = sample.rows();
+    ASSERT_EQ(rows.layout(), ActionRows::Layout::kFull);
+    const Vector weight = Vector::Random(rows.num_rows());
+    Eigen::MatrixXd expected = Eigen::MatrixXd::Zero(S, S), mixed(S, S);
+    for (int64_t row = 0; row < rows.num_rows(); ++row) {
+      for (uint64_t k = sample.offsets[row]; k < sample.offsets[row + 1]; ++k) {
+        expected(row / 5, sample.columns[k]) += weight[row] * sample.values[k];
+      }
+    }
+    for (const InstructionSet set : kInstructionSets) {
+      if (!Supports(set)) continue;
+      MixFullRows(rows, weight.data(), mixed.data(), set);
+      EXPECT_EQ(mixed, expected);
+    }
+  }
 }
 
 TEST(RowKernels, SayThatAStepIsNotFinite) {
@@ -176,6 +203,22 @@ TEST(ActionRows, KnowTheirEntriesInTheCallersOrder) {
     EXPECT_EQ(next, sample.columns.size());
     EXPECT_LE(static_cast<double>(rows.num_places()), 1.25 * static_cast<double>(next));
   }
+}
+
+TEST(ActionRows, KnowTheEntriesOfFullSlices) {
+  const Sample sample(11, 4, true, false, 3, 11);
+  ActionRows rows = sample.rows();
+  ASSERT_EQ(rows.layout(), ActionRows::Layout::kFull);
+  EXPECT_LE(static_cast<double>(rows.num_places()), 4 * static_cast<double>(rows.num_entries()));
+  uint64_t next = 0;
+  for (int64_t row = 0; row < rows.num_rows(); ++row) {
+    rows.ForEachInRow(row, [&](uint64_t entry, uint64_t place) {
+      EXPECT_EQ(entry, next++);
+      EXPECT_EQ(rows.column(place), sample.columns[entry]);
+      EXPECT_EQ(rows.value(place), sample.values[entry]);
+    });
+  }
+  EXPECT_EQ(next, sample.columns.size());
 }
 
 }  // namespace
