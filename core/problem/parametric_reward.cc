@@ -91,7 +91,8 @@ absl::StatusOr<ParametricReward> ParametricReward::Create(Eigen::Index num_rows,
     status = CheckFinite("quadratic.matrix", spec.matrix.data(), spec.matrix.size());
     if (!status.ok()) return status;
     reward.coefficient_ = std::move(spec.coefficient);
-    reward.matrix_ = std::move(spec.matrix);
+    reward.matrix_ = 0.5 * spec.matrix + 0.5 * spec.matrix.transpose();
+    reward.matrix_norm_ = reward.matrix_.stableNorm();
   }
   return reward;
 }
@@ -120,8 +121,9 @@ Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta, con
     bound += AbsTimes(features_, steps * kUnitRoundoff * theta.cwiseAbs() + theta_rounding);
   }
   if (has_quadratic()) {
-    const double size = x.cwiseAbs().dot(matrix_.cwiseAbs() * x.cwiseAbs());
-    bound += (2 * static_cast<double>(x.size()) + 4) * kUnitRoundoff * size * coefficient_.cwiseAbs();
+    // At least |x|^T |matrix_| |x|.
+    const double size = (1 + 1e-12) * matrix_norm_ * x.squaredNorm();
+    bound += (2 * static_cast<double>(x.size()) + 6) * kUnitRoundoff * size * coefficient_.cwiseAbs();
   }
   if (depends_on_parameters()) bound += 2 * kUnitRoundoff * base_.cwiseAbs();
   return bound;
@@ -130,15 +132,14 @@ Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta, con
 void ParametricReward::AddInfluence(ParameterGradient& influence) const {
   if (features_.nonZeros() != 0) influence.theta += AbsTransposedTimes(features_, Vector::Ones(features_.rows()));
   if (has_quadratic()) {
-    influence.x += coefficient_.lpNorm<1>() *
-                   (matrix_.cwiseAbs().rowwise().sum() + matrix_.cwiseAbs().colwise().sum().transpose());
+    influence.x += 2 * coefficient_.lpNorm<1>() * matrix_.cwiseAbs().rowwise().sum();
   }
 }
 
 void ParametricReward::AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const {
   if (features_.nonZeros() != 0) gradient.theta += features_.transpose() * weight;
   if (has_quadratic()) {
-    gradient.x += coefficient_.dot(weight) * (matrix_ * x + matrix_.transpose() * x);
+    gradient.x.noalias() += 2 * coefficient_.dot(weight) * (matrix_ * x);
   }
 }
 
@@ -162,13 +163,13 @@ SparseRows ParametricReward::GradientFeatures() const {
 void ParametricReward::AddFeatureGradient(const Vector& features, const Vector& x, ParameterGradient& gradient) const {
   const Eigen::Index n = features.size() - (has_quadratic() ? 1 : 0);
   gradient.theta.head(n) += features.head(n);
-  if (has_quadratic()) gradient.x += features[n] * (matrix_ * x + matrix_.transpose() * x);
+  if (has_quadratic()) gradient.x += 2 * features[n] * (matrix_ * x);
 }
 
 Vector ParametricReward::Pushforward(const Vector& x, const Vector& x_tangent, const Vector& theta_tangent) const {
   Vector r = Vector::Zero(base_.size());
   if (features_.nonZeros() != 0) r += features_ * theta_tangent;
-  if (has_quadratic()) r += (x_tangent.dot(matrix_ * x) + x.dot(matrix_ * x_tangent)) * coefficient_;
+  if (has_quadratic()) r += 2 * x_tangent.dot(matrix_ * x) * coefficient_;
   return r;
 }
 
@@ -176,7 +177,7 @@ void ParametricReward::AddPullbackTangent(const Vector& weight, const Vector& we
                                           const Vector& x_tangent, ParameterGradient& gradient) const {
   AddPullback(weight_tangent, x, gradient);
   if (has_quadratic()) {
-    gradient.x += coefficient_.dot(weight) * (matrix_ * x_tangent + matrix_.transpose() * x_tangent);
+    gradient.x += 2 * coefficient_.dot(weight) * (matrix_ * x_tangent);
   }
 }
 
@@ -189,9 +190,9 @@ void ParametricReward::AddPullbackRadius(const Vector& radius, const Vector& mag
   if (has_quadratic()) {
     const double steps = static_cast<double>(x.size() + radius.size()) + 16;
     const Vector abs_x = x.cwiseAbs();
-    gradient_radius.x += coefficient_.cwiseAbs().dot(radius) * (matrix_ * x + matrix_.transpose() * x).cwiseAbs() +
-                         steps * kUnitRoundoff * coefficient_.cwiseAbs().dot(magnitude + radius) *
-                             (matrix_.cwiseAbs() * abs_x + matrix_.cwiseAbs().transpose() * abs_x);
+    gradient_radius.x +=
+        2 * coefficient_.cwiseAbs().dot(radius) * (matrix_ * x).cwiseAbs() +
+        2 * steps * kUnitRoundoff * coefficient_.cwiseAbs().dot(magnitude + radius) * (matrix_.cwiseAbs() * abs_x);
   }
 }
 

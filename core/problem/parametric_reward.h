@@ -1,6 +1,6 @@
 // r(s,a; x) = base + features * theta + coefficient * (x^T M x), theta = g(x).
 //
-// Used for the follower's reward and for the leader's. M is used as given; it need not be symmetric.
+// Used for the follower's reward and for the leader's. M need not be symmetric.
 
 #ifndef BILEVEL_CORE_PROBLEM_PARAMETRIC_REWARD_H_
 #define BILEVEL_CORE_PROBLEM_PARAMETRIC_REWARD_H_
@@ -104,7 +104,8 @@ class ParametricReward {
   int64_t max_row_features_ = 0;
   int64_t max_column_features_ = 0;
   Vector coefficient_;
-  Eigen::MatrixXd matrix_;
+  Eigen::MatrixXd matrix_;  // (M + M^T) / 2
+  double matrix_norm_ = 0;  // Frobenius
 };
 
 }  // namespace bilevel

@@ -113,8 +113,10 @@ LongVector RewardAt(const ParametricRewardSpec& reward, const LongVector& x, con
   if (reward.coefficient.size() != 0) {
     const LongMatrix M = reward.matrix.cast<long double>();
     const LongVector coefficient = reward.coefficient.cast<long double>();
-    r += x.dot(M * x) * coefficient;
-    derivative += coefficient * ((M + M.transpose()) * x).transpose();
+    // Large parts that cancel between M and its transpose do so before they are multiplied.
+    const LongMatrix twice = M + M.transpose();
+    r += x.dot(twice * x) / 2 * coefficient;
+    derivative += coefficient * (twice * x).transpose();
   }
   return r;
 }

@@ -123,13 +123,17 @@ TEST(Certificate, CountsTheRoundingOfQuadraticsThatCancel) {
     ProblemNumbers numbers = DrawProblem(rng, {.max_discount = 0.95, .min_temperature = 0.05});
     const int n = numbers.num_parameters;
     if (n < 2) continue;
+    const Vector x = DrawNormal(rng, n);
     for (ContextNumbers& c : numbers.contexts) {
       c.reward.coefficient = DrawNormal(rng, c.reward.base.size());
       Eigen::MatrixXd M(n, n);
       for (double& entry : M.reshaped()) entry = rng.Normal();
-      c.reward.matrix = 1e6 * (M - M.transpose()) + 1e-2 * M;
+      M += M.transpose().eval();
+      // x^T M x is 0 but for rounding; the rest is small.
+      M -= x.dot(M * x) / (x.squaredNorm() * x.squaredNorm()) * x * x.transpose();
+      c.reward.matrix = 1e6 * M + 1e-2 * Eigen::MatrixXd::Identity(n, n);
     }
-    ExpectWithinBounds(numbers, DrawNormal(rng, n));
+    ExpectWithinBounds(numbers, x);
     if (::testing::Test::HasFailure()) return;
   }
 }
