@@ -189,9 +189,10 @@ class Solver {
         system_.Refactor(gamma);
         fresh = true;
       }
-      LowerLevelSolution before = solution_;
-      const Vector step_before = step_;
-      Move(solution_.value + system_.ApplyFactorization(gamma, step_));
+      // What is not moved out, counts and kinds, stays.
+      LowerLevelSolution before = std::move(solution_);
+      Vector step_before = std::move(step_);
+      Move(before.value + system_.ApplyFactorization(gamma, step_before));
       const bool falls = solution_.residual <= kBadChord * before.residual;
       if (!fresh && !falls) {
         const int sweeps = solution_.sweeps;
@@ -199,7 +200,7 @@ class Solver {
         if (!(solution_.residual < before.residual)) {
           solution_ = std::move(before);
           solution_.sweeps = sweeps;
-          step_ = step_before;
+          step_ = std::move(step_before);
         }
         if (near) return;
         renew = true;
@@ -211,7 +212,7 @@ class Solver {
         solution_ = std::move(before);
         solution_.sweeps = sweeps;
         solution_.newton_steps = steps;
-        step_ = step_before;
+        step_ = std::move(step_before);
         return;
       }
       renew = solution_.residual > kGoodChord * before.residual && !NearRoundingLevel();
