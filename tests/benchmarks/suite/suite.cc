@@ -16,6 +16,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "core/mdp/lower_level.h"
 #include "tests/benchmarks/log_log_plot.h"
 #include "tests/benchmarks/suite/clock.h"
 #include "tests/benchmarks/suite/dense_sobirl.h"
@@ -327,6 +328,7 @@ class Suite {
         flags_.quick ? std::vector<double>{10} : std::vector<double>{10, 50, 100, 200, 500};
     for (const double discount : Or(flags_.discounts, flags_.quick ? std::vector{0.5} : std::vector{0.5, 0.99})) {
       for (const double states : Or(flags_.states, sizes)) {
+        if (states > kMaxDirectStates) continue;
         Row blank;
         blank.table = "dense";
         Take(RunIsolated(blank, [&] {
