@@ -46,7 +46,7 @@ struct World {
 
 LowerLevelOptions Options(const ParallelFor& parallel_for) {
   LowerLevelOptions options;
-  options.residual_tolerance = kTolerance;
+  options.residual_tolerance = options.adjoint_tolerance = kTolerance;
   options.parallel_for = parallel_for;
   return options;
 }

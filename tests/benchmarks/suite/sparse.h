@@ -11,7 +11,7 @@
 
 namespace bilevel::benchmarks {
 
-// Residual |V - T V|_inf that counts as solved.
+// Residual |V - T V|_inf that counts as solved; adjoint systems are solved to as much of their right-hand side.
 inline constexpr double kTolerance = 1e-8;
 
 struct Cell {
