@@ -349,7 +349,7 @@ class Suite {
     }
     Row blank;
     blank.table = "wire";
-    for (const auto& measure : {MeasureEmptyCalls, MeasureEvaluations, MeasureBareUpload}) {
+    for (const auto& measure : {MeasureEmptyCalls, MeasureEvaluations, MeasureUpload}) {
       Take(RunIsolated(blank, [&] { return measure(options); }));
     }
     if (flags_.quick) return;

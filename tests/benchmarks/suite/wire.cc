@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/array.h"
 #include "client/bilevel_client.h"
+#include "client/environment_bytes.h"
 #include "client/problems/four_rooms.h"
 #include "core/base/rng.h"
 #include "core/hypergradient/hypergradient.h"
@@ -277,17 +278,46 @@ std::vector<Row> MeasureEvaluations(const WireOptions& options) {
   return rows;
 }
 
-std::vector<Row> MeasureBareUpload(const WireOptions& options) {
+std::vector<Row> MeasureUpload(const WireOptions& options) {
   constexpr size_t kMessage = 1 << 20;
+  constexpr int kRounds = 5, kFewStates = 100'000;
   const EchoProcess echo;
+  const Server server(options.server);
+  const testing::Family family = testing::MakeFamily("rand-4", options.states == 0 ? kFewStates : options.states);
+  const auto bytes = client::EnvironmentBytes::Create({.num_states = family.spec.num_states,
+                                                       .num_actions = family.spec.num_actions,
+                                                       .offsets = family.spec.offsets,
+                                                       .columns = family.spec.columns,
+                                                       .probabilities = family.spec.probabilities})
+                         .value();
   EchoCaller caller(grpc::CreateChannel(echo.address(), grpc::InsecureChannelCredentials()));
-  const int count = static_cast<int>(256 * std::max(1.0, options.seconds));
+  const client::BilevelClient client = Connect(server.address());
   const grpc::ByteBuffer message = Zeros(kMessage);
-  bool good = caller.Stream(message, 16, 100);
-  Row row = RowOf("a bare upload in messages of 1 MiB", 1,
-                  Seconds([&] { good = caller.Stream(message, count, 100) && good; }));
-  if (!good) row.missed = "a call failed";
-  row.note = absl::StrCat(static_cast<int>(count * static_cast<double>(kMessage) / row.seconds / 1e6), " MB/s");
+  const int count = static_cast<int>(bytes.size() / kMessage) + 1;
+  Row row = RowOf("UploadEnvironment, RAND-4", 1, kUnknown);
+  row.states = family.spec.num_states;
+  std::vector<double> bare, ours;
+  for (int round = 0; round < kRounds && row.missed.empty(); ++round) {
+    bare.push_back(Seconds([&] {
+      if (!caller.Stream(message, count, 100)) row.missed = "a bare stream failed";
+    }));
+    v1::DeleteEnvironmentRequest deletion;
+    ours.push_back(Seconds([&] {
+      const auto response = client.UploadEnvironment(bytes);
+      if (!response.ok()) row.missed = response.status().ToString();
+      if (response.ok()) deletion.set_name(response->environment().name());
+    }));
+    if (row.missed.empty() && !client.DeleteEnvironment(deletion).ok()) row.missed = "not deleted";
+  }
+  row.seconds = Median(ours);
+  row.ratio = Median(bare) / row.seconds;
+  row.against = "of bare gRPC's bandwidth";
+  row.target = 0.45;
+  row.at_least = true;
+  const auto speed = [&](double seconds) {
+    return static_cast<int>(static_cast<double>(bytes.size()) / seconds / 1e6);
+  };
+  row.note = absl::StrCat(speed(row.seconds), " MB/s, bare ", speed(Median(bare)));
   return {row};
 }
 

@@ -13,7 +13,7 @@ namespace bilevel::benchmarks {
 struct WireOptions {
   std::string server;      // path of bilevel_server
   double seconds = 2;      // that each figure is measured for
-  int states = 1'000'000;  // of the problem that keeps the workers busy
+  int states = 1'000'000;  // of what keeps the workers busy and of what is uploaded; 0: nothing, and few
 };
 
 // Each in a process of its own, which has not used gRPC yet. Rows say the time of a call, callers as `threads`.
@@ -25,8 +25,8 @@ std::vector<Row> MeasureEmptyCalls(const WireOptions& options);
 // both workers solve, their 99th percentile beside 5 ms + t_core.
 std::vector<Row> MeasureEvaluations(const WireOptions& options);
 
-// Streams of 1 MiB messages to a bare server: what uploads are measured beside.
-std::vector<Row> MeasureBareUpload(const WireOptions& options);
+// An environment's upload, both digests included, beside a bare stream of as many messages of 1 MiB, taking turns.
+std::vector<Row> MeasureUpload(const WireOptions& options);
 
 }  // namespace bilevel::benchmarks
 
