@@ -135,7 +135,9 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
   certificate.adjoint_backward_error = std::max(certificate.adjoint_backward_error, gradient.adjoint.residual_l1);
 
   if (certify) {
-    gradient.adjoint.centered_y = gradient.adjoint.reward_gradient = {};  // memory
+    // What is not needed any more, each [S*A].
+    gradient.adjoint.centered_y = gradient.adjoint.reward_gradient = gradient.objective.y = {};
+    for (TermValue& term : gradient.objective.terms) term.y = term.direct.reward = term.cost = {};
     RefinedFollower next;
     result.error = BoundFollowerError(follower, result.solution, system, interrupt, &next);
     system.SetPolicy(next.backup.pi, PolicySystem::Change::kSlight);

@@ -21,7 +21,7 @@ void ForStates(const ParallelFor& parallel_for, const TabularMdp& mdp, const Wor
   });
 }
 
-// The sum of part(s, first_row, end_row), and the largest: the same bits at any number of threads.
+// The sum of part(s, first_row, end_row): the same bits at any number of threads.
 template <typename Part>
 double SumStates(const ParallelFor& parallel_for, const TabularMdp& mdp, const Part& part) {
   const Eigen::Index A = mdp.num_actions();
@@ -32,7 +32,7 @@ double SumStates(const ParallelFor& parallel_for, const TabularMdp& mdp, const P
   });
 }
 
-// work, too, and the largest of what it returns; 0 if all are smaller.
+// As ForStates; returns the largest of what work returns, 0 if all are smaller.
 template <typename Work>
 double MostOfStates(const ParallelFor& parallel_for, const TabularMdp& mdp, const Work& work) {
   const Eigen::Index A = mdp.num_actions();

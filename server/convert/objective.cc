@@ -118,7 +118,7 @@ absl::Status CheckKlTarget(const Separable& term, const TabularMdp& mdp) {
 }
 
 absl::StatusOr<Separable> DecodeSeparable(const v1::Separable& term, const TabularMdp& mdp) {
-  Separable result{.target = Vector::Zero(mdp.num_rows()), .state_weights = Vector::Ones(mdp.num_states())};
+  Separable result{.target = {}, .state_weights = Vector::Ones(mdp.num_states())};
   switch (term.kind()) {
     case v1::Separable::KIND_UNSPECIFIED:
     case v1::Separable::KIND_SQUARED_DISTANCE:

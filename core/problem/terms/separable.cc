@@ -13,7 +13,7 @@ constexpr double kUnitRoundoff = 0x1p-53;
 double SlopeAt(const Separable& term, Eigen::Index row, double pi, double log_pi) {
   switch (term.kind) {
     case Separable::Kind::kSquaredDistance:
-      return pi - term.target[row];
+      return term.target.size() == 0 ? pi : pi - term.target[row];
     case Separable::Kind::kReverseKl:
       return log_pi - (term.target[row] > 0 ? std::log(term.target[row]) : 0.0);
     default:
