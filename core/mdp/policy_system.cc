@@ -56,18 +56,20 @@ constexpr int64_t kGrain = 16384;
 }  // namespace
 
 PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor parallel_for)
-    : mdp_(&mdp), kind_(kind), matrix_(mdp, std::move(parallel_for)) {
-  if (kind_ == Kind::kKrylov) return;
+    : mdp_(&mdp), kind_(kind), parallel_for_(std::move(parallel_for)) {
+  if (kind_ == Kind::kKrylov) return;  // it may never come to a product
+  matrix_ = std::make_unique<PolicyMatrix>(mdp, parallel_for_);
   const double pairs = static_cast<double>(mdp.num_states()) * mdp.num_states();
-  use_dense_product_ = static_cast<double>(matrix_.num_entries()) > kFullShare * pairs;
-  use_banded_lu_ = matrix_.bandwidth() <= kBandShare * mdp.num_states();
+  use_dense_product_ = static_cast<double>(matrix_->num_entries()) > kFullShare * pairs;
+  use_banded_lu_ = matrix_->bandwidth() <= kBandShare * mdp.num_states();
 }
 
 void PolicySystem::SetPolicy(const Vector& pi, Change change) {
   ++policy_;
   if (change == Change::kAny) preconditioner_is_stale_ = true;
   if (use_dense_product_) mdp_->FormDensePolicyTransitions(pi, dense_);
-  if (!use_dense_product_ || use_banded_lu_) matrix_.SetPolicy(pi);
+  if (matrix_ == nullptr) matrix_ = std::make_unique<PolicyMatrix>(*mdp_, parallel_for_);
+  if (!use_dense_product_ || use_banded_lu_) matrix_->SetPolicy(pi);
 }
 
 void PolicySystem::Multiply(Side side, const Vector& v, Vector& result) {
@@ -79,9 +81,9 @@ void PolicySystem::Multiply(Side side, const Vector& v, Vector& result) {
       result = dense_.transpose() * v;
     }
   } else if (side == Side::kPlain) {
-    matrix_.Multiply(v, result);
+    matrix_->Multiply(v, result);
   } else {
-    matrix_.MultiplyTransposed(v, result);
+    matrix_->MultiplyTransposed(v, result);
   }
 }
 
@@ -101,7 +103,7 @@ Vector PolicySystem::Residual(Side side, double gamma, const Vector& b, const Ve
   if (v.isZero(0)) return b;
   Vector result;
   Multiply(side, v, result);
-  ForParts(matrix_.parallel_for(), b.size(), kGrain, [&](int64_t begin, int64_t end) {
+  ForParts(parallel_for_, b.size(), kGrain, [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin;
     result.segment(begin, n) = b.segment(begin, n) - v.segment(begin, n) + gamma * result.segment(begin, n);
   });
@@ -116,18 +118,18 @@ void PolicySystem::FactorizeDensely(double gamma, Factorization& factorization) 
     A.diagonal().array() += 1;
   } else {
     A = Eigen::MatrixXd::Identity(S, S);
-    matrix_.ForEach([&](Eigen::Index s, uint32_t s2, double p) { A(s, s2) -= gamma * p; });
+    matrix_->ForEach([&](Eigen::Index s, uint32_t s2, double p) { A(s, s2) -= gamma * p; });
   }
   factorization.lu.emplace<Eigen::PartialPivLU<Eigen::MatrixXd>>(std::move(A));
 }
 
 bool PolicySystem::FactorizeInBand(double gamma, Factorization& factorization) const {
   const Eigen::Index S = mdp_->num_states();
-  if (!std::holds_alternative<BandedLu>(factorization.lu)) factorization.lu.emplace<BandedLu>(S, matrix_.bandwidth());
+  if (!std::holds_alternative<BandedLu>(factorization.lu)) factorization.lu.emplace<BandedLu>(S, matrix_->bandwidth());
   BandedLu& lu = std::get<BandedLu>(factorization.lu);
   lu.SetZero();
   for (Eigen::Index s = 0; s < S; ++s) lu(s, s) = 1;
-  matrix_.ForEach([&](Eigen::Index s, uint32_t s2, double p) { lu(s, s2) -= gamma * p; });
+  matrix_->ForEach([&](Eigen::Index s, uint32_t s2, double p) { lu(s, s2) -= gamma * p; });
   return lu.Factorize();
 }
 
@@ -160,7 +162,7 @@ Vector PolicySystem::ApplyInverse(Side side, const Factorization& factorization,
 
 double PolicySystem::Norm(Side side, const Vector& r) const {
   if (side == Side::kTransposed) {
-    return SumParts(matrix_.parallel_for(), r.size(), kGrain,
+    return SumParts(parallel_for_, r.size(), kGrain,
                     [&](int64_t begin, int64_t end) { return r.segment(begin, end - begin).lpNorm<1>(); });
   }
   return r.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
@@ -218,7 +220,7 @@ void PolicySystem::IteratePlainly(Side side, double gamma, double tolerance, con
   Vector next;
   while (norms.size() < kMostPlainProducts && !interrupt.Check().has_value()) {
     Multiply(side, r, next);
-    ForParts(matrix_.parallel_for(), size, kGrain, [&](int64_t begin, int64_t end) {
+    ForParts(parallel_for_, size, kGrain, [&](int64_t begin, int64_t end) {
       Spread& spread = spreads[static_cast<size_t>(begin / kGrain)] = {};
       for (int64_t s = begin; s < end; ++s) {
         v[s] += r[s];
@@ -295,7 +297,7 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
 }
 
 bool PolicySystem::ChangePreconditioner(int iterations) {
-  if (!matrix_.merged()) return false;
+  if (!matrix_->merged()) return false;
   switch (preconditioner_) {
     case Preconditioner::kNone:
       if (iterations < kPlainIterations) return false;
@@ -319,12 +321,12 @@ void PolicySystem::MakePreconditioner(double gamma) {
   const bool multigrid = preconditioner_ == Preconditioner::kMultigrid;
   const bool made = multigrid ? multigrid_ != nullptr : incomplete_lu_ != nullptr && multigrid_ == nullptr;
   if (made && !preconditioner_is_stale_ && preconditioned_gamma_ == gamma) return;
-  if (system_.offsets.empty()) system_ = SystemPattern(matrix_);
-  FillSystem(matrix_, gamma, system_);
+  if (system_.offsets.empty()) system_ = SystemPattern(*matrix_);
+  FillSystem(*matrix_, gamma, system_);
   if (multigrid) {
-    multigrid_ = std::make_unique<AggregationMultigrid>(system_, matrix_.parallel_for());
+    multigrid_ = std::make_unique<AggregationMultigrid>(system_, parallel_for_);
   } else if (incomplete_lu_ == nullptr) {
-    incomplete_lu_ = std::make_unique<IncompleteLu>(system_, matrix_.parallel_for());
+    incomplete_lu_ = std::make_unique<IncompleteLu>(system_, parallel_for_);
   } else {
     incomplete_lu_->Renew(system_);
   }
@@ -357,7 +359,7 @@ void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
 // Van der Vorst (1992), "Bi-CGSTAB", preconditioned from the right.
 void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance,
                             const Interrupt& interrupt, Vector& v) {
-  const ParallelFor& parallel_for = matrix_.parallel_for();
+  const ParallelFor& parallel_for = parallel_for_;
   const int64_t size = v.size();
   const auto for_parts = [&](const auto& work) {
     ForParts(parallel_for, size, kGrain, [&](int64_t begin, int64_t end) { work(begin, end - begin); });

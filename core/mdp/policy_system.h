@@ -53,7 +53,7 @@ class PolicySystem {
   PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor parallel_for = RunInOrder);
 
   Kind kind() const { return kind_; }
-  const ParallelFor& parallel_for() const { return matrix_.parallel_for(); }
+  const ParallelFor& parallel_for() const { return parallel_for_; }
   const Counters& counters() const { return counters_; }
 
   // Direct kind: whether factorisations stay within a band.
@@ -86,9 +86,9 @@ class PolicySystem {
 
   // Roundings of one entry of P^pi v or (P^pi)^T z: the largest number of entries in a row or column of P^pi, each a
   // sum over actions, and those of the probabilities themselves.
-  double row_steps() const { return matrix_.max_row_entries() + mdp_->num_actions() + mdp_->probability_rounding(); }
+  double row_steps() const { return matrix_->max_row_entries() + mdp_->num_actions() + mdp_->probability_rounding(); }
   double column_steps() const {
-    return matrix_.max_column_entries() + mdp_->num_actions() + mdp_->probability_rounding();
+    return matrix_->max_column_entries() + mdp_->num_actions() + mdp_->probability_rounding();
   }
 
  private:
@@ -124,8 +124,9 @@ class PolicySystem {
   const TabularMdp* mdp_;
   Kind kind_;
   Counters counters_;
-  PolicyMatrix matrix_;
-  uint64_t policy_ = 0;  // counts SetPolicy
+  ParallelFor parallel_for_;
+  std::unique_ptr<PolicyMatrix> matrix_;  // Krylov kind: made for the first policy
+  uint64_t policy_ = 0;                   // counts SetPolicy
   bool use_dense_product_ = false;
   bool use_banded_lu_ = false;
   Eigen::MatrixXd dense_;                           // P^pi, when products use it

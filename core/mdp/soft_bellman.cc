@@ -1,19 +1,14 @@
 #include "core/mdp/soft_bellman.h"
 
+#include <cmath>
 #include <vector>
+
+#include "core/mdp/for_states.h"
 
 namespace bilevel {
 namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
-
-// Sets the entries of unavailable actions to zero.
-void ZeroUnavailable(const TabularMdp& mdp, Vector& weight) {
-  if (mdp.all_available()) return;
-  for (Eigen::Index row = 0; row < mdp.num_rows(); ++row) {
-    if (!mdp.available(row)) weight[row] = 0;
-  }
-}
 
 // States are walked through in parts of this many slices.
 constexpr int64_t kSlicesInPart = 2048;
@@ -64,9 +59,8 @@ Vector NegativeEntropy(const TabularMdp& mdp, const SoftBackup& backup) {
 SoftBackup ApplySoftBellman(const RegularizedMdp& follower, const Vector& v) {
   const Eigen::Index rows = follower.mdp->num_rows();
   SoftBackup backup;
-  for (Vector* result : {&backup.q, &backup.pi, &backup.log_pi}) result->resize(rows);
+  for (Vector* result : {&backup.pi, &backup.log_pi}) result->resize(rows);
   SoftSweep sweep = SweepOf(follower, v, backup.value);
-  sweep.q = backup.q.data();
   sweep.pi = backup.pi.data();
   sweep.log_pi = backup.log_pi.data();
   RunInParts(follower, sweep);
@@ -77,23 +71,36 @@ StepRange SoftValueBackup(const RegularizedMdp& follower, const Vector& v, Vecto
   return RunInParts(follower, SweepOf(follower, v, backup));
 }
 
+Vector ActionValues(const TabularMdp& mdp, double temperature, const SoftBackup& backup) {
+  Vector q = RepeatForActions(mdp, backup.value) + temperature * backup.log_pi;
+  for (Eigen::Index row = 0; row < q.size(); ++row) {
+    if (!mdp.available(row)) q[row] = 0;
+  }
+  return q;
+}
+
 SoftBackupRounding BoundSoftBellmanRounding(const RegularizedMdp& follower, const Vector& v, const SoftBackup& backup) {
   const TabularMdp& mdp = *follower.mdp;
-  const int A = mdp.num_actions();
-  SoftBackupRounding rounding;
+  const double gamma = follower.discount, tau = follower.temperature;
+  const bool reward_errs = follower.reward_rounding.size() != 0;
   // k products and sums, one product with gamma, one sum with r.
-  const double steps = mdp.row_steps() + 4;
-  rounding.q = steps * kUnitRoundoff *
-               (follower.reward.cwiseAbs() + follower.discount * mdp.ExpectNext(v.cwiseAbs(), follower.parallel_for));
-  if (follower.reward_rounding.size() != 0) rounding.q += follower.reward_rounding;
-  ZeroUnavailable(mdp, rounding.q);
-  // The exponent carries a relative error of three roundings and exp one of two; both enter (T V)(s) weighted by pi.
-  const Vector spread = SumOverActions(
-      mdp, (backup.pi.array() *
-            (6 * kUnitRoundoff * (RepeatForActions(mdp, backup.value) - backup.q).array().abs() + rounding.q.array()))
-               .matrix());
-  rounding.value =
-      spread.array() + (A + 8) * kUnitRoundoff * follower.temperature + 2 * kUnitRoundoff * backup.value.array().abs();
+  const double steps = (mdp.row_steps() + 4) * kUnitRoundoff;
+  const double constant = (mdp.num_actions() + 8) * kUnitRoundoff * tau;
+  SoftBackupRounding rounding{mdp.ExpectNext(v.cwiseAbs(), follower.parallel_for), Vector(mdp.num_states())};
+  ForStates(follower.parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+    // The exponent carries a relative error of three roundings and exp one of two; both enter (T V)(s) weighted by pi.
+    double spread = 0;
+    for (Eigen::Index row = first; row < end; ++row) {
+      double& q = rounding.q[row];
+      if (!mdp.available(row)) {
+        q = 0;
+        continue;
+      }
+      q = steps * (std::abs(follower.reward[row]) + gamma * q) + (reward_errs ? follower.reward_rounding[row] : 0.0);
+      spread += backup.pi[row] * (6 * kUnitRoundoff * tau * std::abs(backup.log_pi[row]) + q);
+    }
+    rounding.value[s] = spread + constant + 2 * kUnitRoundoff * std::abs(backup.value[s]);
+  });
   return rounding;
 }
 

@@ -15,7 +15,6 @@
 namespace bilevel {
 
 struct SoftBackup {
-  Vector q;       // [S*A]; 0 where unavailable
   Vector value;   // T V [S]
   Vector pi;      // [S*A]; 0 where unavailable
   Vector log_pi;  // [S*A]; 0 where unavailable
@@ -32,6 +31,9 @@ SoftBackup ApplySoftBellman(const RegularizedMdp& follower, const Vector& v);
 
 // T V alone, into `backup` (another vector than v), and the range of T V - V.
 StepRange SoftValueBackup(const RegularizedMdp& follower, const Vector& v, Vector& backup);
+
+// Q = T V + tau log pi of this backup, [S*A]; 0 where unavailable.
+Vector ActionValues(const TabularMdp& mdp, double temperature, const SoftBackup& backup);
 
 // Proven bounds on the rounding errors of ApplySoftBellman at v (to first order in the unit roundoff, with a safety
 // factor above the omitted terms), including follower.reward_rounding.

@@ -126,8 +126,8 @@ void EncodeSolution(const Context& context, const LowerLevelSolution& solution, 
   EncodeReals(solution.value, {states}, message->mutable_value());
   if (arrays.policy) EncodeReals(solution.backup.pi, {states, actions}, message->mutable_policy());
   if (arrays.q) {
-    EncodeReals(Masked(mdp, solution.backup.q, std::numeric_limits<double>::quiet_NaN()), {states, actions},
-                message->mutable_q());
+    const Vector q = ActionValues(mdp, context.temperature, solution.backup);
+    EncodeReals(Masked(mdp, q, std::numeric_limits<double>::quiet_NaN()), {states, actions}, message->mutable_q());
   }
   if (arrays.log_policy) {
     EncodeReals(Masked(mdp, solution.backup.log_pi, -std::numeric_limits<double>::infinity()), {states, actions},

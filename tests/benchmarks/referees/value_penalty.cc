@@ -41,7 +41,6 @@ Penalised Evaluate(const ContextRequest& request, double sign, double sigma, Vec
   const PolicyValue soft = EvaluatePolicy(input, follower.discount, paid, nullptr);
   const Occupancy occupancy = EvaluateOccupancy(input, follower.discount, mdp.initial_distribution(), nullptr);
   at.policy.value = soft.value;
-  at.policy.q = follower.reward + follower.discount * mdp.ExpectNext(soft.value);
   at.f = EvaluateContextObjective(request.context, InputOf(request, {at.policy.value, at.policy}));
   assert(at.f.follower_value.size() == 0);
   at.visits = occupancy.visits;

@@ -128,7 +128,8 @@ TEST(HypergradientIdentity, ImplicitPartVanishesForTheFollowersOwnValue) {
     Cotangents c;
     // d(-tau sum pi log pi)/dpi contributes -tau (log pi + 1); Q(s,a) - tau log pi = V(s) for every action.
     c.y = backup.pi.cwiseProduct(RepeatForActions(*s.mdp, occupancy))
-              .cwiseProduct(backup.q - 0.2 * backup.log_pi - Vector::Constant(24, 0.2));
+              .cwiseProduct(s.follower.reward + 0.95 * s.mdp->ExpectNext(s.solution.value) - 0.2 * backup.log_pi -
+                            Vector::Constant(24, 0.2));
     EXPECT_LT(Lambda(s, c).norm(), 1e-10) << "seed " << seed;
     // And through g_V: the derivative of sum rho V is that occupancy times pi.
     Cotangents through_value;
