@@ -15,8 +15,10 @@
 #include "bilevel/v1/session_service.grpc.pb.h"
 #include "bilevel/v1/solver_service.grpc.pb.h"
 #include "client/act_link.h"
-#include "client/event_call.h"
+#include "client/chunk_call.h"
+#include "client/event_source.h"
 #include "client/health_wire.h"
+#include "client/optimize_source.h"
 #include "client/status.h"
 #include "client/train_link.h"
 #include "client/upload_link.h"
@@ -29,7 +31,7 @@ using std::chrono::milliseconds;
 // What a reply may need beyond the time limit of its request: queueing and transfer.
 constexpr milliseconds kTimeLimitSlack{10'000};
 // The server takes no larger message, so no larger one needs to be kept for a retry.
-constexpr int kRetryBufferBytes = 4 << 20;
+constexpr int kRetryBufferBytes = static_cast<int>(kMaxMessageBytes);
 
 constexpr int kReconnectBackoffMs = 100;
 constexpr int kMaxReconnectBackoffMs = 1000;
@@ -54,7 +56,7 @@ absl::Status Check(const ClientOptions& options) {
 
 std::string RetryPolicy(int max_attempts) {
   if (max_attempts == 1) return "{}";
-  // Streams reconnect by themselves; what is left out may not be repeated.
+  // Streams reconnect by themselves, and calls in chunks see to it, too; what is left out may not be repeated.
   std::string names = R"({"service": "bilevel.v1.SolverService"})";
   for (const char* method : {"GetUpload", "GetEnvironment", "ListEnvironments", "DeleteEnvironment"}) {
     absl::StrAppend(&names, R"(, {"service": "bilevel.v1.EnvironmentService", "method": ")", method, R"("})");
@@ -65,7 +67,8 @@ std::string RetryPolicy(int max_attempts) {
   }
   return absl::StrCat(R"({"methodConfig": [{"name": [)", names, R"(], "retryPolicy": {"maxAttempts": )", max_attempts,
                       R"(, "initialBackoff": "0.2s", "maxBackoff": "5s", "backoffMultiplier": 2,)",
-                      R"( "retryableStatusCodes": ["UNAVAILABLE"]}}]})");
+                      R"( "retryableStatusCodes": ["UNAVAILABLE"]}}, )",
+                      R"({"name": [{"service": "bilevel.v1.SolverService", "method": "CallInChunks"}]}]})");
 }
 
 // Whether a target ([scheme:[///]]host[:port]) names this machine.
@@ -116,13 +119,18 @@ milliseconds Deadline(const Request& request, const CallOptions& call, milliseco
 }
 
 template <typename Response, typename Request, typename Method>
-absl::StatusOr<Response> Call(const Request& request, milliseconds deadline, Method method) {
+absl::StatusOr<Response> Call(const Request& request, std::chrono::system_clock::time_point deadline, Method method) {
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + deadline);
+  context.set_deadline(deadline);
   Response response;
   const grpc::Status status = method(&context, request, &response);
   if (!status.ok()) return FromGrpcStatus(status);
   return response;
+}
+
+template <typename Response, typename Request, typename Method>
+absl::StatusOr<Response> Call(const Request& request, milliseconds deadline, Method method) {
+  return Call<Response>(request, std::chrono::system_clock::now() + deadline, method);
 }
 
 }  // namespace
@@ -134,6 +142,28 @@ struct BilevelClient::Connection {
   std::unique_ptr<v1::SessionService::Stub> session;
   ClientOptions options;
 };
+
+// A call of the solver, in chunks where its request or its answer is larger than one message.
+template <typename Response, typename Request, typename Method>
+absl::StatusOr<Response> BilevelClient::CallSolver(const char* name, Method method, const Request& request,
+                                                   const CallOptions& call) const {
+  const auto deadline = std::chrono::system_clock::now() + Deadline(request, call, connection_->options.deadline);
+  v1::SolverService::Stub& stub = *connection_->solver;
+  if (request.ByteSizeLong() <= kMaxMessageBytes) {
+    absl::StatusOr<Response> response = Call<Response>(
+        request, deadline,
+        [&](auto* context, const Request& in, Response* out) { return (stub.*method)(context, in, out); });
+    if (response.ok() || !NeedsChunks(response.status())) return response;
+  }
+  ChunkCall chunks(stub, name, request, deadline, connection_->options.max_attempts);
+  Response response;
+  absl::StatusOr<bool> read = chunks.Next(response);
+  // And its end.
+  Response none;
+  if (read.ok()) read = chunks.Next(none);
+  if (!read.ok()) return read.status();
+  return response;
+}
 
 absl::StatusOr<BilevelClient> BilevelClient::Connect(const std::string& target, const ClientOptions& options) {
   if (target.empty()) return absl::InvalidArgumentError("the target is empty; must be host:port or a gRPC name");
@@ -167,41 +197,31 @@ absl::StatusOr<v1::ListMethodsResponse> BilevelClient::ListMethods(const CallOpt
 
 absl::StatusOr<v1::SolveLowerLevelResponse> BilevelClient::SolveLowerLevel(const v1::SolveLowerLevelRequest& request,
                                                                            const CallOptions& call) const {
-  return Call<v1::SolveLowerLevelResponse>(request, Deadline(request, call, connection_->options.deadline),
-                                           [this](auto* context, const auto& in, auto* out) {
-                                             return connection_->solver->SolveLowerLevel(context, in, out);
-                                           });
+  return CallSolver<v1::SolveLowerLevelResponse>("SolveLowerLevel", &v1::SolverService::Stub::SolveLowerLevel, request,
+                                                 call);
 }
 
 absl::StatusOr<v1::EvaluateHypergradientResponse> BilevelClient::EvaluateHypergradient(
     const v1::EvaluateHypergradientRequest& request, const CallOptions& call) const {
-  return Call<v1::EvaluateHypergradientResponse>(request, Deadline(request, call, connection_->options.deadline),
-                                                 [this](auto* context, const auto& in, auto* out) {
-                                                   return connection_->solver->EvaluateHypergradient(context, in, out);
-                                                 });
+  return CallSolver<v1::EvaluateHypergradientResponse>("EvaluateHypergradient",
+                                                       &v1::SolverService::Stub::EvaluateHypergradient, request, call);
 }
 
 absl::StatusOr<v1::PullbackResponse> BilevelClient::Pullback(const v1::PullbackRequest& request,
                                                              const CallOptions& call) const {
-  return Call<v1::PullbackResponse>(
-      request, Deadline(request, call, connection_->options.deadline),
-      [this](auto* context, const auto& in, auto* out) { return connection_->solver->Pullback(context, in, out); });
+  return CallSolver<v1::PullbackResponse>("Pullback", &v1::SolverService::Stub::Pullback, request, call);
 }
 
 absl::StatusOr<v1::CheckGradientResponse> BilevelClient::CheckGradient(const v1::CheckGradientRequest& request,
                                                                        const CallOptions& call) const {
-  return Call<v1::CheckGradientResponse>(request, Deadline(request, call, connection_->options.deadline),
-                                         [this](auto* context, const auto& in, auto* out) {
-                                           return connection_->solver->CheckGradient(context, in, out);
-                                         });
+  return CallSolver<v1::CheckGradientResponse>("CheckGradient", &v1::SolverService::Stub::CheckGradient, request, call);
 }
 
 OptimizeStream BilevelClient::Optimize(const v1::OptimizeRequest& request, const CallOptions& call) const {
   const milliseconds deadline = Deadline(request, call, connection_->options.optimize_deadline);
-  return OptimizeStream(std::make_unique<OptimizeStream::Call>([&](grpc::ClientContext* context) {
-    context->set_deadline(std::chrono::system_clock::now() + deadline);
-    return connection_->solver->Optimize(context, request);
-  }));
+  return OptimizeStream(std::make_unique<OptimizeSource>(*connection_->solver, connection_, request,
+                                                         std::chrono::system_clock::now() + deadline,
+                                                         connection_->options.max_attempts));
 }
 
 absl::StatusOr<v1::UploadEnvironmentResponse> BilevelClient::UploadEnvironment(const EnvironmentBytes& bytes,
@@ -321,7 +341,7 @@ absl::StatusOr<v1::OuterStep> BilevelClient::StepSession(const v1::StepSessionRe
 }
 
 StepStream BilevelClient::WatchSteps(const v1::WatchStepsRequest& request, const CallOptions& call) const {
-  return StepStream(std::make_unique<StepStream::Call>([&](grpc::ClientContext* context) {
+  return StepStream(std::make_unique<EventCall<v1::WatchStepsResponse>>([&](grpc::ClientContext* context) {
     if (call.deadline) context->set_deadline(std::chrono::system_clock::now() + *call.deadline);
     return connection_->session->WatchSteps(context, request);
   }));

@@ -13,6 +13,8 @@
 // UNAVAILABLE: no server, or it is stopping (already retried). DEADLINE_EXCEEDED: the deadline passed without an
 // answer.
 //
+// Of any size up to 2 GiB: what is larger than a message goes, or comes, in chunks by itself.
+//
 // A BilevelClient is a cheap handle: copy it freely, use it from any number of threads.
 
 #ifndef BILEVEL_CLIENT_BILEVEL_CLIENT_H_
@@ -70,7 +72,8 @@ class BilevelClient {
   // INVALID_ARGUMENT when the target is empty or an option is out of range.
   static absl::StatusOr<BilevelClient> Connect(const std::string& target, const ClientOptions& options = {});
 
-  // Over a channel of the caller's own; of the options only the deadlines are used.
+  // Over a channel of the caller's own; of the options only the deadlines are used, and max_attempts for calls in
+  // chunks.
   static absl::StatusOr<BilevelClient> FromChannel(std::shared_ptr<grpc::Channel> channel,
                                                    const ClientOptions& options = {});
 
@@ -150,6 +153,9 @@ class BilevelClient {
 
  private:
   struct Connection;
+  template <typename Response, typename Request, typename Method>
+  absl::StatusOr<Response> CallSolver(const char* name, Method method, const Request& request,
+                                      const CallOptions& call) const;
   explicit BilevelClient(std::shared_ptr<const Connection> connection) : connection_(std::move(connection)) {}
 
   std::shared_ptr<const Connection> connection_;

@@ -2,8 +2,7 @@
 
 #include <utility>
 
-#include "client/event_call.h"
-#include "client/status.h"
+#include "client/event_source.h"
 
 namespace bilevel::client {
 namespace {
@@ -14,27 +13,7 @@ bool IsLast(const v1::WatchStepsResponse& event) { return !event.has_step(); }
 }  // namespace
 
 template <typename Message>
-EventStream<Message>::Call::~Call() {
-  if (finished_) return;
-  context_.TryCancel();
-  Message unread;
-  while (reader_->Read(&unread)) {
-  }
-  static_cast<void>(reader_->Finish());
-}
-
-template <typename Message>
-std::optional<typename EventStream<Message>::Event> EventStream<Message>::Call::Next() {
-  Message event;
-  if (reader_->Read(&event)) return event;
-  finished_ = true;
-  const grpc::Status status = reader_->Finish();
-  if (status.ok()) return std::nullopt;
-  return FromGrpcStatus(status);
-}
-
-template <typename Message>
-EventStream<Message>::EventStream(std::unique_ptr<Call> call) : call_(std::move(call)) {}
+EventStream<Message>::EventStream(std::unique_ptr<EventSource<Message>> source) : source_(std::move(source)) {}
 template <typename Message>
 EventStream<Message>::EventStream(EventStream&&) noexcept = default;
 template <typename Message>
@@ -44,7 +23,7 @@ EventStream<Message>::~EventStream() = default;
 
 template <typename Message>
 void EventStream<Message>::Cancel() {
-  call_->Cancel();
+  source_->Cancel();
 }
 
 template <typename Message>
@@ -53,7 +32,7 @@ void EventStream<Message>::Advance() {
     ended_ = true;
     return;
   }
-  std::optional<Event> next = call_->Next();
+  std::optional<Event> next = source_->Next();
   event_ = next ? *std::move(next) : absl::InternalError("the server ended the stream without its last message");
   last_ = !event_.ok() || IsLast(*event_);
 }

@@ -25,6 +25,10 @@
 
 namespace bilevel::client {
 
+// Where the events come from (client/event_source.h).
+template <typename Message>
+class EventSource;
+
 template <typename Message>
 class EventStream {
  public:
@@ -69,12 +73,11 @@ class EventStream {
 
  private:
   friend class BilevelClient;
-  class Call;
-  explicit EventStream(std::unique_ptr<Call> call);
+  explicit EventStream(std::unique_ptr<EventSource<Message>> source);
 
   void Advance();
 
-  std::unique_ptr<Call> call_;
+  std::unique_ptr<EventSource<Message>> source_;
   Event event_;
   bool last_ = false;
   bool ended_ = false;

@@ -13,6 +13,7 @@
 #include "server/environment_service.h"
 #include "server/environments/environment_store.h"
 #include "server/environments/upload_registry.h"
+#include "server/jobs/request_intake.h"
 #include "server/session_service.h"
 #include "server/sessions/session_registry.h"
 #include "server/solver_service.h"
@@ -99,10 +100,14 @@ BilevelServer::BilevelServer(const ServerOptions& options)
                                                   static_cast<size_t>(options.dispatcher.limits.sessions))),
       environments_(std::make_unique<EnvironmentStore>(static_cast<size_t>(options.dispatcher.limits.environments))),
       uploads_(std::make_unique<UploadRegistry>(dispatcher_.options().limits, dispatcher_.budget(), *environments_)),
-      service_(std::make_unique<SolverService>(dispatcher_, *environments_)),
+      intake_(std::make_unique<RequestIntake>(dispatcher_.budget())),
+      service_(std::make_unique<SolverService>(dispatcher_, *environments_, *intake_)),
       environment_service_(std::make_unique<EnvironmentService>(dispatcher_, *environments_, *uploads_)),
       session_service_(std::make_unique<SessionService>(dispatcher_, *sessions_)) {
-  dispatcher_.budget().OnShortage([uploads = uploads_.get()] { uploads->ForgetIdle(); });
+  dispatcher_.budget().OnShortage([uploads = uploads_.get(), intake = intake_.get()] {
+    uploads->ForgetIdle();
+    intake->ForgetLate();
+  });
 }
 
 absl::StatusOr<std::unique_ptr<BilevelServer>> BilevelServer::Start(const ServerOptions& options) {

@@ -18,6 +18,7 @@ namespace bilevel::server {
 
 class EnvironmentService;
 class EnvironmentStore;
+class RequestIntake;
 class SessionRegistry;
 class SessionService;
 class SolverService;
@@ -57,6 +58,7 @@ class BilevelServer {
   std::unique_ptr<SessionRegistry> sessions_;
   std::unique_ptr<EnvironmentStore> environments_;
   std::unique_ptr<UploadRegistry> uploads_;
+  std::unique_ptr<RequestIntake> intake_;
   std::unique_ptr<SolverService> service_;
   std::unique_ptr<EnvironmentService> environment_service_;
   std::unique_ptr<SessionService> session_service_;

@@ -134,24 +134,27 @@ double EvaluatorBytes(const ProblemSize& size) {
 
 // points: x that are held at once.
 double Bytes(const ProblemSize& size, double message_bytes, double points, double response_bytes) {
-  constexpr double kRest = 1 << 20, kContext = 16 << 10;
-  return kRest + 4 * message_bytes + size.decoded_bytes + EvaluatorBytes(size) + kContext * size.contexts +
+  constexpr double kContext = 16 << 10;
+  return LeastBytes(message_bytes) + size.decoded_bytes + EvaluatorBytes(size) + kContext * size.contexts +
          8 * size.n * (20 + 6 * size.contexts + points) + 2 * response_bytes;
 }
 
 // The answer to validate_only and termination texts are small; everything that grows is in `bytes`.
 absl::Status CheckResponse(double bytes, const Limits& limits) {
   constexpr double kRest = 64 << 10;
-  if (bytes + kRest <= static_cast<double>(limits.message_bytes)) return absl::OkStatus();
-  return MakeRefusal(
-      absl::StatusCode::kResourceExhausted,
-      {.reason = reasons::kResponseTooLarge,
-       .subject = "message_bytes",
-       .description = absl::StrCat(
-           "the response would have about ", bytes, " bytes and max_message_bytes is ", limits.message_bytes,
-           "; ask for fewer points, contexts or optima, or leave out policies, q, log_policy, warm starts, "
-           "sensitivities and transition gradients"),
-       .retry_delay = std::nullopt});
+  const auto fits = [bytes](int64_t limit) { return bytes + kRest <= static_cast<double>(limit); };
+  if (fits(limits.in_chunks ? kMaxChunkedBytes : limits.message_bytes)) return absl::OkStatus();
+  const std::string limit = limits.in_chunks ? absl::StrCat("chunks can bring ", kMaxChunkedBytes)
+                                             : absl::StrCat("max_message_bytes is ", limits.message_bytes);
+  const char* chunks = !limits.in_chunks && fits(kMaxChunkedBytes) ? "call it by CallInChunks, or " : "";
+  return MakeRefusal(absl::StatusCode::kResourceExhausted,
+                     {.reason = reasons::kResponseTooLarge,
+                      .subject = limits.in_chunks ? "total_bytes" : "message_bytes",
+                      .description = absl::StrCat(
+                          "the response would have about ", bytes, " bytes and ", limit, "; ", chunks,
+                          "ask for fewer points, contexts or optima, or leave out policies, q, log_policy, warm "
+                          "starts, sensitivities and transition gradients"),
+                      .retry_delay = std::nullopt});
 }
 
 template <typename Request>
@@ -187,6 +190,8 @@ double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
 }
 
 }  // namespace
+
+double LeastBytes(double message_bytes) { return (1 << 20) + 4 * message_bytes; }
 
 absl::StatusOr<Cost> EstimateCost(const v1::SolveLowerLevelRequest& request, const Limits& limits,
                                   const NamedEnvironments& environments) {

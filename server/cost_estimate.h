@@ -25,6 +25,9 @@ struct Cost {
   double response_bytes = 0;
 };
 
+// What no request of so many bytes costs less than.
+double LeastBytes(double message_bytes);
+
 // INVALID_ARGUMENT when sizes contradict each other, RESOURCE_EXHAUSTED when a limit is exceeded, the response's
 // (RESPONSE_TOO_LARGE) included. environments: all that the problem names. Reads no array elements: cheap enough for a
 // thread that must not wait.

@@ -44,9 +44,10 @@ absl::Status Dispatcher::Enqueue(const Cost& cost, NamedEnvironments environment
   }
   auto task = [this, cost, environments = std::move(environments), call, reservation = std::move(reservation),
                work = std::move(work), done = std::move(done)](Clock::duration queued) mutable {
-    const absl::Status status =
-        call->abandoned() ? absl::CancelledError("the caller is gone")
-                          : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_, environments));
+    const absl::Status status = call->abandoned()
+                                    ? absl::CancelledError("the caller is gone")
+                                    : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_,
+                                                           environments, reservation.get()));
     environments.clear();
     reservation.reset();
     call.reset();

@@ -44,12 +44,14 @@ class Dispatcher {
   // Admits the request and sees to it that `work` and then `done` run on a worker; never blocks. An error means that
   // it was refused and that neither will run. Calls abandoned while they wait end at once, without `work`,
   // in the thread that cancels them.
-  // environments: all that the request's problem names; the call holds them to its end.
+  // environments: all that the request's problem names; the call holds them to its end. in_chunks: see Limits.
   // NOLINTBEGIN(performance-unnecessary-value-param): they are moved on
   template <typename Request>
   absl::Status Submit(const Request& request, NamedEnvironments environments, bool interactive,
-                      std::shared_ptr<CallState> call, Work work, Done done) {
-    ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, options_.limits, environments));
+                      std::shared_ptr<CallState> call, Work work, Done done, bool in_chunks = false) {
+    Limits limits = options_.limits;
+    limits.in_chunks = in_chunks;
+    ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, limits, environments));
     return Enqueue(cost, std::move(environments), interactive, request.validate_only(), std::move(call),
                    std::move(work), std::move(done));
   }

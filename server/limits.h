@@ -14,6 +14,8 @@ struct Limits {
   int64_t transitions = 1'000'000'000;
   // Largest message, bytes, either way; gRPC's default for clients.
   int64_t message_bytes = 4 << 20;
+  // Of the call that is looked at: request and answer come in chunks, and may have kMaxChunkedBytes instead.
+  bool in_chunks = false;
   // Sessions at a time.
   int sessions = 64;
   // Environments at a time.
@@ -29,6 +31,10 @@ inline constexpr int kMaxSessionQueue = 65'536;  // of all writers of a session 
 // Of uploads of environments; no flags.
 inline constexpr int kMaxUploads = 8;                 // on their way at a time
 inline constexpr int kMaxUploadPieceBytes = 1 << 20;  // of one message
+
+// Of calls in chunks; no flags.
+inline constexpr int kMaxChunkBytes = 1 << 20;                       // of one message
+inline constexpr int64_t kMaxChunkedBytes = (int64_t{1} << 31) - 1;  // of all: what protobuf can serialise
 
 }  // namespace bilevel::server
 

@@ -5,6 +5,7 @@
 #include "core/mdp/lower_level.h"
 #include "core/solvers/optimize.h"
 #include "server/calls/calls.h"
+#include "server/chunk_reactor.h"
 #include "server/convert/error.h"
 #include "server/convert/in_field.h"
 #include "server/convert/stored_environment.h"
@@ -106,6 +107,11 @@ grpc::ServerWriteReactor<v1::OptimizeEvent>* SolverService::Optimize(grpc::Callb
       [reactor](const absl::Status& status) { reactor->End(status); });
   if (!admitted.ok()) reactor->End(admitted);
   return reactor;
+}
+
+grpc::ServerBidiReactor<v1::CallChunk, v1::CallChunk>* SolverService::CallInChunks(
+    grpc::CallbackServerContext* context) {
+  return new ChunkReactor(dispatcher_, environments_, intake_, *context);
 }
 
 }  // namespace bilevel::server

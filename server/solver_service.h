@@ -7,14 +7,15 @@
 #include "bilevel/v1/solver_service.grpc.pb.h"
 #include "server/dispatcher.h"
 #include "server/environments/environment_store.h"
+#include "server/jobs/request_intake.h"
 
 namespace bilevel::server {
 
 class SolverService final : public v1::SolverService::CallbackService {
  public:
-  // Both must outlive the gRPC server that this is registered with.
-  SolverService(Dispatcher& dispatcher, const EnvironmentStore& environments)
-      : dispatcher_(dispatcher), environments_(environments) {}
+  // All must outlive the gRPC server that this is registered with.
+  SolverService(Dispatcher& dispatcher, const EnvironmentStore& environments, RequestIntake& intake)
+      : dispatcher_(dispatcher), environments_(environments), intake_(intake) {}
 
   grpc::ServerUnaryReactor* ListMethods(grpc::CallbackServerContext* context, const v1::ListMethodsRequest* request,
                                         v1::ListMethodsResponse* response) override;
@@ -36,9 +37,12 @@ class SolverService final : public v1::SolverService::CallbackService {
   grpc::ServerWriteReactor<v1::OptimizeEvent>* Optimize(grpc::CallbackServerContext* context,
                                                         const v1::OptimizeRequest* request) override;
 
+  grpc::ServerBidiReactor<v1::CallChunk, v1::CallChunk>* CallInChunks(grpc::CallbackServerContext* context) override;
+
  private:
   Dispatcher& dispatcher_;
   const EnvironmentStore& environments_;
+  RequestIntake& intake_;
 };
 
 }  // namespace bilevel::server

@@ -6,12 +6,14 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "bilevel/v1/solution.pb.h"
 #include "core/base/interrupt.h"
 #include "core/base/parallel.h"
 #include "server/cost_estimate.h"
 #include "server/jobs/call_state.h"
+#include "server/jobs/memory_budget.h"
 #include "server/limits.h"
 
 namespace bilevel::server {
@@ -21,15 +23,16 @@ class Run {
   using Clock = CallState::Clock;
 
   // Begins now.
-  // environments must outlive it.
+  // environments and admitted, what was admitted for it or nullptr, must outlive it.
   Run(std::shared_ptr<const CallState> call, Clock::duration queued, const Cost& cost, const Limits& limits,
-      ParallelFor parallel_for, const NamedEnvironments& environments)
+      ParallelFor parallel_for, const NamedEnvironments& environments, MemoryBudget::Reservation* admitted)
       : call_(std::move(call)),
         queued_(queued),
         cost_(cost),
         limits_(limits),
         parallel_for_(std::move(parallel_for)),
-        environments_(environments) {}
+        environments_(environments),
+        admitted_(admitted) {}
 
   const Limits& limits() const { return limits_; }
 
@@ -42,6 +45,13 @@ class Run {
   // Stops with the call, at min(begin + time_limit, deadline - 200 ms). Valid while this lives.
   Interrupt MakeInterrupt(std::optional<Clock::duration> time_limit) const {
     return call_->MakeInterrupt(began_, time_limit);
+  }
+
+  // Moves out up to `bytes` of the memory that was admitted for it; when nothing else of that is held any more.
+  MemoryBudget::Reservation KeepMemory(double bytes) const {
+    if (admitted_ == nullptr) return {};
+    admitted_->Shrink(bytes);
+    return std::move(*admitted_);
   }
 
   // Everything of RunInfo, up to now.
@@ -59,6 +69,7 @@ class Run {
   const Limits limits_;
   const ParallelFor parallel_for_;
   const NamedEnvironments& environments_;
+  MemoryBudget::Reservation* const admitted_;
   const Clock::time_point began_ = Clock::now();
   const std::chrono::system_clock::time_point began_wall_ = std::chrono::system_clock::now();
 };

@@ -6,21 +6,21 @@
 namespace bilevel::server {
 
 void CallState::Cancel() {
-  std::function<void()> react;
+  std::vector<std::function<void()>> reactions;
   {
     const std::lock_guard lock(mutex_);
     abandoned_.store(true);
     stop_.store(true);
-    react.swap(react_);
+    reactions.swap(reactions_);
   }
-  if (react) react();
+  for (const std::function<void()>& react : reactions) react();
 }
 
 void CallState::OnAbandon(std::function<void()> react) {
   {
     const std::lock_guard lock(mutex_);
     if (!abandoned_.load()) {
-      react_ = std::move(react);
+      reactions_.push_back(std::move(react));
       return;
     }
   }

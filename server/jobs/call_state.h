@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <unordered_set>
+#include <vector>
 
 #include "core/base/interrupt.h"
 
@@ -27,7 +28,7 @@ class CallState {
 
   // The caller is gone: nobody waits for an answer. Runs what OnAbandon left.
   void Cancel();
-  // `react` runs once, when the caller is gone: in Cancel, or here when that has been.
+  // `react` runs once, when the caller is gone: in Cancel, or here when that has been. May be called several times.
   void OnAbandon(std::function<void()> react);
   // The server stops: the answer so far is still wanted.
   void StopEarly() { stop_.store(true); }
@@ -44,7 +45,7 @@ class CallState {
   std::atomic<bool> stop_ = false;
   std::atomic<bool> abandoned_ = false;
   std::mutex mutex_;
-  std::function<void()> react_;
+  std::vector<std::function<void()>> reactions_;
 };
 
 // The calls in progress.
