@@ -13,8 +13,9 @@
 
 namespace bilevel::server {
 
-// An upper bound in bytes, by a small factor, of a message of the type of `prototype`; nothing where tags and lengths
-// make none. Cost: less than parsing, for contents are skipped.
+// An upper bound in bytes, by a small factor, of a message of the type of `prototype`; nothing where tags make
+// none. What is cut short counts as far as it goes; parsing refuses it. Cost: less than parsing, for contents are
+// skipped.
 std::optional<double> ParsedBytes(const google::protobuf::Message& prototype,
                                   google::protobuf::io::ZeroCopyInputStream* bytes);
 

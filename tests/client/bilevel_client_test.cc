@@ -52,6 +52,48 @@ class FakeSolver : public v1::SolverService::Service {
     return grpc::Status::OK;
   }
 
+  // Takes a request of Optimize, and answers with `iterations` progress events and the result in chunks of `piece`.
+  grpc::Status CallInChunks(grpc::ServerContext* context,
+                            grpc::ServerReaderWriter<v1::CallChunk, v1::CallChunk>* stream) override {
+    ++chunked_calls;
+    deadline_seconds = std::chrono::duration<double>(context->deadline() - std::chrono::system_clock::now()).count();
+    if (chunked_failures-- > 0) return {failure_code, "not now"};
+    std::string bytes;
+    v1::CallChunk chunk;
+    for (bool first = true; stream->Read(&chunk); first = false) {
+      if (first != !chunk.method().empty()) return {grpc::StatusCode::INVALID_ARGUMENT, "method"};
+      if (first) total_bytes = chunk.total_bytes();
+      bytes += chunk.data();
+    }
+    v1::OptimizeRequest request;
+    if (bytes.size() != total_bytes || !request.ParseFromString(bytes)) return {grpc::StatusCode::DATA_LOSS, "bytes"};
+    for (int i = 1; i <= request.max_iterations() + 1 || request.max_iterations() == 0; ++i) {
+      if (context->IsCancelled()) {
+        cancelled = true;
+        return grpc::Status::CANCELLED;
+      }
+      v1::OptimizeEvent event;
+      if (i <= request.max_iterations() || request.max_iterations() == 0) {
+        event.mutable_progress()->set_iteration(i);
+      } else {
+        event.mutable_result()->set_method("fake");
+      }
+      const std::string message = event.SerializeAsString();
+      chunk.Clear();
+      chunk.set_total_bytes(message.size() + omit_result);
+      chunk.set_data(message.substr(0, 1));
+      stream->Write(chunk);
+      chunk.Clear();
+      chunk.set_data(message.substr(1));
+      stream->Write(chunk);
+      if (request.max_iterations() == 0) std::this_thread::sleep_for(milliseconds(1));
+    }
+    return grpc::Status::OK;
+  }
+
+  std::atomic<int> chunked_calls = 0;
+  std::atomic<int> chunked_failures = 0;
+  std::atomic<size_t> total_bytes = 0;
   std::atomic<int> calls = 0;
   std::atomic<int> failures = 0;
   std::atomic<grpc::StatusCode> failure_code = grpc::StatusCode::UNAVAILABLE;
@@ -169,6 +211,70 @@ TEST_F(BilevelClientTest, AnEndWithoutResultIsAnError) {
   absl::Status last;
   for (const auto& event : Client().Optimize(request)) last = event.status();
   EXPECT_EQ(last.code(), absl::StatusCode::kInternal);
+}
+
+// Larger than one message, and than what gRPC keeps for a retry.
+v1::OptimizeRequest LargeRequest(int max_iterations) {
+  v1::OptimizeRequest request;
+  request.set_max_iterations(max_iterations);
+  request.mutable_parameters()->set_raw(std::string(9 << 20, 'x'));
+  return request;
+}
+
+TEST_F(BilevelClientTest, LargeRequestsGoInChunksAndAreRetriedAsAnyOther) {
+  solver_.chunked_failures = 2;
+  const v1::OptimizeRequest request = LargeRequest(3);
+  int progress = 0, results = 0;
+  for (const auto& event : Client().Optimize(request)) {
+    ASSERT_TRUE(event.ok()) << event.status();
+    progress += event->has_progress();
+    results += event->has_result();
+  }
+  EXPECT_EQ(progress, 3);
+  EXPECT_EQ(results, 1);
+  EXPECT_EQ(solver_.total_bytes, request.ByteSizeLong());
+  EXPECT_EQ(solver_.chunked_calls, 3);
+  EXPECT_NEAR(solver_.deadline_seconds, 3600, 5);
+}
+
+TEST_F(BilevelClientTest, ChunksAreRetriedNoMoreThanAnyOther) {
+  const auto first = [&](const ClientOptions& options) {
+    solver_.chunked_calls = 0;
+    solver_.chunked_failures = 9;
+    auto stream = Client(options).Optimize(LargeRequest(1));
+    return (*stream.begin()).status().code();
+  };
+  EXPECT_EQ(first({.max_attempts = 1}), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(solver_.chunked_calls, 1);
+  EXPECT_EQ(first({.max_attempts = 3}), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(solver_.chunked_calls, 3);
+  EXPECT_EQ(first({.optimize_deadline = milliseconds(150), .max_attempts = 5}), absl::StatusCode::kUnavailable)
+      << "no time is left for another";
+  EXPECT_LE(solver_.chunked_calls, 2);
+  solver_.failure_code = grpc::StatusCode::RESOURCE_EXHAUSTED;
+  EXPECT_EQ(first({}), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(solver_.chunked_calls, 1);
+}
+
+TEST_F(BilevelClientTest, CancelEndsACallInChunksAndItsWork) {
+  OptimizeStream stream = Client().Optimize(LargeRequest(0));
+  absl::Status last;
+  for (const auto& event : stream) {
+    if (event.ok() && event->progress().iteration() == 2) stream.Cancel();
+    last = event.status();
+  }
+  EXPECT_EQ(last.code(), absl::StatusCode::kCancelled);
+  for (const auto& event : Client().Optimize(LargeRequest(0))) {
+    if (event.ok()) break;
+  }
+  for (int i = 0; i < 1000 && !solver_.cancelled; ++i) std::this_thread::sleep_for(milliseconds(5));
+  EXPECT_TRUE(solver_.cancelled);
+}
+
+TEST_F(BilevelClientTest, ChunksThatMakeNoAnswerAreDataLoss) {
+  solver_.omit_result = true;
+  auto stream = Client().Optimize(LargeRequest(1));
+  EXPECT_EQ((*stream.begin()).status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST_F(BilevelClientTest, HealthIsTheStandardService) {

@@ -101,7 +101,9 @@ TEST_F(RequestIntakeTest, WhoSendsAByteNowAndThenIsLateToo) {
   const auto trickle = intake_.Open(9'000'000, on_late_), steady = intake_.Open(1'000'000, on_late_);
   for (int second = 0; second < 100; second += 10) {
     ASSERT_TRUE((*steady)->Take(std::string(10'000, 'x')).ok());
-    if (second < 60) ASSERT_TRUE((*trickle)->Take("x").ok());
+    if (second < 60) {
+      ASSERT_TRUE((*trickle)->Take("x").ok());
+    }
     Pass(seconds(10));
     intake_.ForgetLate();
   }

@@ -12,13 +12,14 @@ import dataclasses
 import os
 import re
 import sys
+import time
 from json import dumps
 from typing import Any, Callable, Iterator, Literal, Optional, Sequence, Tuple, Union
 
 import grpc
 import numpy.typing as npt
 
-from bilevel import learners, solution, v1
+from bilevel import _chunks, learners, solution, v1
 from bilevel.arrays import to_array
 from bilevel.environment import StoredEnvironment, upload
 from bilevel.errors import BilevelError, Cancelled, InvalidRequest, from_rpc_error
@@ -32,7 +33,7 @@ from bilevel.solution import OptimizeResult, Progress, QuasiNewtonState, WarmSta
 
 # What a reply may need beyond the time limit of its request: queueing and transfer.
 _TIME_LIMIT_SLACK = 10.0
-_RETRY_BUFFER_BYTES = 4 << 20
+_RETRY_BUFFER_BYTES = _chunks.MESSAGE_BYTES
 # Of SessionService; writers and actors open their streams again by themselves.
 _SAFE_TO_RETRY = (
     "GetSession",
@@ -244,6 +245,7 @@ class Client:
         target = target or os.environ.get("BILEVEL_SERVER") or "127.0.0.1:50051"
         self.target = target
         self._timeout = timeout
+        self._max_attempts = max_attempts
         self._message_bytes: Optional[int] = None
         self._optimize_timeout = optimize_timeout
         options = [
@@ -272,7 +274,9 @@ class Client:
             calls += [
                 {"service": "bilevel.v1.EnvironmentService", "method": name} for name in _SAFE_TO_RETRY_ENVIRONMENTS
             ]
-            config = {"methodConfig": [{"name": calls, "retryPolicy": policy}]}
+            # Calls in chunks are larger than what gRPC keeps for a retry: they see to it by themselves.
+            chunked = {"name": [{"service": "bilevel.v1.SolverService", "method": "CallInChunks"}]}
+            config = {"methodConfig": [{"name": calls, "retryPolicy": policy}, chunked]}
             options.append(("grpc.service_config", dumps(config)))  # type: ignore[arg-type]
         if tls_roots is None:
             self._channel = grpc.insecure_channel(target, options)
@@ -308,17 +312,36 @@ class Client:
     ) -> Any:
         """Any unary call with messages of bilevel.v1, for what the other methods do not say.
 
-        With `problem`, that is the request's problem.
+        With `problem`, that is the request's problem. What is larger than a message goes, or comes, in chunks.
         """
-        deadline = self._deadline(request, timeout, self._timeout)
-        try:
-            return self._calls[name](request if problem is None else _wire(problem, request), timeout=deadline)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
+        deadline = time.monotonic() + self._deadline(request, timeout, self._timeout)
+        data = _serialize(request) if problem is None else _wire(problem, request)
+        in_chunks = name in _chunks.METHODS
+        if not in_chunks or len(data) <= _chunks.MESSAGE_BYTES:
+            try:
+                return self._calls[name](data, timeout=max(0.0, deadline - time.monotonic()))
+            except grpc.RpcError as error:
+                failure = from_rpc_error(error)
+            if not (in_chunks and _chunks.needed(failure)):
+                raise failure from None
+        (response,) = self._chunked(name, data, deadline)
+        return response
+
+    def _chunked(self, name: str, data: bytes, deadline: float) -> _chunks.Chunked:
+        return _chunks.Chunked(self._calls["CallInChunks"], name, data, deadline, self._max_attempts)
+
+    def _optimize(self, data: bytes, timeout: float) -> _chunks.Events:
+        deadline = time.monotonic() + timeout
+        return _chunks.Events(self._calls["Optimize"], data, deadline, self._chunked("Optimize", data, deadline))
 
     def stream(self, name: str, request: Any, timeout: Optional[float] = None) -> Iterator[Any]:
         """Any call that answers with a stream."""
-        call = self._calls[name](request, timeout=self._deadline(request, timeout, self._timeout))
+        deadline = self._deadline(request, timeout, self._timeout)
+        call: Any = None
+        if name == "Optimize":
+            call = self._optimize(_serialize(request), deadline)
+        else:
+            call = self._calls[name](request, timeout=deadline)
         try:
             yield from call
         except grpc.RpcError as error:
@@ -573,9 +596,7 @@ class Client:
         _set_method(method, request)
         self._fill(request, parameters, lower_level, time_limit, warm_start)
         deadline = self._deadline(request, timeout, self._optimize_timeout)
-        return Optimization(
-            self._calls["Optimize"](_wire(problem, request), timeout=deadline), _Bar(request) if progress_bar else None
-        )
+        return Optimization(self._optimize(_wire(problem, request), deadline), _Bar(request) if progress_bar else None)
 
     def upload_environment(
         self,
@@ -751,9 +772,9 @@ def _read(call: Any, outcome: _Outcome, bar: Optional["_Bar"]) -> Iterator[Union
                 if bar is not None:
                     bar.show(outcome.progress)
                 yield outcome.progress
-    except grpc.RpcError as error:
-        outcome.error = from_rpc_error(error)
-        raise outcome.error from None
+    except BilevelError as error:
+        outcome.error = error
+        raise
     finally:
         if bar is not None:
             bar.close()

@@ -1,0 +1,127 @@
+"""Calls that are larger than one message."""
+
+import dataclasses
+
+import grpc
+import numpy as np
+import pytest
+import scipy.sparse
+from two_state import OPTIMUM, two_state
+
+import bilevel
+from bilevel import _chunks, v1
+
+
+def test_a_large_problem_on_a_named_environment_goes_and_comes_in_chunks(client, rng):
+    S, A = 200_000, 4
+    rows = np.arange(S * A)
+    moves = scipy.sparse.csr_matrix((np.ones(S * A), (rows, (rows // A + 1 + rows % A) % S)), shape=(S * A, S))
+    stored = client.upload_environment(moves, num_actions=A)
+    try:
+        reward = rng.random((S, A))  # 6.4 MB
+        context = bilevel.Context(stored.mdp, 0.5, 0.2, bilevel.Reward(base=reward))
+        (answer,) = client.solve(bilevel.Problem([context]))
+        assert answer.policy.shape == (S, A)
+        # V = tau log sum exp(Q / tau), pi = exp((Q - V) / tau), Q = r + gamma V(next).
+        q = reward + 0.5 * answer.value[(np.arange(S)[:, None] + 1 + np.arange(A)) % S]
+        value = 0.2 * np.log(np.exp(q / 0.2).sum(1))
+        assert answer.value == pytest.approx(value, abs=1e-8)
+        assert answer.policy == pytest.approx(np.exp((q - value[:, None]) / 0.2), abs=1e-7)
+    finally:
+        client.delete_environment(stored)
+
+
+def test_a_large_answer_comes_in_chunks(client):
+    xs = np.linspace(-1, 1, 10_000)[:, None]
+    points = client.evaluate_hypergradients(two_state(), xs)
+    assert len(points) == len(xs)
+    assert points[5].objective == client.evaluate_hypergradient(two_state(), xs[5]).objective
+
+
+def test_every_call_is_the_same_in_chunks(client, monkeypatch):
+    request = v1.OptimizeRequest(problem=two_state().to_proto(), quasi_newton=v1.QuasiNewtonOptions())
+    calls = {
+        "solve": lambda: client.solve(two_state(), [0.3])[0].value.tolist(),
+        "evaluate": lambda: client.evaluate_hypergradient(two_state(), [0.3]).gradient.tolist(),
+        "pullback": lambda: client.pullback(two_state(), [bilevel.Cotangent(value=[1, 2])])
+        .gradients[0]
+        .reward.tolist(),
+        "check": lambda: client.check_gradient(two_state(), [0.3]).numeric.tolist(),
+        "optimize": lambda: client.optimize(two_state(), [2.0], "quasi_newton").result().best.parameters.tolist(),
+        "stream": lambda: [event.WhichOneof("event") for event in client.stream("Optimize", request)][-1],
+    }
+    whole = {name: call() for name, call in calls.items()}
+    assert whole["optimize"] == pytest.approx([OPTIMUM], abs=1e-6)
+    monkeypatch.setattr(_chunks, "MESSAGE_BYTES", 0)
+    started = []
+    monkeypatch.setitem(client._calls, "CallInChunks", _told(client._calls["CallInChunks"], started))
+    assert {name: call() for name, call in calls.items()} == whole
+    assert len(started) == len(calls)
+
+
+def _told(start, started):
+    def call(*arguments, **options):
+        started.append(options["timeout"])
+        return start(*arguments, **options)
+
+    return call
+
+
+def test_errors_deadlines_and_cancels_are_those_of_the_call(client, monkeypatch):
+    monkeypatch.setattr(_chunks, "MESSAGE_BYTES", 0)
+    problem = two_state()
+    wrong = dataclasses.replace(problem, contexts=[dataclasses.replace(problem.contexts[0], discount=1.5)])
+    with pytest.raises(bilevel.InvalidRequest) as error:
+        client.solve(wrong)
+    assert error.value.field == "problem.contexts[0].discount"
+    endless = dict(max_iterations=2_000_000_000, progress_every=1)
+    run = client.optimize(problem, [2.0], bilevel.MSobirl(step_size=1e-9), timeout=1.0, **endless)
+    assert run.result().termination.reason == "time_limit"
+    run = client.optimize(problem, [2.0], bilevel.MSobirl(step_size=1e-9), **endless)
+    next(run)
+    run.cancel()
+    with pytest.raises(bilevel.Cancelled):
+        run.result()
+    with bilevel.Client("127.0.0.1:1", max_attempts=2) as nobody:
+        with pytest.raises(bilevel.Unavailable):
+            nobody.solve(problem)
+
+
+class Unavailable(grpc.RpcError):
+    def code(self):
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self):
+        return "not now"
+
+    def trailing_metadata(self):
+        return ()
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+def test_unavailable_before_the_first_reply_is_tried_again(client, monkeypatch, attempts):
+    monkeypatch.setattr(_chunks, "_FIRST_DELAY", 0.01)
+    failures, started = [Unavailable(), Unavailable()], []
+
+    class Failed:
+        def __next__(self):
+            raise failures.pop()
+
+        def cancel(self):
+            pass
+
+    def start(requests, timeout):
+        started.append(timeout)
+        return Failed() if failures else client._calls["CallInChunks"](requests, timeout=timeout)
+
+    import time
+
+    request = v1.SolveLowerLevelRequest(problem=two_state().to_proto())
+    call = _chunks.Chunked(start, "SolveLowerLevel", request.SerializeToString(), time.monotonic() + 60, attempts)
+    if attempts < 3:
+        with pytest.raises(bilevel.Unavailable):
+            next(call)
+    else:
+        (response,) = call
+        assert len(response.contexts) == 1
+    assert len(started) == attempts
