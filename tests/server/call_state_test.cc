@@ -41,6 +41,10 @@ TEST(CallState, TheReactionToBeingAbandonedRunsOnceWhicheverComesFirst) {
   earlier.Cancel();
   earlier.OnAbandon([&reactions] { ++reactions; });
   EXPECT_EQ(reactions, 2);
+  CallState twice(std::nullopt);
+  for (int i = 0; i < 2; ++i) twice.OnAbandon([&reactions] { ++reactions; });
+  twice.Cancel();
+  EXPECT_EQ(reactions, 4) << "one for each step of a call";
 }
 
 TEST(CallState, TheEarlierOfTimeLimitAndDeadlineMinusMarginCounts) {

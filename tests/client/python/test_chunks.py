@@ -35,7 +35,8 @@ def test_a_large_answer_comes_in_chunks(client):
     xs = np.linspace(-1, 1, 10_000)[:, None]
     points = client.evaluate_hypergradients(two_state(), xs)
     assert len(points) == len(xs)
-    assert points[5].objective == client.evaluate_hypergradient(two_state(), xs[5]).objective
+    alone = client.evaluate_hypergradient(two_state(), xs[5])
+    assert points[5].objective == pytest.approx(alone.objective, abs=1e-12)
 
 
 def test_every_call_is_the_same_in_chunks(client, monkeypatch):
@@ -74,9 +75,9 @@ def test_errors_deadlines_and_cancels_are_those_of_the_call(client, monkeypatch)
     with pytest.raises(bilevel.InvalidRequest) as error:
         client.solve(wrong)
     assert error.value.field == "problem.contexts[0].discount"
-    endless = dict(max_iterations=2_000_000_000, progress_every=1)
+    endless = dict(max_iterations=2_000_000_000, progress_every=100_000)
     run = client.optimize(problem, [2.0], bilevel.MSobirl(step_size=1e-9), timeout=1.0, **endless)
-    assert run.result().termination.reason == "time_limit"
+    assert run.result().termination.reason == "TIME_LIMIT"
     run = client.optimize(problem, [2.0], bilevel.MSobirl(step_size=1e-9), **endless)
     next(run)
     run.cancel()
