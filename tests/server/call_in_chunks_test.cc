@@ -360,6 +360,13 @@ TEST(CallInChunks, BadChunksAreNamed) {
          c.resize(1);
        },
        "data", "bytes that do not parse"},
+      {"a part that is shorter than it says",
+       [](auto& c) {
+         c.resize(1);
+         c[0].set_data("\x0a\x05xx");
+         c[0].set_total_bytes(4);
+       },
+       "data", "4 bytes that do not parse"},
       {"nothing in it",
        [](auto& c) {
          c.resize(1);
@@ -493,7 +500,7 @@ TEST_F(SmallBudgetTest, SmallBytesThatBecomeMuchAreRefusedBeforeTheyAreParsed) {
 // A caller that does not read holds its answer, and that alone.
 TEST(CallInChunks, AnAnswerIsInTheBudgetUntilItIsSent) {
   v1::EvaluateHypergradientRequest request = TwoStates();
-  *request.mutable_parameters() = client::MakeArray(std::vector<double>(20'000), {20'000, 1});
+  *request.mutable_parameters() = client::MakeArray(std::vector<double>(60'000), {60'000, 1});
   Limits limits;
   limits.in_chunks = true;
   const Cost cost = EstimateCost(request, limits).value();
@@ -511,13 +518,13 @@ TEST(CallInChunks, AnAnswerIsInTheBudgetUntilItIsSent) {
   slow->WriteLast(chunks[0], {});
   v1::CallChunk chunk;
   ASSERT_TRUE(slow->Read(&chunk));
-  ASSERT_GT(chunk.total_bytes(), 4u << 20);
-  EXPECT_EQ(reason(20'000), reasons::kMemoryBusy);
-  EXPECT_EQ(reason(5'000), "") << "what the work held is free";
+  ASSERT_GT(chunk.total_bytes(), 12u << 20);
+  EXPECT_EQ(reason(60'000), reasons::kMemoryBusy);
+  EXPECT_EQ(reason(15'000), "") << "what the work held is free";
   while (slow->Read(&chunk)) {
   }
   EXPECT_TRUE(slow->Finish().ok());
-  EXPECT_TRUE(WaitFor([&] { return reason(20'000).empty(); }));
+  EXPECT_TRUE(WaitFor([&] { return reason(60'000).empty(); }));
 }
 
 TEST(ParsedBytes, BoundsWhatParsingHoldsByASmallFactor) {
