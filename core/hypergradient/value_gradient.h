@@ -19,7 +19,7 @@ using RowMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::R
 
 struct ValueGradient {
   RowMatrix value;      // grad V [S, d]
-  RowMatrix advantage;  // grad Q - grad V [S*A, d]; 0 where unavailable
+  RowMatrix advantage;  // grad Q - grad V [S*A, d]; where unavailable it means nothing, and pi is 0
 };
 
 // features: ParametricReward::GradientFeatures(). Cost: d linear solves; memory: (S*A + S) d numbers. Interrupted: what

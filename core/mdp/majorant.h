@@ -6,9 +6,10 @@
 //   BoundTransposed(g) >= (I - gamma P^pi')^{-T} g
 //
 // Why: I - gamma P^pi' is an M-matrix, so w >= 0 with (I - gamma (1 + kappa) P^pi) w >= g proves it, whatever way w was
-// found. An approximate solution is corrected by the smallest multiple of a positive vector that makes the inequality
-// hold, rounding included. Where that fails (kappa too large, interrupted) the norm bounds |g|_inf / (1 - gamma b) and
-// |g|_1 / (1 - gamma b) remain, b the largest row sum of P; they hold for every policy.  Derivation: core/README.md.
+// found. Either the end of the series sum_i (gamma (1 + kappa) P^pi)^i g is in sight, or an approximate solution is
+// corrected by the smallest multiple of a positive vector that makes the inequality hold, rounding included. Where that
+// fails (kappa too large, interrupted) the norm bounds |g|_inf / (1 - gamma b) and |g|_1 / (1 - gamma b) remain, b the
+// largest row sum of P; they hold for every policy.  Derivation: core/README.md.
 
 #ifndef BILEVEL_CORE_MDP_MAJORANT_H_
 #define BILEVEL_CORE_MDP_MAJORANT_H_

@@ -1,6 +1,6 @@
-// The inner loops over ActionRows, for part of the states, in the widest instructions that the machine has.
+// The inner loops over ActionRows, for part of the states, in the fastest instructions that the machine has.
 //
-// Each is compiled for several instruction sets, of which the machine's widest is used; all give the same bits. No
+// Each is compiled for several instruction sets, of which the machine's fastest is used; all give the same bits. No
 // Eigen here: its objects must not meet two sets of flags.
 
 #ifndef BILEVEL_CORE_MDP_ROW_KERNELS_H_
