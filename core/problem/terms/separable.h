@@ -15,8 +15,8 @@ namespace bilevel {
 struct Separable {
   enum class Kind { kSquaredDistance, kForwardKl, kReverseKl, kEntropy };
   Kind kind = Kind::kSquaredDistance;
-  // [S*A], finite. Squared distance: empty means 0. KL: rows are distributions over the available actions, without zeros
-  // there for kReverseKl. Entropy: empty.
+  // [S*A], finite. Squared distance: empty means 0. KL: rows are distributions over the available actions, without
+  // zeros there for kReverseKl. Entropy: empty.
   Vector target;
   Vector state_weights;  // mu [S], finite, >= 0
 };
