@@ -231,7 +231,7 @@ TEST_F(UploadRegistryTest, MemoryIsFreeAfterTheLastUser) {
 }
 
 TEST_F(UploadRegistryTest, ThreadsFightOverOneUploadWhileOthersComeAndGo) {
-  const std::string bytes = Draw(7, 200), other = Draw(8, 50);
+  const std::string bytes = Draw(7, 100), other = Draw(8, 50);
   std::atomic<int> finished = 0;
   const auto fight = [&] {
     for (int round = 0; round < 20; ++round) {
