@@ -55,9 +55,24 @@ TEST(ProjectedGradient, MinimisingAndMaximisingTheNegativeGoThroughTheSamePoints
         Follow(Build(DrawMatching(seed, Sense::kMaximize)), ProjectedGradientOptions{}, options, Vector::Ones(6));
     EXPECT_EQ(a.result.iterations, b.result.iterations);
     EXPECT_EQ(a.result.best.x, b.result.best.x);
-    EXPECT_LT(a.result.evaluations, 450) << seed;
     for (size_t i = 1; i < a.seen.size(); ++i)
       EXPECT_LE(a.seen[i].objective, a.seen[i - 1].objective + 1e-12 * (1 + std::abs(a.seen[i].objective)));
+  }
+}
+
+// How many evaluations a descent takes depends on its roundings, by a half on seed 7; so starts differ by theirs.
+TEST(ProjectedGradient, ConvergesInAFewHundredEvaluationsWhateverTheRoundings) {
+  constexpr int kStarts = 8;
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    const BilevelProblem problem = Build(DrawMatching(seed, Sense::kMinimize));
+    const OuterOptions options{.gradient_tolerance = 1e-8, .max_iterations = 500};
+    int evaluations = 0;
+    for (int start = 0; start < kStarts; ++start) {
+      const Trace trace = Follow(problem, ProjectedGradientOptions{}, options, Vector::Constant(6, 1 + 1e-13 * start));
+      EXPECT_EQ(trace.result.termination.reason, StopReason::kConverged) << seed;
+      evaluations += trace.result.evaluations;
+    }
+    EXPECT_LT(evaluations, kStarts * 300) << seed;
   }
 }
 
