@@ -20,6 +20,10 @@
 
 namespace bilevel {
 
+// Work on all slices or states is cut into parts of so many.
+inline constexpr int64_t kSlicesInPart = 2048;
+inline constexpr int64_t kStatesInPart = kSlicesInPart * kLanes;
+
 // Slices that S states make.
 constexpr int64_t NumSlices(int64_t num_states) { return (num_states + kLanes - 1) / kLanes; }
 

@@ -36,11 +36,11 @@ struct RefinedFollower {
 };
 
 // `system` must hold solution.backup.pi. refined: filled in where wanted. Cost: two linear solves to a few digits, and
-// five sweeps; when interrupted only the sweeps.
+// five sweeps, with `refined` six; when interrupted only the sweeps.
 FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLevelSolution& solution,
                                  PolicySystem& system, const Interrupt& interrupt, RefinedFollower* refined = nullptr);
 
-// The same of an error found before. Cost: four sweeps.
+// The same of an error found before. Cost: three sweeps.
 RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelSolution& solution,
                                const FollowerError& error);
 

@@ -1,15 +1,18 @@
-// Loops over all states, in parts.
+// Loops over all states and their rows, in parts that threads may share. How they are cut depends on S alone, so
+// results have the same bits at any number of threads.
 
 #ifndef BILEVEL_CORE_MDP_FOR_STATES_H_
 #define BILEVEL_CORE_MDP_FOR_STATES_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
 
 #include "core/base/parallel.h"
 #include "core/mdp/tabular_mdp.h"
 
 namespace bilevel {
-
-// States are walked through in parts of this many.
-inline constexpr int64_t kStatesInPart = 16384;
 
 // Calls work(s, first_row, end_row) for every state and its rows, first_row = s*A. What is computed for one state must
 // not depend on another.
@@ -21,7 +24,7 @@ void ForStates(const ParallelFor& parallel_for, const TabularMdp& mdp, const Wor
   });
 }
 
-// The sum of part(s, first_row, end_row): the same bits at any number of threads.
+// The sum of part(s, first_row, end_row).
 template <typename Part>
 double SumStates(const ParallelFor& parallel_for, const TabularMdp& mdp, const Part& part) {
   const Eigen::Index A = mdp.num_actions();

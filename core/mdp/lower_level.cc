@@ -137,7 +137,7 @@ class Solver {
   // more than kForeseenSweeps are still to come.
   void Sweep(int sweeps, bool foresee) {
     const double gamma = follower_.discount;
-    const bool stochastic = follower_.mdp->min_row_sum() > 1 - 1e-8;
+    const bool stochastic = follower_.mdp->rows_sum_to_one();
     const int first = warm_ && system_.mixes_slowly() ? kFewFirstSweeps : kFirstSweeps;
     std::vector<double> spans;
     range_ = {step_.minCoeff(), step_.maxCoeff()};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 namespace bilevel {
 namespace {
@@ -14,6 +15,8 @@ constexpr double kLoosest = 0.1, kTightening = 0.1, kTightest = 1e-5;
 constexpr double kWorthCorrecting = 1;
 // Visits are solved for until their image is this much of what it approximates, everywhere.
 constexpr double kVisitsImage = 0.3;
+// Once the 1-norm of their residual is below this, no image can rise by more than that.
+constexpr double kFineVisits = 1e-2;
 // A series is given up when it has no end after so many products, or none in sight after the first few.
 constexpr int kMostTerms = 24, kFirstTerms = 8;
 constexpr double kInSight = 1.3;
@@ -24,21 +27,21 @@ constexpr double kPadding = 1 + 1e-12;  // covers the roundings of the correctio
 // w, or w scaled up, and so much of `corrector` that the image of the sum reaches g.
 struct Correction {
   double scale = 1, share = 0;
-  double added = std::numeric_limits<double>::infinity();  // to the sum of w, relative
+  double total = 0;  // the sum of what comes out
 };
 
 Correction FindCorrection(const Vector& g, const Vector& image, const Vector& w, const Vector& corrector,
                           double corrector_image) {
   constexpr double kScales[] = {1, 1.1, 1.3};
   const double sum = w.sum(), corrector_sum = corrector.sum();
-  Correction best;
+  std::optional<Correction> best;
   for (const double scale : kScales) {
     const double missing = std::max(0.0, (g - scale * image).maxCoeff<Eigen::PropagateNaN>());
     const double share = kPadding * missing / corrector_image;
-    const double added = scale - 1 + share * corrector_sum / sum;
-    if (added < best.added) best = {scale, share, added};
+    const Correction correction{scale, share, scale * sum + share * corrector_sum};
+    if (!best.has_value() || correction.total < best->total) best = correction;
   }
-  return best;
+  return *best;
 }
 
 }  // namespace
@@ -99,7 +102,8 @@ Vector Majorant::SolveAndCorrect(const Vector& g, bool transposed, double size, 
     const Vector positive = w.cwiseMax(0.0);
     const Correction correction =
         FindCorrection(g, LowerImage(positive, transposed), positive, corrector, corrector_image);
-    if (correction.added <= kWorthCorrecting || tolerance <= kTightest || interrupt_.Check().has_value()) {
+    if (correction.total <= (1 + kWorthCorrecting) * positive.sum() || tolerance <= kTightest ||
+        interrupt_.Check().has_value()) {
       return correction.scale * positive + correction.share * corrector;
     }
   }
@@ -131,7 +135,7 @@ void Majorant::FindVisits(Eigen::Index size) {
     system_.SolveTransposed(gamma_, ones, tolerance * static_cast<double>(size), interrupt_, w);
     visits_ = w.cwiseMax(0.0);
     visits_image_ = LowerImage(visits_, true).minCoeff();
-    if (visits_image_ >= kVisitsImage || tolerance * static_cast<double>(size) < kTightest ||
+    if (visits_image_ >= kVisitsImage || tolerance * static_cast<double>(size) <= kFineVisits ||
         interrupt_.Check().has_value()) {
       return;
     }

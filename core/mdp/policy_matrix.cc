@@ -14,8 +14,6 @@ namespace {
 // Pairs are merged when there are at most so many of them for each entry of P.
 constexpr double kWorthMerging = 0.75;
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
-// Work on states is cut into parts of this many slices.
-constexpr int64_t kSlicesInPart = 1024;
 
 // Calls visit(place, row) for all places of the states of some slices; filling has the row of its lane.
 template <typename Visitor>

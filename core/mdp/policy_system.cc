@@ -26,8 +26,6 @@ constexpr int kMultigridIterations = 30;
 constexpr double kFullShare = 0.25;
 // Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
 constexpr double kBandShare = 0.4;
-// Rows that miss one by less than this count as stochastic.
-constexpr double kStochastic = 1e-8;
 // Plain iteration goes on while so many more products would do, as the last few go.
 constexpr size_t kPlainWindow = 4, kMostPlainProducts = 100;
 constexpr double kForeseenProducts = 60;
@@ -49,9 +47,6 @@ struct Spread {
     change += other.change;
   }
 };
-
-// Vectors are worked on in parts of this size.
-constexpr int64_t kGrain = 16384;
 
 }  // namespace
 
@@ -103,7 +98,7 @@ Vector PolicySystem::Residual(Side side, double gamma, const Vector& b, const Ve
   if (v.isZero(0)) return b;
   Vector result;
   Multiply(side, v, result);
-  ForParts(parallel_for_, b.size(), kGrain, [&](int64_t begin, int64_t end) {
+  ForParts(parallel_for_, b.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin;
     result.segment(begin, n) = b.segment(begin, n) - v.segment(begin, n) + gamma * result.segment(begin, n);
   });
@@ -162,7 +157,7 @@ Vector PolicySystem::ApplyInverse(Side side, const Factorization& factorization,
 
 double PolicySystem::Norm(Side side, const Vector& r) const {
   if (side == Side::kTransposed) {
-    return SumParts(parallel_for_, r.size(), kGrain,
+    return SumParts(parallel_for_, r.size(), kStatesInPart,
                     [&](int64_t begin, int64_t end) { return r.segment(begin, end - begin).lpNorm<1>(); });
   }
   return r.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
@@ -212,16 +207,17 @@ PolicySystem::Outcome PolicySystem::Refine(Side side, double gamma, const Vector
 // left, r, is near a multiple of the first eigenvector by then. That is a constant, or, transposed, r itself.
 void PolicySystem::IteratePlainly(Side side, double gamma, double tolerance, const Interrupt& interrupt, Vector& v,
                                   Vector& r) {
-  const bool stochastic = mdp_->min_row_sum() > 1 - kStochastic;
+  const bool stochastic = mdp_->rows_sum_to_one();
   const bool transposed = side == Side::kTransposed;
   const int64_t size = v.size();
-  std::vector<Spread> spreads(static_cast<size_t>((size + kGrain - 1) / kGrain));
+  std::vector<Spread> spreads(static_cast<size_t>((size + kStatesInPart - 1) / kStatesInPart));
   std::vector<double> norms;
   Vector next;
-  while (norms.size() < kMostPlainProducts && !interrupt.Check().has_value()) {
+  while (norms.size() < kMostPlainProducts) {
+    if (interrupt.Check().has_value()) return;
     Multiply(side, r, next);
-    ForParts(parallel_for_, size, kGrain, [&](int64_t begin, int64_t end) {
-      Spread& spread = spreads[static_cast<size_t>(begin / kGrain)] = {};
+    ForParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) {
+      Spread& spread = spreads[static_cast<size_t>(begin / kStatesInPart)] = {};
       for (int64_t s = begin; s < end; ++s) {
         v[s] += r[s];
         next[s] *= gamma;
@@ -359,13 +355,12 @@ void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
 // Van der Vorst (1992), "Bi-CGSTAB", preconditioned from the right.
 void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance,
                             const Interrupt& interrupt, Vector& v) {
-  const ParallelFor& parallel_for = parallel_for_;
   const int64_t size = v.size();
   const auto for_parts = [&](const auto& work) {
-    ForParts(parallel_for, size, kGrain, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
+    ForParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
   };
   const auto dot = [&](const Vector& x, const Vector& y) {
-    return SumParts(parallel_for, size, kGrain, [&](int64_t begin, int64_t end) {
+    return SumParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) {
       return x.segment(begin, end - begin).dot(y.segment(begin, end - begin));
     });
   };

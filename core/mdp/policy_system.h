@@ -86,7 +86,7 @@ class PolicySystem {
   Vector MultiplyTransposed(const Vector& z);
 
   // Roundings of one entry of P^pi v or (P^pi)^T z: the largest number of entries in a row or column of P^pi, each a
-  // sum over actions, and those of the probabilities themselves.
+  // sum over actions, and those of the probabilities themselves. Like products and solves they need a policy.
   double row_steps() const { return matrix_->max_row_entries() + mdp_->num_actions() + mdp_->probability_rounding(); }
   double column_steps() const {
     return matrix_->max_column_entries() + mdp_->num_actions() + mdp_->probability_rounding();

@@ -10,9 +10,6 @@ namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
 
-// States are walked through in parts of this many slices.
-constexpr int64_t kSlicesInPart = 2048;
-
 // As core/mdp/row_kernels.h has it, with v and T V in place.
 SoftSweep SweepOf(const RegularizedMdp& follower, const Vector& v, Vector& backup) {
   const TabularMdp& mdp = *follower.mdp;

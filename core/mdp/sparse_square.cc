@@ -7,7 +7,6 @@ namespace bilevel {
 namespace {
 
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
-constexpr int64_t kGrain = 16384;
 
 }  // namespace
 
@@ -32,7 +31,7 @@ SparseSquare SystemPattern(const PolicyMatrix& matrix) {
 }
 
 void FillSystem(const PolicyMatrix& matrix, double gamma, SparseSquare& A) {
-  ForParts(matrix.parallel_for(), A.size(), kGrain, [&](int64_t begin, int64_t end) {
+  ForParts(matrix.parallel_for(), A.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       uint64_t k = A.offsets[static_cast<size_t>(s)];
       for (uint64_t i = k; i < A.offsets[static_cast<size_t>(s) + 1]; ++i) A.values[i] = A.columns[i] == s ? 1 : 0;
@@ -47,7 +46,7 @@ void FillSystem(const PolicyMatrix& matrix, double gamma, SparseSquare& A) {
 void SubtractProduct(const SparseSquare& A, const Vector& x, const Vector& b, const ParallelFor& parallel_for,
                      Vector& r) {
   r.resize(b.size());
-  ForParts(parallel_for, A.size(), kGrain, [&](int64_t begin, int64_t end) {
+  ForParts(parallel_for, A.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       double sum = b[s];
       for (uint64_t k = A.offsets[static_cast<size_t>(s)]; k < A.offsets[static_cast<size_t>(s) + 1]; ++k) {

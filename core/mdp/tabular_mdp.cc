@@ -16,8 +16,6 @@
 namespace bilevel {
 namespace {
 
-// States are walked through in parts of this many slices.
-constexpr int64_t kSlicesInPart = 2048;
 // From so many states on P^T y is added up in shares of the states, as many whatever the number of threads.
 constexpr int kStatesToShare = 65536;
 constexpr int kShares = 4;
@@ -141,7 +139,7 @@ Vector TabularMdp::PushForward(const Vector& y, const ParallelFor& parallel_for)
          shares[static_cast<size_t>(share)]);
   });
   result.resize(num_states_);
-  ForParts(parallel_for, num_states_, kLanes * kSlicesInPart, [&](int64_t begin, int64_t end) {
+  ForParts(parallel_for, num_states_, kStatesInPart, [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin;
     result.segment(begin, n) = (shares[0].segment(begin, n) + shares[1].segment(begin, n)) +
                                (shares[2].segment(begin, n) + shares[3].segment(begin, n));

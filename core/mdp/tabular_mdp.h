@@ -63,6 +63,8 @@ class TabularMdp {
   // Smallest and largest sum of an available row of P.
   double min_row_sum() const { return min_row_sum_; }
   double max_row_sum() const { return max_row_sum_; }
+  // Whether no available row of P misses one by more than 1e-8.
+  bool rows_sum_to_one() const { return min_row_sum_ > 1 - 1e-8; }
   // Largest number of entries in a row.
   int max_row_entries() const { return max_row_entries_; }
 
@@ -89,6 +91,7 @@ class TabularMdp {
   void Move(std::span<const double> probabilities, Vector initial_distribution, double rounding);
   // P^pi, dense [S, S]: row s is sum_a pi(a|s) P(.|s,a).
   Eigen::MatrixXd DensePolicyTransitions(const Vector& pi) const;
+  // The same, into memory that may have been used before.
   void FormDensePolicyTransitions(const Vector& pi, Eigen::MatrixXd& result) const;
 
   // Calls visit(row, entry, column, probability) for every stored entry of an available row, in storage order.

@@ -116,7 +116,9 @@ TEST(Certificate, CountsTheRoundingOfRewardsThatCancel) {
   }
 }
 
-TEST(Certificate, CountsTheRoundingOfQuadraticsThatCancel) {
+// Certificates of problems with rewards coefficient * x^T M x, M by matrix(rng, x).
+template <typename MatrixOf>
+void ExpectWithinBoundsWithQuadratics(const MatrixOf& matrix) {
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
@@ -126,16 +128,33 @@ TEST(Certificate, CountsTheRoundingOfQuadraticsThatCancel) {
     const Vector x = DrawNormal(rng, n);
     for (ContextNumbers& c : numbers.contexts) {
       c.reward.coefficient = DrawNormal(rng, c.reward.base.size());
-      Eigen::MatrixXd M(n, n);
-      for (double& entry : M.reshaped()) entry = rng.Normal();
-      M += M.transpose().eval();
-      // x^T M x is 0 but for rounding; the rest is small.
-      M -= x.dot(M * x) / (x.squaredNorm() * x.squaredNorm()) * x * x.transpose();
-      c.reward.matrix = 1e6 * M + 1e-2 * Eigen::MatrixXd::Identity(n, n);
+      c.reward.matrix = matrix(rng, x);
     }
     ExpectWithinBounds(numbers, x);
     if (::testing::Test::HasFailure()) return;
   }
+}
+
+Eigen::MatrixXd DrawSquare(Rng& rng, Eigen::Index n) {
+  Eigen::MatrixXd M(n, n);
+  for (double& entry : M.reshaped()) entry = rng.Normal();
+  return M;
+}
+
+TEST(Certificate, CountsTheRoundingOfQuadraticsThatCancelBetweenEntries) {
+  ExpectWithinBoundsWithQuadratics([](Rng& rng, const Vector& x) -> Eigen::MatrixXd {
+    const Eigen::MatrixXd M = DrawSquare(rng, x.size());
+    return 1e6 * (M - M.transpose()) + 1e-2 * M;
+  });
+}
+
+TEST(Certificate, CountsTheRoundingOfQuadraticsThatCancelAtX) {
+  ExpectWithinBoundsWithQuadratics([](Rng& rng, const Vector& x) -> Eigen::MatrixXd {
+    Eigen::MatrixXd M = DrawSquare(rng, x.size());
+    M += M.transpose().eval();
+    M -= x.dot(M * x) / (x.squaredNorm() * x.squaredNorm()) * x * x.transpose();
+    return 1e6 * M + 1e-2 * Eigen::MatrixXd::Identity(x.size(), x.size());
+  });
 }
 
 TEST(Certificate, CountsTheRoundingOfPenaltiesAndTheWeightsOfContexts) {

@@ -162,5 +162,30 @@ TEST(Majorant, LiesAboveTheInverseForEveryPolicyBelowTheInflatedOne) {
   }
 }
 
+TEST(Majorant, IsABoundWheneverItIsInterrupted) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    const Sample sample = Draw(seed);
+    Rng rng(seed + 3000);
+    const Vector g = DrawNormal(rng, 12).cwiseAbs();
+    const Eigen::MatrixXd A =
+        Eigen::MatrixXd::Identity(12, 12) - sample.gamma * sample.mdp.DensePolicyTransitions(sample.pi);
+    const Vector exact = SolveDense(A, g), exact_transposed = SolveDense(A.transpose(), g);
+    for (int looks = 0; looks < 40; ++looks) {
+      std::atomic<bool> cancelled = false;
+      int left = looks;
+      Pulse pulse([&] { cancelled = left-- <= 0; }, Pulse::Clock::duration::zero());
+      PolicySystem system(sample.mdp, PolicySystem::Kind::kKrylov);
+      system.SetPolicy(sample.pi);
+      const Interrupt interrupt = Interrupt(&cancelled, std::nullopt).WithPulse(pulse);
+      Majorant majorant(sample.mdp, system, sample.gamma, 0, interrupt);
+      if (seed % 2 == 0) {
+        ASSERT_TRUE((majorant.Bound(g).array() >= exact.array()).all()) << seed << ", " << looks;
+      } else {
+        ASSERT_TRUE((majorant.BoundTransposed(g).array() >= exact_transposed.array()).all()) << seed << ", " << looks;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace bilevel::testing
