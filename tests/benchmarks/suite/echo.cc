@@ -2,6 +2,7 @@
 
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/generic/generic_stub.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +46,12 @@ class Service final : public grpc::CallbackGenericService {
   }
 };
 
+// Of what is inherited, pipes that others wait to see closed among it; keeps standard input, output and error.
+void CloseAllBut(int kept) {
+  close_range(STDERR_FILENO + 1, static_cast<unsigned>(kept) - 1, 0);
+  close_range(static_cast<unsigned>(kept) + 1, ~0U, 0);
+}
+
 [[noreturn]] void Serve(int out) {
   Service service;
   grpc::ServerBuilder builder;
@@ -66,7 +73,8 @@ EchoProcess::EchoProcess() {
   if (pipe(ends.data()) != 0) std::abort();
   child_ = fork();
   if (child_ == 0) {
-    close(ends[0]);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    CloseAllBut(ends[1]);
     Serve(ends[1]);
   }
   close(ends[1]);

@@ -1,5 +1,6 @@
 #include "tests/benchmarks/suite/isolated.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,7 +53,8 @@ std::vector<Row> Collect(const Row& blank, pid_t child, int in) {
 
 std::vector<Row> InChild(const Row& blank, const std::function<void(int)>& run) {
   std::array<int, 2> ends{};
-  if (pipe(ends.data()) != 0) std::abort();
+  // What the child starts must not keep the pipe open beyond its end.
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) std::abort();
   std::fflush(nullptr);
   const pid_t child = fork();
   if (child < 0) std::abort();

@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 #include <malloc.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +41,7 @@ class Server {
     if (pipe(ends.data()) != 0) std::abort();
     child_ = fork();
     if (child_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
       dup2(ends[1], STDOUT_FILENO);
       close(ends[0]);
       execl(program.c_str(), "bilevel_server", "--listen=127.0.0.1:0", "--ephemeral", "--drain_delay=0s", "--threads=2",
