@@ -57,7 +57,10 @@ constexpr Table kTables[] = {
     {"dense", "DENSE-SOBIRL: one exact outer iteration",
      "Warm. LU: Eigen's with partial pivoting, of the same size; 2 J: the reward's Jacobian and its transpose times a "
      "vector, dense; timed in turns. Medians."},
-    {"wire", "The wire", "Over loopback to a server process with two workers. Threads: callers at a time."},
+    {"wire", "The wire",
+     "Over loopback to a server process with two workers; Train with server, peer and client in one process. Threads: "
+     "callers at a time. Time: of empty calls and evaluations the duration over their number, of all callers together; "
+     "under load the 99th percentile of a call; medians of the upload and Train."},
     {"scipy", "SciPy and NumPy", "peers.py on the same problems, one thread. Ratio: its time to ours."},
 };
 

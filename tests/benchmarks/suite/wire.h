@@ -16,7 +16,8 @@ struct WireOptions {
   int states = 1'000'000;  // of what keeps the workers busy and of what is uploaded; 0: nothing, and few
 };
 
-// Each in a process of its own, which has not used gRPC yet. Rows say the time of a call, callers as `threads`.
+// Each in a process of its own, which has not used gRPC yet. Rows have callers as `threads`. Their time is the duration
+// over the number of calls, all callers together, unless said otherwise.
 
 // Empty calls beside those of a bare server, 1, 8 and 32 callers at a time.
 std::vector<Row> MeasureEmptyCalls(const WireOptions& options);
@@ -25,7 +26,8 @@ std::vector<Row> MeasureEmptyCalls(const WireOptions& options);
 // both workers solve, their 99th percentile beside 5 ms + t_core.
 std::vector<Row> MeasureEvaluations(const WireOptions& options);
 
-// An environment's upload, both digests included, beside a bare stream of as many messages of 1 MiB, taking turns.
+// An environment's upload, both digests included, beside a bare stream of as many messages of 1 MiB, taking turns;
+// medians.
 std::vector<Row> MeasureUpload(const WireOptions& options);
 
 }  // namespace bilevel::benchmarks
