@@ -4,7 +4,8 @@
     peers.py dense DIRECTORY STATES DISCOUNT
 
 Prints rows as suite/row.h has them. Soft policy iteration with bicgstab, incomplete LU where plain bicgstab is slow;
-soft value iteration with the span bound. Each to a residual |V - T V| of 1e-8, on one thread.
+soft value iteration with the span bound. Each to a residual |V - T V| of 1e-8, on one thread; the best of several
+runs, as the suite's own (MeasureSolve).
 """
 
 import os
@@ -22,6 +23,7 @@ import scipy.sparse.linalg as linalg  # noqa: E402
 TOLERANCE = 1e-8
 TIME_LIMIT = 300.0
 MOST_PLAIN_ITERATIONS = 200
+MOST_ROUNDS, ENOUGH_SECONDS = 10, 1.0
 
 
 def print_row(**fields):
@@ -107,13 +109,16 @@ def policy_iteration(problem):
 
 def solve(method, directory, states, actions, discount, temperature):
     problem = Problem(directory, states, actions, discount, temperature)
-    start = time.perf_counter()
-    value = (value_iteration if method == "value" else policy_iteration)(problem)
-    seconds = time.perf_counter() - start
+    taken = []
+    while not taken or (sum(taken) < ENOUGH_SECONDS and len(taken) < MOST_ROUNDS):
+        problem.sweeps = 0
+        start = time.perf_counter()
+        value = (value_iteration if method == "value" else policy_iteration)(problem)
+        taken.append(time.perf_counter() - start)
     sweeps = problem.sweeps
     residual = np.abs(problem.backup(value)[0] - value).max()
-    missed = "" if residual <= TOLERANCE else f"residual {residual:.1e}"
-    print_row(seconds=seconds, sweeps=sweeps, bound=residual / (1 - discount), missed=missed)
+    note = "" if residual <= TOLERANCE else f"residual {residual:.1e}"
+    print_row(seconds=min(taken), sweeps=sweeps, bound=residual / (1 - discount), note=note)
 
 
 class Dense:

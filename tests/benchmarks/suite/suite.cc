@@ -288,14 +288,14 @@ class Suite {
     for (const std::string& family : Or(flags_.families, kThree)) {
       LogLogPlot::Curve seconds{.name = NameOf(family), .points = {}}, megabytes = seconds;
       for (const Cell& cell : Cells(flags_, {{family}, sizes, {0.99}, {0.1}, {2}})) {
+        if (cell.family != family) continue;  // flags may name several
         Cell patient = cell;
         patient.time_limit = kPatience;
-        if (!megabytes.points.empty()) {
-          const double grows = cell.states / megabytes.points.back().first;
-          if (grows * 1e6 * megabytes.points.back().second > 0.9 * AvailableBytes()) break;
-          if (grows * seconds.points.back().second > kPatience) break;
-        }
         const bool promised = family == "rand-4" && cell.states == 10'000'000;
+        if (const std::string why = WhyNotMeasured(cell, seconds, megabytes, kPatience); !why.empty()) {
+          Skip(cell, why, promised);
+          continue;
+        }
         Take(RunIsolated(RowOf(cell, "size"),
                          [&] { return MeasureColdGradient(patient, promised ? 12.0 * (1 << 30) : kUnknown); }));
         const Row& row = rows_.back();
@@ -308,6 +308,35 @@ class Suite {
       memory.curves.push_back(std::move(megabytes));
     }
     if (!flags_.svg.empty()) std::ofstream(flags_.svg) << LogLogPlot::Draw({time, memory}, "states", "");
+  }
+
+  // Empty where the cell, by what smaller ones took, fits into memory and patience.
+  static std::string WhyNotMeasured(const Cell& cell, const LogLogPlot::Curve& seconds,
+                                    const LogLogPlot::Curve& megabytes, double patience) {
+    if (megabytes.points.empty()) return "";
+    const double grows = cell.states / megabytes.points.back().first;
+    const double needed = 1e6 * grows * megabytes.points.back().second, most = 0.9 * AvailableBytes();
+    if (needed > most) {
+      return absl::StrCat("not measured: needs some ", static_cast<int>(needed / 1e6), " MB; must be at most ",
+                          static_cast<int>(most / 1e6), ", 0.9 of what is free");
+    }
+    const double takes = grows * seconds.points.back().second;
+    if (takes > patience) {
+      return absl::StrCat("not measured: takes some ", static_cast<int>(takes), " s; must be at most ", patience);
+    }
+    return "";
+  }
+
+  // What is promised must not go missing silently.
+  void Skip(const Cell& cell, const std::string& why, bool promised) {
+    if (promised) {
+      Row row = RowOf(cell, "size");
+      row.missed = why;
+      Take({row});
+      return;
+    }
+    remarks_.push_back(absl::StrCat(NameOf(cell.family), " at S = ", cell.states, ": ", why));
+    std::printf("%s\n", remarks_.back().c_str());
   }
 
   // Of the last decade.
@@ -408,12 +437,12 @@ class Suite {
     std::filesystem::remove_all(directory);
   }
 
-  // A peer that misses the tolerance is no failure of ours.
+  // A peer that misses the tolerance says so in a note: that is no failure of ours.
   void TakePeer(std::vector<Row> rows, const Row& ours) {
     for (Row& row : rows) {
       row.ratio = row.seconds / ours.seconds;
       row.against = "ours";
-      if (!row.missed.empty()) row.note = std::exchange(row.missed, "");
+      if (!ours.missed.empty()) row.missed = "ours: " + ours.missed;
     }
     Take(rows);
   }
