@@ -241,7 +241,7 @@ int RunEnvUpload(GlobalOptions globals, std::span<const std::string> arguments) 
   const absl::StatusOr<v1::UploadEnvironmentResponse> response = uploader.Upload(*data, suffix);
   if (!response.ok()) return uploader.FailToUpload(response.status());
   uploader.Finish();
-  Print(*response, id + suffix, globals.json);
+  Print(*response, id, globals.json);
   return kExitOk;
 }
 

@@ -130,6 +130,9 @@ env 0 '\[#{24}\] 100 %  184 bytes of 184 bytes' upload "$dir/two.json" --progres
 env 0 '^environments/' upload "$dir/two.json"
 if grep -q '%' "$dir/out"; then fail "progress where nobody looks: $(cat "$dir/out")"; fi
 
+# The id that is printed is the one to go on with, whatever the context.
+env 0 '"upload_id": "own"' upload "$dir/rooms.json" --context 1 --upload-id own --json
+
 # Ctrl-C leaves what has arrived; the same command goes on.
 /usr/bin/python3 - "$dir" <<'PYTHON'
 import sys
@@ -140,7 +143,7 @@ np.savez(f"{sys.argv[1]}/large.npz", indptr=np.arange(0, S * A * k + 1, k), indi
          data=np.full(S * A * k, 1 / k, "f4"), shape=(S * A, S), num_actions=A)
 PYTHON
 (
-  for ((i = 0; i < 600; ++i)); do if grep -q ' [1-9][0-9]* %' "$dir/error" 2>/dev/null; then break; fi; sleep 0.02; done
+  for ((i = 0; i < 600; ++i)); do if grep -q ' [1-9][0-9] %' "$dir/error" 2>/dev/null; then break; fi; sleep 0.02; done
   kill -INT "$(cat "$dir/pid")" 2>/dev/null
 ) &
 interrupted=0
@@ -154,7 +157,9 @@ if ! grep -Eq '^interrupted at .* of 176 MB; the same command goes on from there
   fail "Ctrl-C said $(tail -1 "$dir/error")"
 fi
 env 0 '^500000 states, 4 actions, 20000000 transitions; 176 MB' upload "$dir/large.npz" --progress
-if grep -Eq '^\[ +\] +0 %' "$dir/out"; then fail "it began anew: $(head -1 "$dir/out")"; fi
+# What was on its way is sent again, no more: anew, it would begin at 1 %.
+left=$(grep -o '[0-9]* %' "$dir/error" | tail -1) again=$(grep -o '[0-9]* %' "$dir/out" | head -1)
+if ((2 * ${again% %} < ${left% %})); then fail "interrupted at $left, it went on from $again"; fi
 
 # Every key is in the README.
 "$bilevel" env upload "$dir/two.json" --json >"$dir/out"

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/client/canonical_bytes.h"
+
 namespace bilevel::client {
 namespace {
 
@@ -50,12 +52,6 @@ const std::string kOne = Bytes({0, 0, 0, 0, 0, 0, 0xf0, 0x3f});
 
 std::string Header(int flags) {
   return "BILEVEL1" + Bytes({flags, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0});
-}
-
-std::string Whole(const EnvironmentBytes& bytes) {
-  std::string whole(bytes.size(), 'x');
-  bytes.Read(0, whole);
-  return whole;
 }
 
 TEST(EnvironmentBytes, AreTheLayoutByteByByte) {

@@ -210,15 +210,17 @@ TEST_F(EnvironmentServiceTest, ResumesWhereTheConnectionBroke) {
 }
 
 TEST_F(EnvironmentServiceTest, TheClientGoesOnWhereAnEarlierProcessEnded) {
-  const World world(100, 2, 3);
+  constexpr size_t kArrived = 3 << 19;
+  const World world(300, 4, 200);
   const std::string bytes = Whole(world.Bytes());
-  Send("u", bytes, 0, 5000, "");
+  ASSERT_GT(bytes.size(), 2u << 20);
+  Send("u", bytes, 0, kArrived, "", 1 << 19);
   uint64_t first = 0;
   const auto uploaded = client().UploadEnvironment(
       world.Bytes(),
       {.upload_id = "u", .progress = [&](uint64_t sent, uint64_t) { first = first == 0 ? sent : first; }});
   ASSERT_TRUE(uploaded.ok()) << uploaded.status();
-  EXPECT_GT(first, 5000u);
+  EXPECT_GT(first, kArrived) << "more than a piece from the start";
   EXPECT_FALSE(uploaded->existed());
 }
 
