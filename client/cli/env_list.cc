@@ -1,5 +1,6 @@
 // `bilevel env list`, `show` and `delete`.
 
+#include <functional>
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,18 @@ namespace {
 
 // What is no name is bad usage; what the server does not know, it refused.
 int Refuse(const absl::Status& status) { return absl::IsInvalidArgument(status) ? UsageError(status) : Fail(status); }
+
+// Calls `act` with the whole name of the environment that the one operand means.
+int WithEnvironment(FlagSet& flags, GlobalOptions& globals, std::span<const std::string> arguments,
+                    const std::function<int(const BilevelClient&, const std::string&)>& act) {
+  globals.AddTo(flags);
+  std::vector<std::string> operands;
+  if (const std::optional<int> exit = ParseOrExit(flags, arguments, 1, operands)) return *exit;
+  const absl::StatusOr<BilevelClient> client = Connect(globals);
+  if (!client.ok()) return UsageError(client.status());
+  const absl::StatusOr<std::string> name = EnvironmentName(*client, operands[0]);
+  return name.ok() ? act(*client, *name) : Refuse(name.status());
+}
 
 }  // namespace
 
@@ -42,42 +55,32 @@ int RunEnvList(GlobalOptions globals, std::span<const std::string> arguments) {
 
 int RunEnvShow(GlobalOptions globals, std::span<const std::string> arguments) {
   FlagSet flags("env show NAME", "What is known of an environment. The first 6 or more digits of its name are enough.");
-  globals.AddTo(flags);
-  std::vector<std::string> operands;
-  if (const std::optional<int> exit = ParseOrExit(flags, arguments, 1, operands)) return *exit;
-  const absl::StatusOr<BilevelClient> client = Connect(globals);
-  if (!client.ok()) return UsageError(client.status());
-  const absl::StatusOr<std::string> name = EnvironmentName(*client, operands[0]);
-  if (!name.ok()) return Refuse(name.status());
-  v1::GetEnvironmentRequest request;
-  request.set_name(*name);
-  const absl::StatusOr<v1::StoredEnvironment> environment = client->GetEnvironment(request);
-  if (!environment.ok()) return Fail(environment.status());
-  if (globals.json) {
-    std::cout << EnvironmentJson(*environment).Pretty();
-  } else {
-    std::cout << environment->name() << "\n" << EnvironmentSizes(*environment) << "\n";
-  }
-  return kExitOk;
+  return WithEnvironment(flags, globals, arguments, [&](const BilevelClient& client, const std::string& name) -> int {
+    v1::GetEnvironmentRequest request;
+    request.set_name(name);
+    const absl::StatusOr<v1::StoredEnvironment> environment = client.GetEnvironment(request);
+    if (!environment.ok()) return Fail(environment.status());
+    if (globals.json) {
+      std::cout << EnvironmentJson(*environment).Pretty();
+    } else {
+      std::cout << environment->name() << "\n" << EnvironmentSizes(*environment) << "\n";
+    }
+    return kExitOk;
+  });
 }
 
 int RunEnvDelete(GlobalOptions globals, std::span<const std::string> arguments) {
   FlagSet flags("env delete NAME",
                 "Forgets an environment. Calls that use it finish; its memory is free after the last.\n"
                 "The first 6 or more digits of its name are enough.");
-  globals.AddTo(flags);
-  std::vector<std::string> operands;
-  if (const std::optional<int> exit = ParseOrExit(flags, arguments, 1, operands)) return *exit;
-  const absl::StatusOr<BilevelClient> client = Connect(globals);
-  if (!client.ok()) return UsageError(client.status());
-  const absl::StatusOr<std::string> name = EnvironmentName(*client, operands[0]);
-  if (!name.ok()) return Refuse(name.status());
-  v1::DeleteEnvironmentRequest request;
-  request.set_name(*name);
-  const absl::Status deleted = client->DeleteEnvironment(request);
-  if (!deleted.ok()) return Fail(deleted);
-  std::cout << "deleted " << *name << "\n";
-  return kExitOk;
+  return WithEnvironment(flags, globals, arguments, [](const BilevelClient& client, const std::string& name) -> int {
+    v1::DeleteEnvironmentRequest request;
+    request.set_name(name);
+    const absl::Status deleted = client.DeleteEnvironment(request);
+    if (!deleted.ok()) return Fail(deleted);
+    std::cout << "deleted " << name << "\n";
+    return kExitOk;
+  });
 }
 
 }  // namespace bilevel::client

@@ -178,9 +178,7 @@ void PrintSummary(const Loop& loop, std::uint64_t accepted, const ActFlags& flag
 
 int Act(const BilevelClient& client, const ActFlags& flags, const ActOptions& options, const std::string& name,
         const GlobalOptions& globals) {
-  v1::GetSessionRequest request;
-  request.set_name(name);
-  const absl::StatusOr<v1::Session> session = client.GetSession(request);
+  const absl::StatusOr<v1::Session> session = GetSession(client, name);
   if (!session.ok()) return Fail(session.status());
   const absl::StatusOr<std::vector<Simulator>> worlds = ReadWorlds(flags.simulate, *session);
   if (!worlds.ok()) return UsageError(worlds.status());

@@ -38,6 +38,12 @@ std::string SessionName(const std::string& operand) {
   return operand.find('/') == std::string::npos ? absl::StrCat("sessions/", operand) : operand;
 }
 
+absl::StatusOr<v1::Session> GetSession(const BilevelClient& client, const std::string& name) {
+  v1::GetSessionRequest request;
+  request.set_name(name);
+  return client.GetSession(request);
+}
+
 std::string UpperName(const std::string& value) {
   return absl::AsciiStrToUpper(absl::StrReplaceAll(value, {{"-", "_"}}));
 }

@@ -38,6 +38,9 @@ int RunSessionDelete(GlobalOptions globals, std::span<const std::string> argumen
 // "town" and "sessions/town" are the same.
 std::string SessionName(const std::string& operand);
 
+// name: sessions/{id}.
+absl::StatusOr<v1::Session> GetSession(const BilevelClient& client, const std::string& name);
+
 // "soft-q" is "SOFT_Q".
 std::string UpperName(const std::string& value);
 

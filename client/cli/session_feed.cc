@@ -48,9 +48,7 @@ bool IsLate(const absl::Status& status) { return status.code() == absl::StatusCo
 class WaitNotice {
  public:
   WaitNotice(const BilevelClient& client, const std::string& session, const TrainStream& stream)
-      : client_(client), stream_(stream) {
-    request_.set_name(session);
-  }
+      : client_(client), name_(session), stream_(stream) {}
 
   // Called while something is late.
   void Look() {
@@ -61,7 +59,7 @@ class WaitNotice {
     }
     if (told_ || now - since_ < kStallTime) return;
     since_ = now;
-    const absl::StatusOr<v1::Session> session = client_.GetSession(request_);
+    const absl::StatusOr<v1::Session> session = GetSession(client_, name_);
     if (!session.ok()) {
       std::cerr << "note: the server does not answer (" << session.status().message()
                 << "); looking for it again and again, for as long as --retry-for says\n";
@@ -78,8 +76,8 @@ class WaitNotice {
   static constexpr milliseconds kStallTime{2000};
 
   const BilevelClient& client_;
+  const std::string name_;
   const TrainStream& stream_;
-  v1::GetSessionRequest request_;
   std::uint64_t accepted_ = 0;
   std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
   bool told_ = false;
@@ -156,10 +154,8 @@ absl::Status Explain(const absl::Status& status, const TrainStream& stream, cons
 // Until everything accepted is merged. FAILED_PRECONDITION when another writer is waited for, or learning has stopped.
 absl::Status WaitUntilMerged(const BilevelClient& client, const std::string& name,
                              const std::atomic<bool>& interrupted) {
-  v1::GetSessionRequest request;
-  request.set_name(name);
   while (!interrupted) {
-    const absl::StatusOr<v1::Session> session = client.GetSession(request);
+    const absl::StatusOr<v1::Session> session = GetSession(client, name);
     if (!session.ok()) return session.status();
     if (session->has_failure()) {
       return absl::Status(static_cast<absl::StatusCode>(session->failure().code()), session->failure().message());
@@ -199,10 +195,8 @@ int Feed(const BilevelClient& client, const FeedFlags& flags, const std::string&
          const GlobalOptions& globals) {
   std::optional<v1::Session> session;
   if (!flags.source.simulate.empty()) {
-    v1::GetSessionRequest request;
-    request.set_name(name);
     // What is wrong without it, the stream says as well.
-    if (absl::StatusOr<v1::Session> found = client.GetSession(request); found.ok()) session = *std::move(found);
+    if (absl::StatusOr<v1::Session> found = GetSession(client, name); found.ok()) session = *std::move(found);
   }
   absl::StatusOr<std::unique_ptr<TransitionSource>> source = flags.source.Open(file, session, client);
   if (absl::IsInvalidArgument(source.status()) || absl::IsNotFound(source.status())) return UsageError(source.status());

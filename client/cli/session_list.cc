@@ -48,9 +48,7 @@ int RunSessionShow(GlobalOptions globals, std::span<const std::string> arguments
   if (const std::optional<int> exit = ParseOrExit(flags, arguments, 1, operands)) return *exit;
   const absl::StatusOr<BilevelClient> client = Connect(globals);
   if (!client.ok()) return UsageError(client.status());
-  v1::GetSessionRequest request;
-  request.set_name(SessionName(operands[0]));
-  const absl::StatusOr<v1::Session> session = client->GetSession(request);
+  const absl::StatusOr<v1::Session> session = GetSession(*client, SessionName(operands[0]));
   if (!session.ok()) return Fail(session.status());
   Print(*session, globals.json);
   return kExitOk;
@@ -94,9 +92,8 @@ int RunSessionParameters(GlobalOptions globals, std::span<const std::string> arg
   if (after_merged) request.set_after_merged(*after_merged);
   const absl::StatusOr<BilevelClient> client = Connect(globals);
   if (!client.ok()) return UsageError(client.status());
-  v1::GetSessionRequest get;
-  get.set_name(request.name());
-  const absl::StatusOr<v1::Session> session = at.empty() ? client->GetSession(get) : client->SetParameters(request);
+  const absl::StatusOr<v1::Session> session =
+      at.empty() ? GetSession(*client, request.name()) : client->SetParameters(request);
   if (!session.ok()) return Fail(session.status());
   if (globals.json) {
     std::cout << SessionJson(*session).Pretty();

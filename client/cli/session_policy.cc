@@ -17,9 +17,7 @@ absl::StatusOr<v1::GetPolicyResponse> FetchPolicy(const BilevelClient& client, c
   absl::StatusOr<v1::GetPolicyResponse> response = client.GetPolicy(request);
   if (absl::IsResourceExhausted(response.status())) response = client.DownloadPolicy(request);
   if (response.ok() && response->version() == 0) {
-    v1::GetSessionRequest get;
-    get.set_name(name);
-    const absl::StatusOr<v1::Session> session = client.GetSession(get);
+    const absl::StatusOr<v1::Session> session = GetSession(client, name);
     std::string hint;
     if (session.ok() && session->next_policy_at() > 0) {
       hint = absl::StrFormat("; the first comes at %.0f merged transitions, of which it has %.0f",

@@ -54,9 +54,7 @@ int RunSessionPreferences(GlobalOptions globals, std::span<const std::string> ar
   const absl::StatusOr<BilevelClient> client = Connect(globals);
   if (!client.ok()) return UsageError(client.status());
 
-  v1::GetSessionRequest get;
-  get.set_name(request->name());
-  const absl::StatusOr<v1::Session> before = client->GetSession(get);
+  const absl::StatusOr<v1::Session> before = GetSession(*client, request->name());
   if (!before.ok()) return Fail(before.status());
   const auto response = Send(*client, *request, static_cast<std::uint64_t>(first.value_or(1)));
   if (!response.ok()) return Fail(response.status());

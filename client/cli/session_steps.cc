@@ -114,9 +114,7 @@ int RunSessionSteps(GlobalOptions globals, std::span<const std::string> argument
   }
   double until = std::numeric_limits<double>::infinity();
   if (once) {
-    v1::GetSessionRequest get;
-    get.set_name(SessionName(operands[0]));
-    const absl::StatusOr<v1::Session> session = client->GetSession(get);
+    const absl::StatusOr<v1::Session> session = GetSession(*client, SessionName(operands[0]));
     if (!session.ok()) return Fail(session.status());
     until = session->outer_loop().steps();
     if (session->has_outer_loop() && until <= after.value_or(0)) return kExitOk;

@@ -25,13 +25,10 @@ struct Look {
 
 class Watcher {
  public:
-  Watcher(const BilevelClient& client, const std::string& name) : client_(client) {
-    get_.set_name(name);
-    policy_.set_name(name);
-  }
+  Watcher(const BilevelClient& client, const std::string& name) : client_(client) { policy_.set_name(name); }
 
   absl::StatusOr<Look> Next() {
-    absl::StatusOr<v1::Session> session = client_.GetSession(get_);
+    absl::StatusOr<v1::Session> session = GetSession(client_, policy_.name());
     if (!session.ok()) return session.status();
     const Clock::time_point now = Clock::now();
     Look look{.session = *std::move(session)};
@@ -57,7 +54,6 @@ class Watcher {
   }
 
   const BilevelClient& client_;
-  v1::GetSessionRequest get_;
   v1::GetPolicyRequest policy_;
   std::optional<Clock::time_point> before_;
   double accepted_ = 0.0;
