@@ -90,7 +90,8 @@ class BilevelClient {
   absl::StatusOr<v1::CheckGradientResponse> CheckGradient(const v1::CheckGradientRequest& request,
                                                           const CallOptions& call = {}) const;
 
-  // Starts an optimisation; the stream is a range of its events (client/event_stream.h).
+  // Starts an optimisation; the stream is a range of its events (client/event_stream.h). A request larger than a
+  // message is sent when the range begins, though its deadline counts from here.
   OptimizeStream Optimize(const v1::OptimizeRequest& request, const CallOptions& call = {}) const;
 
   // Brings an environment to the server, whose name is in the answer: problems may name it from then on. Reconnects and

@@ -72,7 +72,7 @@ class Chunks final : public google::protobuf::io::ZeroCopyOutputStream {
 
 bool NeedsChunks(const absl::Status& status) {
   const auto info = StatusDetail<v1::rpc::ErrorInfo>(status);
-  return info.has_value() && info->reason() == "RESPONSE_TOO_LARGE";
+  return info.has_value() ? info->reason() == "RESPONSE_TOO_LARGE" : absl::IsResourceExhausted(status);
 }
 
 ChunkCall::ChunkCall(v1::SolverService::StubInterface& stub, std::string method,

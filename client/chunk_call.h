@@ -16,10 +16,12 @@
 
 namespace bilevel::client {
 
-// The largest message that a server takes, unless it was told otherwise.
+// The largest message that a server takes, unless it was told otherwise (--max_message_bytes). Told less, it refuses
+// what is between, which then goes in chunks after all; told less than a chunk's MiB, it takes no chunks either.
 inline constexpr std::size_t kMaxMessageBytes = 4 << 20;
 
-// Whether a call was refused because its answer is larger than one message.
+// Whether a call was refused because its answer, or its request, is larger than one message. The latter gRPC itself
+// refuses, with no ErrorInfo; the service's own refusals all have one.
 bool NeedsChunks(const absl::Status& status);
 
 class ChunkCall {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "bilevel/v1/solver_service.grpc.pb.h"
+#include "client/chunk_call.h"
 
 namespace bilevel::client {
 namespace {
@@ -106,9 +107,14 @@ class BilevelClientTest : public testing::Test {
  protected:
   BilevelClientTest() {
     grpc::EnableDefaultHealthCheckService(true);
+    StartServer(kMaxMessageBytes);
+  }
+
+  void StartServer(int max_message_bytes) {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&solver_);
+    builder.SetMaxReceiveMessageSize(max_message_bytes);
     server_ = builder.BuildAndStart();
   }
 
@@ -254,6 +260,19 @@ TEST_F(BilevelClientTest, ChunksAreRetriedNoMoreThanAnyOther) {
   EXPECT_LE(solver_.chunked_calls, 2);
   solver_.failure_code = grpc::StatusCode::RESOURCE_EXHAUSTED;
   EXPECT_EQ(first({}), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(solver_.chunked_calls, 1);
+}
+
+TEST_F(BilevelClientTest, WhatAServerOfSmallerMessagesRefusesGoesInChunks) {
+  StartServer(2 << 20);
+  v1::OptimizeRequest request = LargeRequest(3);
+  request.mutable_parameters()->mutable_raw()->resize(3 << 20);
+  int events = 0;
+  for (const auto& event : Client().Optimize(request)) {
+    ASSERT_TRUE(event.ok()) << event.status();
+    ++events;
+  }
+  EXPECT_EQ(events, 4);
   EXPECT_EQ(solver_.chunked_calls, 1);
 }
 

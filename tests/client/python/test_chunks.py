@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import grpc
 import numpy as np
 import pytest
 import scipy.sparse
+from failures import Unavailable
 from two_state import OPTIMUM, two_state
 
 import bilevel
@@ -39,6 +39,42 @@ def test_a_large_answer_comes_in_chunks(client):
     assert points[5].objective == pytest.approx(alone.objective, abs=1e-12)
 
 
+def test_an_optimisation_with_a_large_result_comes_in_chunks(client, monkeypatch):
+    S, A = 200_000, 4
+    rows = np.arange(S * A)
+    moves = scipy.sparse.csr_matrix((np.ones(S * A), (rows, (rows // A + 1) % S)), shape=(S * A, S))
+    stored = client.upload_environment(moves, num_actions=A)
+    started = _chunked_calls(client, monkeypatch)
+    try:
+        context = bilevel.Context(stored.mdp, 0.5, 0.2, objective=[bilevel.Separable()])
+        result = client.optimize(
+            bilevel.Problem([context], num_parameters=1, sense="minimize"), return_policies=True
+        ).result()
+        assert result.best.contexts[0].policy == pytest.approx(np.full((S, A), 1 / A))  # 6.4 MB
+        assert len(started) == 1
+    finally:
+        client.delete_environment(stored)
+
+
+def test_a_server_of_smaller_messages_is_sent_chunks():
+    with bilevel.Server(flags=["--max_message_bytes=2000000"]) as server, bilevel.Client(server.address) as client:
+        S, A = 50_000, 2
+        rows = np.arange(S * A)
+        moves = scipy.sparse.csr_matrix((np.ones(S * A), (rows, (rows // A + 1) % S)), shape=(S * A, S))
+        problem = bilevel.Problem([bilevel.Context(bilevel.Mdp(moves, num_actions=A), 0.5, 0.2)])  # 2.0 MB
+        (answer,) = client.solve(problem)
+        assert answer.value == pytest.approx(np.full(S, 2 * 0.2 * np.log(A)))
+
+
+def test_a_large_optimisation_begins_before_it_is_asked_for(client, monkeypatch):
+    monkeypatch.setattr(_chunks, "MESSAGE_BYTES", 0)
+    started = _chunked_calls(client, monkeypatch)
+    run = client.optimize(two_state(), [2.0], "quasi_newton")
+    assert len(started) == 1
+    assert run.result().best.parameters == pytest.approx([OPTIMUM], abs=1e-6)
+    assert len(started) == 1
+
+
 def test_every_call_is_the_same_in_chunks(client, monkeypatch):
     request = v1.OptimizeRequest(problem=two_state().to_proto(), quasi_newton=v1.QuasiNewtonOptions())
     calls = {
@@ -54,18 +90,21 @@ def test_every_call_is_the_same_in_chunks(client, monkeypatch):
     whole = {name: call() for name, call in calls.items()}
     assert whole["optimize"] == pytest.approx([OPTIMUM], abs=1e-6)
     monkeypatch.setattr(_chunks, "MESSAGE_BYTES", 0)
-    started = []
-    monkeypatch.setitem(client._calls, "CallInChunks", _told(client._calls["CallInChunks"], started))
+    started = _chunked_calls(client, monkeypatch)
     assert {name: call() for name, call in calls.items()} == whole
     assert len(started) == len(calls)
 
 
-def _told(start, started):
+def _chunked_calls(client, monkeypatch):
+    """The timeouts of those that are made from now on."""
+    start, timeouts = client._calls["CallInChunks"], []
+
     def call(*arguments, **options):
-        started.append(options["timeout"])
+        timeouts.append(options["timeout"])
         return start(*arguments, **options)
 
-    return call
+    monkeypatch.setitem(client._calls, "CallInChunks", call)
+    return timeouts
 
 
 def test_errors_deadlines_and_cancels_are_those_of_the_call(client, monkeypatch):
@@ -86,17 +125,6 @@ def test_errors_deadlines_and_cancels_are_those_of_the_call(client, monkeypatch)
     with bilevel.Client("127.0.0.1:1", max_attempts=2) as nobody:
         with pytest.raises(bilevel.Unavailable):
             nobody.solve(problem)
-
-
-class Unavailable(grpc.RpcError):
-    def code(self):
-        return grpc.StatusCode.UNAVAILABLE
-
-    def details(self):
-        return "not now"
-
-    def trailing_metadata(self):
-        return ()
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3])

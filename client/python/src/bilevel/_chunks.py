@@ -11,7 +11,8 @@ import grpc
 from bilevel import v1
 from bilevel.errors import BilevelError, from_rpc_error
 
-# The largest message that a server takes, unless it was told otherwise.
+# The largest message that a server takes, unless it was told otherwise. Told less, it refuses what is between, which
+# then goes in chunks after all; told less than a chunk's MiB, it takes no chunks either.
 MESSAGE_BYTES = 4 << 20
 # Those that CallInChunks knows.
 METHODS = ("SolveLowerLevel", "EvaluateHypergradient", "Pullback", "CheckGradient", "Optimize")
@@ -23,15 +24,19 @@ _FIRST_DELAY, _MAX_DELAY = 0.2, 5.0
 
 
 def needed(error: BilevelError) -> bool:
-    """Whether a call was refused because its answer is larger than one message."""
-    return error.reason == "RESPONSE_TOO_LARGE"
+    """Whether a call was refused because its answer, or its request, is larger than one message.
+
+    The latter gRPC itself refuses, without a reason; the service's own refusals all have one.
+    """
+    nameless = error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not error.reason
+    return nameless or error.reason == "RESPONSE_TOO_LARGE"
 
 
 class Chunked:
     """One call of `name`; an iterator of the messages of its answer. Raises BilevelError.
 
-    The call starts with the first message that is asked for. `attempts` at one that fails with Unavailable before its
-    first reply.
+    The call starts with begin(), or with the first message that is asked for. `attempts` at one that fails with
+    Unavailable before its first reply.
     """
 
     def __init__(self, start: Callable[..., Any], name: str, request: bytes, deadline: float, attempts: int) -> None:
@@ -52,6 +57,12 @@ class Chunked:
 
     def __next__(self) -> Any:
         return next(self._messages)
+
+    def begin(self) -> None:
+        """Sends the request, in the background."""
+        self._call = self._start(self._chunks(), timeout=max(0.0, self._deadline - time.monotonic()))
+        if self._cancelled:
+            self._call.cancel()
 
     def cancel(self) -> None:
         """From any thread."""
@@ -91,12 +102,11 @@ class Chunked:
             self._call.cancel()
 
     def _open(self) -> Optional[Any]:
-        """Sends the request; the first chunk of the answer."""
+        """Sends the request, unless that has begun; the first chunk of the answer."""
         delay = _FIRST_DELAY
         for attempt in range(1, self._attempts + 1):
-            self._call = self._start(self._chunks(), timeout=max(0.0, self._deadline - time.monotonic()))
-            if self._cancelled:
-                self._call.cancel()
+            if self._call is None or attempt > 1:
+                self.begin()
             try:
                 first = next(self._call, None)
             except grpc.RpcError as error:
@@ -121,6 +131,8 @@ class Events:
         self._whole: Any = None
         if len(request) <= MESSAGE_BYTES:
             self._whole = start(request, timeout=max(0.0, deadline - time.monotonic()))
+        else:
+            chunked.begin()
 
     def __iter__(self) -> "Events":
         return self
