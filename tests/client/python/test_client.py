@@ -168,6 +168,7 @@ def test_methods_health_and_cost(client):
         "truncated_newton",
     }
     assert methods.message_bytes == 4 << 20
+    assert methods.environments > 0 and methods.uploads > 0
     assert client.health() == "SERVING"
     assert client.health("bilevel.v1.SolverService") == "SERVING"
 

@@ -2,17 +2,21 @@
 
 import dataclasses
 import hashlib
+import itertools
 import struct
 import threading
 import time
 
+import grpc
 import numpy as np
 import pytest
 import scipy.sparse
+from failures import Unavailable
 from two_state import two_state
 
 import bilevel
 import bilevel.plot
+from bilevel import environment, v1
 from bilevel._canonical import CanonicalBytes
 
 
@@ -66,13 +70,25 @@ def test_the_layout_is_that_of_the_proto_byte_by_byte():
 def test_what_cannot_be_laid_out_is_named():
     rows = bilevel.Csr(np.array([0, 1]), np.array([0]), np.array([1.0]), (1, 1))
     for change, message in (
-        ({"offsets": np.array([0])}, "transitions.offsets has 1 elements; must have 2"),
-        ({"columns": np.array([0, 0])}, "transitions.columns has 2 elements; must have 1"),
+        ({"offsets": np.array([0])}, r"transitions.offsets has shape \[1\]; must be \[2\]"),
+        ({"columns": np.array([0, 0])}, r"transitions.columns has shape \[2\]; must be \[1\]"),
         ({"columns": np.array([-1])}, r"transitions.columns has -1; must be in \[0, 2\^32\)"),
         ({"columns": np.array([0.0])}, "transitions.columns has elements of type float64"),
     ):
         with pytest.raises(ValueError, match=message):
             CanonicalBytes(bilevel.Mdp(rows._replace(**change), num_actions=1))
+    rows = scipy.sparse.identity(50, format="csr")[np.arange(200) // 4]
+    with pytest.raises(ValueError, match=r"transitions have shape \[200, 50\]; must be \[S\*A, S\] = \[200, 100\]"):
+        CanonicalBytes(bilevel.Mdp(rows, num_actions=2))
+    for name, shape, right in (
+        ("termination_probability", (4, 50), r"\[50, 4\]"),
+        ("available_actions", (200,), r"\[50, 4\]"),
+        ("initial_distribution", (1, 50), r"\[50\]"),
+    ):
+        given = np.zeros(shape)
+        given.flat[0] = 1
+        with pytest.raises(ValueError, match=f"{name} has shape .*; must be {right}"):
+            CanonicalBytes(bilevel.Mdp(rows, num_actions=4, **{name: given}))
     with pytest.raises(ValueError, match="no transitions to upload"):
         CanonicalBytes(bilevel.Mdp(num_states=2, num_actions=2))
 
@@ -115,8 +131,6 @@ def test_many_pieces_arrive_whole(client, clean, rng, capsys):
 
 
 def test_an_upload_of_ones_own_goes_on(client, clean, rng):
-    from bilevel import environment, v1
-
     mdp = random_mdp(rng, 500, 4)
     canonical = CanonicalBytes(mdp)
     cancelled = threading.Event()
@@ -133,7 +147,7 @@ def test_an_upload_of_ones_own_goes_on(client, clean, rng):
         except bilevel.NotFound:
             return 0
 
-    requests = environment._requests(canonical, "own", 0, lambda sent, total: None)
+    requests = environment._Upload(client, mdp, "own", 30, lambda sent, total: None)._requests(0)
     call = client.open_stream("UploadEnvironment").future(some(requests), timeout=30)
     deadline = time.monotonic() + 10
     while arrived() < 2 << 20:
@@ -146,6 +160,73 @@ def test_an_upload_of_ones_own_goes_on(client, clean, rng):
     assert told[0] > 2 << 20 and told[-1] == canonical.size
     whole = hashlib.sha256(b"".join(canonical.pieces(0, 1 << 20))).hexdigest()
     assert response.environment.name == "environments/" + whole
+
+
+def test_a_lost_answer_is_found_by_the_digest(client, clean, rng, monkeypatch):
+    real, streams = client.open_stream("UploadEnvironment"), []
+
+    def answerless(requests, timeout):
+        streams.append(timeout)
+        real(requests, timeout=timeout)
+        raise Unavailable()
+
+    monkeypatch.setitem(client._calls, "UploadEnvironment", answerless)
+    stored = client.upload_environment(random_mdp(rng, 500, 4), timeout=10)
+    assert not stored.existed and stored.num_states == 500
+    assert len(streams) == 1
+    assert [each.name for each in client.list_environments()] == [stored.name]
+
+
+class Breaking:
+    """A server whose streams take so many requests each before they break."""
+
+    def __init__(self, takes):
+        self.takes, self.taken = list(takes), b""
+
+    def call(self, name, request, timeout):
+        if name == "GetUpload" and self.taken:
+            return v1.Upload(offset=len(self.taken))
+        raise bilevel.NotFound("none", grpc.StatusCode.NOT_FOUND)
+
+    def open_stream(self, name):
+        return self.take
+
+    def take(self, requests, timeout):
+        for request in itertools.islice(requests, self.takes.pop(0)):
+            assert request.offset == len(self.taken)
+            self.taken += request.data
+            if request.sha256:
+                assert request.sha256 == hashlib.sha256(self.taken).digest()
+                next(requests, None)
+                return v1.UploadEnvironmentResponse()
+        raise Unavailable()
+
+
+def test_the_delay_grows_only_while_nothing_arrives(rng, monkeypatch):
+    monkeypatch.setattr(environment, "_PIECE", 1 << 10)
+    monkeypatch.setattr(environment.random, "uniform", lambda low, high: 1.0)
+    slept = []
+    monkeypatch.setattr(environment.time, "sleep", slept.append)
+    mdp = random_mdp(rng, 50, 4)
+    server = Breaking([0, 0, 3, 3, 0, 1000])
+    environment.upload(server, mdp, None, 1000, lambda sent, total: None)
+    assert server.taken == b"".join(CanonicalBytes(mdp).pieces(0, 1 << 20))
+    first = environment._FIRST_DELAY
+    assert slept == [first, 2 * first, first, first, 2 * first]
+
+
+def test_no_server_is_told_at_once():
+    with bilevel.Client("127.0.0.1:1", max_attempts=2) as nobody:
+        with pytest.raises(bilevel.Unavailable):
+            nobody.upload_environment(two_state().contexts[0].mdp)
+
+
+def test_what_progress_raises_comes_out(client, clean, rng):
+    def broken(sent, total):
+        raise RuntimeError(f"at {sent}")
+
+    with pytest.raises(RuntimeError, match=f"at {1 << 20}"):
+        environment.upload(client, random_mdp(rng, 500, 4), None, 30, broken)
 
 
 def test_a_problem_that_names_its_environment_survives_json(client):

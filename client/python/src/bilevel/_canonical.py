@@ -18,19 +18,23 @@ class CanonicalBytes:
 
     def __init__(self, mdp: Mdp) -> None:
         rows = _rows(mdp)
-        pair = mdp.num_states * mdp.num_actions
+        states, pair = mdp.num_states, (mdp.num_states, mdp.num_actions)
+        count = mdp.num_states * mdp.num_actions
+        if tuple(rows.shape) != (count, states):
+            rule = f"must be [S*A, S] = {[count, states]} with num_actions = {mdp.num_actions}"
+            raise ValueError(f"transitions have shape {list(rows.shape)}; {rule}")
         flags = 0
-        sections = [_little(rows.offsets, "u8", "transitions.offsets", pair + 1)]
+        sections = [_little(rows.offsets, "u8", "transitions.offsets", count + 1)]
         if mdp.termination_probability is not None and np.any(mdp.termination_probability):
             flags |= _TERMINATION
-            sections.append(_little(mdp.termination_probability, "f8", "termination_probability", pair))
+            sections.append(_little(mdp.termination_probability, "f8", "termination_probability", *pair))
         if mdp.initial_distribution is not None:
             flags |= _INITIAL
-            sections.append(_little(mdp.initial_distribution, "f8", "initial_distribution", mdp.num_states))
+            sections.append(_little(mdp.initial_distribution, "f8", "initial_distribution", states))
         if mdp.available_actions is not None and not np.all(mdp.available_actions):
             flags |= _AVAILABLE
             mask = np.asarray(mdp.available_actions, dtype=bool)
-            sections.append(_little(mask, "u1", "available_actions", pair))
+            sections.append(_little(mask, "u1", "available_actions", *pair))
         values = np.asarray(rows.values)
         single = values.dtype == np.float32
         flags |= _BINARY32 if single else 0
@@ -73,10 +77,10 @@ def _rows(mdp: Mdp) -> Csr:
     return Csr(offsets, np.tile(np.arange(states, dtype=np.uint32), rows), values, (rows, states))
 
 
-def _little(values: Any, code: str, name: str, count: int) -> memoryview:
+def _little(values: Any, code: str, name: str, *shape: int) -> memoryview:
     array = np.ascontiguousarray(values)
-    if array.size != count:
-        raise ValueError(f"{name} has {array.size} elements; must have {count}")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {list(array.shape)}; must be {list(shape)}")
     if code in ("u8", "u4") and array.size:
         if array.dtype.kind not in "iu":
             raise ValueError(f"{name} has elements of type {array.dtype}; must be whole numbers")

@@ -193,6 +193,8 @@ class Methods:
     sessions: int
     session_queue: int
     batch: int
+    environments: int
+    uploads: int
 
 
 def _is_loopback(target: str) -> bool:
@@ -396,6 +398,8 @@ class Client:
             sessions=limits.sessions,
             session_queue=limits.session_queue,
             batch=limits.batch,
+            environments=limits.environments,
+            uploads=limits.uploads,
         )
 
     def message_bytes(self) -> int:
@@ -612,6 +616,7 @@ class Client:
         mdp: an Mdp with transitions; or transitions alone, as an Mdp takes them, num_actions with sparse ones. An upload
         goes on by itself after broken connections, until `timeout`, by default the client's optimize_timeout; with an
         `upload_id` of your own, [a-z0-9-]{1,64}, a later process goes on with the same bytes, too, within ten minutes.
+        Without a server it raises Unavailable.
         """
         environment = mdp if isinstance(mdp, Mdp) else Mdp(mdp, num_actions=num_actions)
         bar = _UploadBar() if progress_bar else None

@@ -61,62 +61,115 @@ class StoredEnvironment:
 
 
 def upload(client: "Client", mdp: Mdp, upload_id: Optional[str], timeout: float, progress: Progress) -> Any:
-    """The response, after as many streams as it takes. progress(sent, total) is told of each piece."""
-    canonical = CanonicalBytes(mdp)
-    identity = uuid.uuid4().hex if upload_id is None else upload_id
-    deadline = time.monotonic() + timeout
-    resuming, delay = upload_id is not None, _FIRST_DELAY
-    while True:
-        left = deadline - time.monotonic()
+    """The response, after as many streams as it takes. progress(sent, total) is told of each piece, in gRPC's thread.
+
+    Unavailable without a server: broken connections are mended only where there was one.
+    """
+    return _Upload(client, mdp, upload_id, timeout, progress).run()
+
+
+class _Upload:
+    def __init__(
+        self, client: "Client", mdp: Mdp, upload_id: Optional[str], timeout: float, progress: Progress
+    ) -> None:
+        self._client = client
+        self._canonical = CanonicalBytes(mdp)
+        self._identity = uuid.uuid4().hex if upload_id is None else upload_id
+        self._deadline = time.monotonic() + timeout
+        self._progress = progress
+        self._answered = False  # the server, once
+        self._furthest = 0  # that was sent
+        self._digest = ""  # in hex, once all was sent
+        self._failure: Optional[Exception] = None  # of progress
+
+    def run(self) -> Any:
+        delay = _FIRST_DELAY
+        while True:
+            before = self._furthest
+            try:
+                return self._attempt()
+            except BilevelError as error:
+                # OUT_OF_RANGE: the server has lost the upload since it was asked.
+                lost = error.code is grpc.StatusCode.OUT_OF_RANGE
+                if not (self._answered and (_is_broken(error) or lost)):
+                    raise
+                failure = error
+            if self._furthest > before:
+                delay = _FIRST_DELAY
+            if time.monotonic() + delay >= self._deadline:
+                raise failure
+            time.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(2 * delay, _MAX_DELAY)
+
+    def _attempt(self) -> Any:
+        offset = self._arrived()
+        self._answered = True
+        if offset == 0 and self._digest:
+            # Perhaps only the answer was lost.
+            try:
+                request = v1.GetEnvironmentRequest(name="environments/" + self._digest)
+                stored = self._client.call("GetEnvironment", request, self._left())
+                return v1.UploadEnvironmentResponse(environment=stored)
+            except NotFound:
+                pass
+        return self._send(offset)
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded("the upload took too long", grpc.StatusCode.DEADLINE_EXCEEDED)
+        return left
+
+    def _arrived(self) -> int:
         try:
-            offset = _arrived(client, identity, left) if resuming else 0
-            requests = _requests(canonical, identity, min(offset, canonical.size), progress)
-            response = client.open_stream("UploadEnvironment")(requests, timeout=left)
-            progress(canonical.size, canonical.size)
-            return response
+            request = v1.GetUploadRequest(upload_id=self._identity)
+            return min(int(self._client.call("GetUpload", request, self._left()).offset), self._canonical.size)
+        except NotFound:
+            return 0
+
+    def _send(self, offset: int) -> Any:
+        try:
+            response = self._client.open_stream("UploadEnvironment")(self._requests(offset), timeout=self._left())
         except grpc.RpcError as error:
-            failure = from_rpc_error(error)
-        except BilevelError as error:
-            failure = error
-        # OUT_OF_RANGE: the server has lost the upload since it was asked.
-        lost = failure.code is grpc.StatusCode.OUT_OF_RANGE
-        if not (_is_broken(failure) or lost) or time.monotonic() + delay >= deadline:
-            raise failure from None
-        resuming = True
-        time.sleep(delay * random.uniform(0.5, 1.0))
-        delay = min(2 * delay, _MAX_DELAY)
+            if self._failure is not None:
+                raise self._failure from None
+            raise from_rpc_error(error) from None
+        self._progress(self._canonical.size, self._canonical.size)
+        return response
 
-
-def _arrived(client: "Client", identity: str, timeout: float) -> int:
-    try:
-        return int(client.call("GetUpload", v1.GetUploadRequest(upload_id=identity), timeout).offset)
-    except NotFound:
-        return 0
-
-
-def _requests(canonical: CanonicalBytes, identity: str, offset: int, progress: Progress) -> Iterator[Any]:
-    digest = hashlib.sha256()
-    for piece in _before(canonical, offset):
-        digest.update(piece)
-    request = v1.UploadEnvironmentRequest(upload_id=identity, offset=offset)
-    for piece in canonical.pieces(offset, _PIECE):
-        digest.update(piece)
-        request.data = piece
-        if request.offset + len(piece) == canonical.size:
-            break
+    def _requests(self, offset: int) -> Iterator[Any]:
+        size, digest = self._canonical.size, hashlib.sha256()
+        for piece in self._before(offset):
+            digest.update(piece)
+        request = v1.UploadEnvironmentRequest(upload_id=self._identity, offset=offset)
+        for piece in self._canonical.pieces(offset, _PIECE):
+            digest.update(piece)
+            request.data = piece
+            offset += len(piece)
+            if offset == size:
+                break
+            yield request
+            if not self._tell(offset):
+                return
+            request = v1.UploadEnvironmentRequest(offset=offset)
+        request.sha256 = digest.digest()
+        self._digest = digest.hexdigest()
         yield request
-        progress(request.offset + len(piece), canonical.size)
-        request = v1.UploadEnvironmentRequest(offset=request.offset + len(piece))
-    request.sha256 = digest.digest()
-    yield request
+        self._furthest = size
 
+    def _before(self, offset: int) -> Iterator[bytes]:
+        """The bytes up to `offset`, which arrived before."""
+        for piece in self._canonical.pieces(0, _PIECE):
+            if offset <= 0:
+                return
+            yield piece[:offset]
+            offset -= len(piece)
 
-def _before(canonical: CanonicalBytes, offset: int) -> Iterator[bytes]:
-    """The bytes up to `offset`, which arrived before."""
-    for piece in canonical.pieces(0, _PIECE):
-        if offset <= 0:
-            return
-        yield piece[:offset]
-        offset -= len(piece)
+    def _tell(self, sent: int) -> bool:
+        """Whether to go on. gRPC's thread would hide what is raised in it."""
+        self._furthest = max(self._furthest, sent)
+        try:
+            self._progress(sent, self._canonical.size)
+        except Exception as error:
+            self._failure = error
+        return self._failure is None
