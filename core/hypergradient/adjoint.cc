@@ -1,6 +1,7 @@
 #include "core/hypergradient/adjoint.h"
 
 #include <cmath>
+#include <utility>
 
 #include "core/mdp/for_states.h"
 
@@ -11,23 +12,22 @@ constexpr double kUnitRoundoff = 0x1p-53;
 
 }  // namespace
 
-Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, const Vector& y, const ParallelFor& parallel_for) {
-  Vector centered(y.size());
+Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, Vector y, const ParallelFor& parallel_for) {
   ForStates(parallel_for, mdp, [&](Eigen::Index, Eigen::Index first, Eigen::Index end) {
     double sum = 0;
     for (Eigen::Index row = first; row < end; ++row) sum += y[row];
-    for (Eigen::Index row = first; row < end; ++row) centered[row] = y[row] - pi[row] * sum;
+    for (Eigen::Index row = first; row < end; ++row) y[row] -= pi[row] * sum;
   });
-  return centered;
+  return y;
 }
 
-Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, const Cotangents& cotangents, double tolerance,
+Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, Cotangents cotangents, double tolerance,
                      const Vector& start, const Interrupt& interrupt, PolicySystem& system) {
   const TabularMdp& mdp = *follower.mdp;
   const ParallelFor& parallel_for = follower.parallel_for;
   const double gamma = follower.discount, tau = follower.temperature;
   Adjoint adjoint;
-  adjoint.centered_y = CenterCotangent(mdp, pi, cotangents.y, parallel_for);
+  adjoint.centered_y = CenterCotangent(mdp, pi, std::move(cotangents.y), parallel_for);
 
   const bool has_q = cotangents.q.size() != 0;
   Vector b = -gamma * (has_q ? mdp.PushForward(adjoint.centered_y + tau * cotangents.q, parallel_for)
@@ -55,7 +55,7 @@ EnvironmentDerivative ImplicitDerivative(const RegularizedMdp& follower, const V
 
 AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi, const Cotangents& cotangents,
                                const Adjoint& adjoint, const FollowerError& error, const Vector& centered_y_radius,
-                               Majorant& majorant, const PolicySystem& system) {
+                               double centered_y_mass, Majorant& majorant, const PolicySystem& system) {
   const TabularMdp& mdp = *follower.mdp;
   const ParallelFor& parallel_for = follower.parallel_for;
   const double gamma = follower.discount, tau = follower.temperature;
@@ -65,28 +65,33 @@ AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi,
 
   // With ' for exact quantities: (I - gamma P^pi')^T (z'' - z) = residual - gamma P^T (yc' - yc - (pi' - pi) z), and
   // what is pushed forward errs by its rounding.
-  Vector& change = result.reward_gradient;
-  change.resize(pi.size());
-  Vector pushed(pi.size());
+  Vector& pushed = result.reward_gradient;
+  pushed.resize(pi.size());
   ForStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
     const double abs_z = std::abs(adjoint.z[s]);
     for (Eigen::Index row = first; row < end; ++row) {
-      change[row] = centered_y_radius[row] + error.pi_radius[row] * abs_z;
       double size = std::abs(adjoint.centered_y[row]) + pi[row] * abs_z;
       if (has_q) size += tau * std::abs(cotangents.q[row]);
-      pushed[row] = change[row] + rounding * size;
+      pushed[row] = centered_y_radius[row] + error.pi_radius[row] * abs_z + rounding * size;
     }
   });
   Vector g = gamma * mdp.PushForward(pushed, parallel_for);
   g += (1 + rounding) * adjoint.residual.cwiseAbs() + rounding * adjoint.z.cwiseAbs();
   if (cotangents.value.size() != 0) g += (rounding * tau) * cotangents.value.cwiseAbs();
 
-  result.z = majorant.BoundTransposed(g);
+  if (majorant.effort() == Majorant::Effort::kNorms) {
+    result.z = Vector::Zero(g.size());
+    result.z_mass = majorant.BoundSum(g.sum() + gamma * mdp.max_row_sum() * centered_y_mass);
+    result.reward_gradient_mass = (1 + 1e-12) * (centered_y_mass + result.z_mass) / tau;
+  } else {
+    result.z = majorant.BoundTransposed(g);
+  }
   constexpr double kSteps = 8 * kUnitRoundoff;
   ForStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
     const double abs_z = std::abs(adjoint.z[s]);
     for (Eigen::Index row = first; row < end; ++row) {
-      const double reach = change[row] + (pi[row] + error.pi_radius[row]) * result.z[s];
+      const double change = centered_y_radius[row] + error.pi_radius[row] * abs_z;
+      const double reach = change + (pi[row] + error.pi_radius[row]) * result.z[s];
       const double size = std::abs(adjoint.centered_y[row]) + pi[row] * abs_z;
       result.reward_gradient[row] = (reach + kSteps * size) / tau + kSteps * std::abs(adjoint.reward_gradient[row]);
     }

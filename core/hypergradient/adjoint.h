@@ -35,27 +35,30 @@ struct Adjoint {
 };
 
 // y - pi ybar.
-Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, const Vector& y,
-                       const ParallelFor& parallel_for = RunInOrder);
+Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, Vector y, const ParallelFor& parallel_for = RunInOrder);
 
 // pi: the follower's policy, which `system` holds. start: z' to begin with, [S], or empty.
 // |lambda - exact lambda of the same pi|_1 <= residual_l1 / (tau (1 - gamma)).
-Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, const Cotangents& cotangents, double tolerance,
+Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, Cotangents cotangents, double tolerance,
                      const Vector& start, const Interrupt& interrupt, PolicySystem& system);
 
 // Through the environment that the follower lives in: d f / d P(s2|s,a) = gamma lambda(s,a) V(s2)         (math.md (9))
 EnvironmentDerivative ImplicitDerivative(const RegularizedMdp& follower, const Vector& lambda, const Vector& value);
 
-// Entrywise bounds on the distance to z', lambda of the exact soft-optimal policy.
+// Entrywise bounds on the distance to z', lambda of the exact soft-optimal policy, and on the sums of what may come on
+// top, nobody knows where; these are 0 if the majorant solves.
 struct AdjointError {
   Vector z;                // [S]
   Vector reward_gradient;  // [S*A]
+  double z_mass = 0;
+  double reward_gradient_mass = 0;
 };
 
-// centered_y_radius: |yc - yc at pi*|, [S*A]. Cotangents q and value are taken as exact.
+// centered_y_radius, centered_y_mass: |yc - yc at pi*|, [S*A]. Cotangents q and value are taken as exact; y is not
+// used.
 AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi, const Cotangents& cotangents,
                                const Adjoint& adjoint, const FollowerError& error, const Vector& centered_y_radius,
-                               Majorant& majorant, const PolicySystem& system);
+                               double centered_y_mass, Majorant& majorant, const PolicySystem& system);
 
 }  // namespace bilevel
 

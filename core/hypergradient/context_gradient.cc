@@ -91,16 +91,17 @@ ParameterGradient DifferentiateTermAlone(const ContextRequest& request, const An
 }
 
 ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, const ContextGradient& value,
-                           const FollowerError& error, const Vector& theta_rounding) {
+                           const FollowerError& error, const Vector& theta_rounding, Majorant::Effort effort) {
   const RegularizedMdp& follower = request.follower;
-  Majorant majorant(*follower.mdp, request.system, follower.discount, error.kappa, request.interrupt);
+  if (request.context.dynamics.has_value()) effort = Majorant::Effort::kSolves;
+  Majorant majorant(*follower.mdp, request.system, follower.discount, error.kappa, request.interrupt, effort);
   ContextObjectiveRadius radius = BoundContextObjective(request.context, InputOf(request, answer), value.objective,
                                                         {error, theta_rounding, majorant});
-  const AdjointError adjoint = BoundAdjointError(
-      follower, answer.backup.pi, {.y = value.objective.y, .q = {}, .value = value.objective.follower_value},
-      value.adjoint, error, radius.centered_y, majorant, request.system);
-  request.context.reward.AddPullbackRadius(adjoint.reward_gradient, value.adjoint.reward_gradient.cwiseAbs(), request.x,
-                                           radius.direct);
+  const AdjointError adjoint =
+      BoundAdjointError(follower, answer.backup.pi, {.y = {}, .q = {}, .value = value.objective.follower_value},
+                        value.adjoint, error, radius.centered_y, radius.centered_y_mass, majorant, request.system);
+  request.context.reward.AddPullbackRadius(adjoint.reward_gradient, adjoint.reward_gradient_mass,
+                                           value.adjoint.reward_gradient.cwiseAbs(), request.x, radius.direct);
   if (request.context.dynamics.has_value()) {
     request.context.dynamics->AddPullbackRadius(
         *follower.mdp, 1, ImplicitDerivative(follower, value.adjoint.reward_gradient, answer.value),

@@ -37,13 +37,14 @@ ContextGradient DifferentiateContext(const ContextRequest& request, const Answer
 ParameterGradient DifferentiateTermAlone(const ContextRequest& request, const Answer& answer,
                                          const ContextGradient& value, size_t term);
 
-// Bounds on the distances to the exact objective and gradient.
+// Bounds on the distances to the exact objective and gradient. Where the environment moves with x, effort is kSolves.
 struct ContextRadius {
   double objective;
   ParameterGradient gradient;
 };
 ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, const ContextGradient& value,
-                           const FollowerError& error, const Vector& theta_rounding);
+                           const FollowerError& error, const Vector& theta_rounding,
+                           Majorant::Effort effort = Majorant::Effort::kSolves);
 
 // A direction in which a context may move.
 struct ContextDirection {

@@ -50,6 +50,19 @@ HypergradientPoint Diverged(HypergradientPoint point) {
   return point;
 }
 
+// Bounds that are this small beside the gradient and the objective need not be smaller.
+constexpr double kNegligible = 1e-4;
+
+// Whether bounds at `further` are small, or so beside what it has moved.
+bool Negligible(const ContextRadius& radius, const ContextGradient& gradient, const ContextGradient& further) {
+  const auto norm = [](const ParameterGradient& g) { return std::hypot(g.theta.norm(), g.x.norm()); };
+  const double moved = std::hypot((further.gradient.theta - gradient.gradient.theta).norm(),
+                                  (further.gradient.x - gradient.gradient.x).norm());
+  const double objective_moved = std::abs(further.objective.value - gradient.objective.value);
+  return norm(radius.gradient) <= std::max(moved, kNegligible * norm(further.gradient)) &&
+         radius.objective <= std::max(objective_moved, kNegligible * std::abs(further.objective.value));
+}
+
 }  // namespace
 
 const Termination& Worse(const Termination& a, const Termination& b) {
@@ -110,7 +123,7 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
   const Context& context = problem_.contexts[c];
   PolicySystem& system = worlds_[c]->system();
   const PolicySystem::Counters before = system.counters();
-  const RegularizedMdp follower = worlds_[c]->At(point.x, at.theta);
+  RegularizedMdp follower = worlds_[c]->At(point.x, at.theta);
   point.contexts.emplace_back();
   ContextPoint& result = point.contexts.back();
   ASSIGN_OR_RETURN(result.solution, SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
@@ -138,15 +151,7 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
     // What is not needed any more, each [S*A].
     gradient.adjoint.centered_y = gradient.adjoint.reward_gradient = gradient.objective.y = {};
     for (TermValue& term : gradient.objective.terms) term.y = term.direct.reward = term.cost = {};
-    RefinedFollower next;
-    result.error = BoundFollowerError(follower, result.solution, system, interrupt, &next);
-    system.SetPolicy(next.backup.pi, PolicySystem::Change::kSlight);
-    const Answer answer{next.value, next.backup};
-    ContextGradient further = DifferentiateContext(request, answer, gradient.adjoint.z, &gradient.objective);
-    ContextRadius radius = BoundContext(request, answer, further, next.error, at.rounding);
-    part.radius = std::move(radius.gradient);
-    part.objective_radius = std::abs(further.objective.value - gradient.objective.value) + radius.objective;
-    part.refined = std::move(further.gradient);
+    CertifyContext(c, at, request, gradient, follower, result, part);
   }
   part.gradient = std::move(gradient.gradient);
   warm_start_.values[c] = result.solution.value;
@@ -154,6 +159,41 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
   result.counters.products = system.counters().products - before.products;
   result.counters.factorizations = system.counters().factorizations - before.factorizations;
   return part;
+}
+
+// One Newton step further than the answer, where errors are of second order, bounded by norms. Where these are too
+// coarse it goes on from there, one step more, and bounds by solves. follower is that of the request; its reward is let
+// go as soon as it can be, as is whatever has [S*A] numbers.
+void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const ContextRequest& request,
+                                            const ContextGradient& gradient, RegularizedMdp& follower,
+                                            ContextPoint& point, Contribution& part) {
+  PolicySystem& system = request.system;
+  const bool norms = !sharp_ && system.kind() == PolicySystem::Kind::kKrylov && !request.context.dynamics.has_value();
+  Majorant::Effort effort = norms ? Majorant::Effort::kNorms : Majorant::Effort::kSolves;
+  RefinedFollower next;
+  point.error = LargestOf(BoundFollowerError(follower, point.solution, system, request.interrupt, &next, effort));
+  ContextGradient further;
+  ContextRadius radius;
+  const auto bound = [&](const ContextGradient& near) {
+    follower.reward = follower.reward_rounding = {};
+    system.SetPolicy(next.backup.pi, PolicySystem::Change::kSlight);
+    const Answer answer{next.value, next.backup};
+    further = DifferentiateContext(request, answer, near.adjoint.z, &near.objective);
+    further.objective.y = {};
+    radius = BoundContext(request, answer, further, next.error, at.rounding, effort);
+  };
+  bound(gradient);
+  if (norms && !Negligible(radius, gradient, further) && !request.interrupt.Check().has_value()) {
+    effort = Majorant::Effort::kSolves;
+    LowerLevelSolution solution{.value = std::move(next.value), .backup = std::move(next.backup)};
+    solution.residual = (solution.backup.value - solution.value).lpNorm<Eigen::Infinity>();
+    follower = worlds_[c]->At(request.x, request.theta);
+    BoundFollowerError(follower, solution, system, request.interrupt, &next, effort);
+    bound(std::exchange(further, {}));
+  }
+  part.radius = std::move(radius.gradient);
+  part.objective_radius = std::abs(further.objective.value - gradient.objective.value) + radius.objective;
+  part.refined = std::move(further.gradient);
 }
 
 absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, bool certify,

@@ -23,6 +23,9 @@
 
 namespace bilevel {
 
+struct ContextGradient;
+struct ContextRequest;
+
 struct Certificate {
   double backward_error = 0;          // largest |V - T V|_inf over contexts
   double adjoint_backward_error = 0;  // largest |residual|_1 of an adjoint system over contexts
@@ -40,7 +43,7 @@ struct WarmStart {
 
 struct ContextPoint {
   LowerLevelSolution solution;
-  FollowerError error;              // filled when certified
+  LargestError error;               // of the answer; infinite when it was not certified
   PolicySystem::Counters counters;  // linear algebra of this evaluation
 };
 
@@ -96,6 +99,8 @@ class HypergradientEvaluator {
   absl::StatusOr<HypergradientPoint> Run(const Vector& x, bool certify, const Interrupt& interrupt);
   absl::StatusOr<Contribution> RunContext(size_t c, const Mapped& at, bool certify, const Interrupt& interrupt,
                                           HypergradientPoint& point);
+  void CertifyContext(size_t c, const Mapped& at, const ContextRequest& request, const ContextGradient& gradient,
+                      RegularizedMdp& follower, ContextPoint& point, Contribution& part);
   void Combine(const std::vector<Contribution>& parts, bool certify, const Interrupt& interrupt,
                HypergradientPoint& point) const;
 

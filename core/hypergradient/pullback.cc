@@ -110,7 +110,7 @@ void Bound(const RegularizedMdp& follower, const Answer& answer, const FollowerE
   const Vector centered_radius = BoundCentered(*follower.mdp, pi, cotangents.policy, error.pi_radius);
   Majorant majorant(*follower.mdp, system, follower.discount, error.kappa, interrupt);
   const AdjointError adjoint_error = BoundAdjointError(follower, pi, AtPolicy(cotangents, pi), result.adjoint, error,
-                                                       centered_radius, majorant, system);
+                                                       centered_radius, 0, majorant, system);
   const Vector value_bound = error.ValueBound();
   result.reward_radius = adjoint_error.reward_gradient.norm();
   BoundTemperature(follower, answer.backup, adjoint_error, centered_radius, error, result);

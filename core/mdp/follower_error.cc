@@ -6,15 +6,17 @@
 #include <utility>
 
 #include "core/mdp/for_states.h"
-#include "core/mdp/majorant.h"
 
 namespace bilevel {
 namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kNewtonTolerance = 1e-4;
+// Solves for e stop at this share of the residual; what is left of it counts in eta.
+constexpr double kNewtonTolerance = 1e-4, kRoughNewtonTolerance = 1e-3;
 constexpr int kKappaTries = 4;
+// A uniform eta is taken if it is at most this share of the range of e.
+constexpr double kSmallBesideShift = 0.05;
 
 // |log pi_{V'} - log pi_V| <= gamma b/tau (max(hi, 0) - min(lo, 0)) for lo <= V' - V <= hi (math.md section 2).
 double LogPolicyChange(const RegularizedMdp& follower, const Vector& lo, const Vector& hi) {
@@ -86,18 +88,36 @@ RefinedFollower Refine(const RegularizedMdp& follower, Vector U, SoftBackup at_u
   return refined;
 }
 
+// eta >= 0 with (I - gamma (1 + kappa) P^pi) eta >= g, where all policies between that at V + shift and that at V +
+// shift +- eta are at most (1 + kappa) pi, pi being what the system holds, the computed policy at V.
+Vector Bracket(const RegularizedMdp& follower, const Vector& g, const Vector& shift, double pi_rounding,
+               PolicySystem& system, const Interrupt& interrupt) {
+  double kappa = std::expm1(2 * LogPolicyChange(follower, shift, shift) + pi_rounding) + 1e-12;
+  for (int attempt = 0;; ++attempt) {
+    Vector eta = Majorant(*follower.mdp, system, follower.discount, kappa, interrupt).Bound(g);
+    const double needed = std::expm1(LogPolicyChange(follower, shift - eta, shift + eta) + pi_rounding);
+    if (needed <= kappa || kappa == kInfinity) return eta;
+    kappa = attempt < kKappaTries ? 2 * needed : kInfinity;
+  }
+}
+
 }  // namespace
 
+LargestError LargestOf(const FollowerError& error) {
+  return {error.ValueBound().maxCoeff<Eigen::PropagateNaN>(), error.log_pi_radius.maxCoeff<Eigen::PropagateNaN>()};
+}
+
 FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLevelSolution& solution,
-                                 PolicySystem& system, const Interrupt& interrupt, RefinedFollower* refined) {
-  const TabularMdp& mdp = *follower.mdp;
+                                 PolicySystem& system, const Interrupt& interrupt, RefinedFollower* refined,
+                                 Majorant::Effort effort) {
   const SoftBackup& backup = solution.backup;
-  const double gamma = follower.discount;
   FollowerError error;
 
   const Vector r = backup.value - solution.value;
   Vector e = Vector::Zero(r.size());
-  system.Solve(gamma, r, kNewtonTolerance * solution.residual, interrupt, e);
+  const bool rough = effort == Majorant::Effort::kNorms;
+  system.Solve(follower.discount, r, (rough ? kRoughNewtonTolerance : kNewtonTolerance) * solution.residual, interrupt,
+               e);
   if (!e.allFinite()) e.setZero();
   Vector U = solution.value + e;
   error.value_shift = U - solution.value;
@@ -110,14 +130,13 @@ FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLeve
       LogPolicyRounding(follower, backup, BoundSoftBellmanRounding(follower, solution.value, backup));
   const double pi_rounding = 2 * log_rounding.maxCoeff();
 
-  double kappa = std::expm1(2 * LogPolicyChange(follower, error.value_shift, error.value_shift) + pi_rounding) + 1e-12;
-  for (int attempt = 0;; ++attempt) {
-    error.value_radius = Majorant(mdp, system, gamma, kappa, interrupt).Bound(g);
-    const Vector& eta = error.value_radius;
-    const double needed =
-        std::expm1(LogPolicyChange(follower, error.value_shift - eta, error.value_shift + eta) + pi_rounding);
-    if (needed <= kappa || kappa == kInfinity) break;
-    kappa = attempt < kKappaTries ? 2 * needed : kInfinity;
+  if (rough) {
+    error.value_radius = Majorant(*follower.mdp, system, follower.discount, kInfinity, interrupt, effort).Bound(g);
+    const double range = error.value_shift.maxCoeff() - error.value_shift.minCoeff();
+    if (!(error.value_radius.maxCoeff() <= kSmallBesideShift * range)) effort = Majorant::Effort::kSolves;
+  }
+  if (effort == Majorant::Effort::kSolves) {
+    error.value_radius = Bracket(follower, g, error.value_shift, pi_rounding, system, interrupt);
   }
 
   BoundPolicy(follower, r, backup, log_rounding, error);

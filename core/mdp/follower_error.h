@@ -8,8 +8,11 @@
 #ifndef BILEVEL_CORE_MDP_FOLLOWER_ERROR_H_
 #define BILEVEL_CORE_MDP_FOLLOWER_ERROR_H_
 
+#include <limits>
+
 #include "core/base/interrupt.h"
 #include "core/mdp/lower_level.h"
+#include "core/mdp/majorant.h"
 #include "core/mdp/policy_system.h"
 
 namespace bilevel {
@@ -28,6 +31,13 @@ struct FollowerError {
   Vector ValueBound() const { return value_shift.cwiseAbs() + value_radius; }
 };
 
+// The largest entries of ValueBound() and log_pi_radius.
+struct LargestError {
+  double value = std::numeric_limits<double>::infinity();
+  double log_policy = std::numeric_limits<double>::infinity();
+};
+LargestError LargestOf(const FollowerError& error);
+
 // The answer one Newton step further, U = V + value_shift, with its own error: second order in that of V, or rounding.
 struct RefinedFollower {
   Vector value;       // U [S]
@@ -35,10 +45,12 @@ struct RefinedFollower {
   FollowerError error;
 };
 
-// `system` must hold solution.backup.pi. refined: filled in where wanted. Cost: two linear solves to a few digits, and
-// five sweeps, with `refined` six; when interrupted only the sweeps.
+// `system` must hold solution.backup.pi. refined: filled in where wanted. effort: with kNorms e is found to two digits
+// and eta is the same everywhere, if that is small beside e. Cost: two linear solves to a few digits (with kNorms
+// mostly one), and five sweeps, with `refined` six; when interrupted only the sweeps.
 FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLevelSolution& solution,
-                                 PolicySystem& system, const Interrupt& interrupt, RefinedFollower* refined = nullptr);
+                                 PolicySystem& system, const Interrupt& interrupt, RefinedFollower* refined = nullptr,
+                                 Majorant::Effort effort = Majorant::Effort::kSolves);
 
 // The same of an error found before. Cost: three sweeps.
 RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelSolution& solution,

@@ -46,13 +46,17 @@ Correction FindCorrection(const Vector& g, const Vector& image, const Vector& w,
 
 }  // namespace
 
-Majorant::Majorant(const TabularMdp& mdp, PolicySystem& system, double gamma, double kappa, const Interrupt& interrupt)
+Majorant::Majorant(const TabularMdp& mdp, PolicySystem& system, double gamma, double kappa, const Interrupt& interrupt,
+                   Effort effort)
     : system_(system),
       gamma_(gamma),
       inflated_(gamma * (1 + kappa)),
       contraction_(gamma * mdp.max_row_sum() * (1 + mdp.row_steps() * kUnitRoundoff)),
       loosest_(system.kind() == PolicySystem::Kind::kDirect ? kTightest : kLoosest),
-      interrupt_(interrupt) {}
+      interrupt_(interrupt),
+      effort_(effort) {}
+
+double Majorant::BoundSum(double sum) const { return kPadding * sum / (1 - contraction_); }
 
 Vector Majorant::LowerImage(const Vector& w, bool transposed) {
   const Vector pushed = inflated_ * (transposed ? system_.MultiplyTransposed(w) : system_.Multiply(w));
@@ -114,6 +118,7 @@ Vector Majorant::Bound(const Vector& g) {
   const double uniform = kPadding * largest / (1 - contraction_);
   if (largest == 0) return Vector::Zero(g.size());
   if (!std::isfinite(largest)) return Vector::Constant(g.size(), std::numeric_limits<double>::infinity());
+  if (effort_ == Effort::kNorms) return Vector::Constant(g.size(), uniform);
   // 1 is mapped to at least 1 - inflated * b.
   const double image_of_ones = 1 - inflated_ * (contraction_ / std::max(gamma_, 1e-300)) - 4 * kUnitRoundoff;
   if (!(image_of_ones > 0) || gamma_ == 0 || interrupt_.Check().has_value()) {
@@ -144,11 +149,12 @@ void Majorant::FindVisits(Eigen::Index size) {
 
 Vector Majorant::BoundTransposed(const Vector& g) {
   const double total = g.sum();
-  const double uniform = kPadding * total / (1 - contraction_);
+  const double uniform = BoundSum(total);
   if (total == 0) return Vector::Zero(g.size());
   if (!std::isfinite(total)) return Vector::Constant(g.size(), std::numeric_limits<double>::infinity());
   if (gamma_ == 0) return kPadding * g;
-  if (!std::isfinite(inflated_) || interrupt_.Check().has_value()) return Vector::Constant(g.size(), uniform);
+  if (effort_ == Effort::kNorms || !std::isfinite(inflated_) || interrupt_.Check().has_value())
+    return Vector::Constant(g.size(), uniform);
   Vector w;
   if (!SumSeries(g, true, w)) {
     if (visits_.size() == 0) FindVisits(g.size());

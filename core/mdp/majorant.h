@@ -9,7 +9,7 @@
 // found. Either the end of the series sum_i (gamma (1 + kappa) P^pi)^i g is in sight, or an approximate solution is
 // corrected by the smallest multiple of a positive vector that makes the inequality hold, rounding included. Where that
 // fails (kappa too large, interrupted) the norm bounds |g|_inf / (1 - gamma b) and |g|_1 / (1 - gamma b) remain, b the
-// largest row sum of P; they hold for every policy.  Derivation: core/README.md.
+// largest row sum of P; they hold for every policy, and cost nothing.  Derivation: core/README.md.
 
 #ifndef BILEVEL_CORE_MDP_MAJORANT_H_
 #define BILEVEL_CORE_MDP_MAJORANT_H_
@@ -21,14 +21,22 @@ namespace bilevel {
 
 class Majorant {
  public:
+  // kNorms: the norm bounds alone, without any product.
+  enum class Effort { kNorms, kSolves };
+
   // `system` holds pi and must outlive this; kappa >= 0, may be infinite. 0 <= gamma, gamma * mdp.max_row_sum() < 1.
-  Majorant(const TabularMdp& mdp, PolicySystem& system, double gamma, double kappa, const Interrupt& interrupt);
+  Majorant(const TabularMdp& mdp, PolicySystem& system, double gamma, double kappa, const Interrupt& interrupt,
+           Effort effort = Effort::kSolves);
 
   double gamma() const { return gamma_; }
+  Effort effort() const { return effort_; }
 
-  // g: [S], >= 0. Cost: one linear solve to a few digits.
+  // On the sum of (I - gamma P^pi')^{-T} g for every policy pi' and g >= 0 of this sum.
+  double BoundSum(double sum) const;
+
+  // g: [S], >= 0. Cost: one linear solve to a few digits; with kNorms all entries are the same.
   Vector Bound(const Vector& g);
-  // As above; the first call solves one more system.
+  // As above; the first call solves one more system. Where BoundSum would do, it is as good in the 1-norm.
   Vector BoundTransposed(const Vector& g);
 
  private:
@@ -48,6 +56,7 @@ class Majorant {
   double contraction_;  // gamma times the largest row sum
   double loosest_;      // relative tolerance of solves to begin with
   Interrupt interrupt_;
+  Effort effort_;
   Vector visits_;            // approximates (I - gamma P^pi)^{-T} 1; empty until needed
   double visits_image_ = 0;  // smallest entry of its lower image
 };

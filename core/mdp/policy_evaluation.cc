@@ -68,7 +68,12 @@ OccupancyRadius BoundOccupancy(const PolicyInput& input, double gamma, const Vec
       steps * kUnitRoundoff *
           (occupancy.states.cwiseAbs() + rho + gamma * mdp.PushForward(visits, input.system.parallel_for()));
   OccupancyRadius radius;
-  radius.states = majorant.BoundTransposed(gap);
+  if (majorant.effort() == Majorant::Effort::kNorms) {
+    radius.states = Vector::Zero(gap.size());
+    radius.mass = majorant.BoundSum(gap.sum());
+  } else {
+    radius.states = majorant.BoundTransposed(gap);
+  }
   radius.visits = RepeatForActions(mdp, radius.states).cwiseProduct(input.pi + error.pi_radius) +
                   d.cwiseProduct(error.pi_radius) + 4 * kUnitRoundoff * visits;
   return radius;

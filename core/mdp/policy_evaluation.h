@@ -55,9 +55,11 @@ struct PolicyValueRadius {
 PolicyValueRadius BoundPolicyValue(const PolicyInput& input, double gamma, const Vector& c, const Vector& c_radius,
                                    const PolicyValue& value, const FollowerError& error, Majorant& majorant);
 
+// d' is in d +- (states + rest), and visits likewise, where rest >= 0 sums to at most `mass`; 0 if the majorant solves.
 struct OccupancyRadius {
   Vector states;  // [S]
   Vector visits;  // [S*A]
+  double mass = 0;
 };
 OccupancyRadius BoundOccupancy(const PolicyInput& input, double gamma, const Vector& rho, const Occupancy& occupancy,
                                const FollowerError& error, Majorant& majorant);

@@ -12,6 +12,7 @@ namespace bilevel {
 namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
+constexpr double kPadding = 1 + 1e-12;
 
 absl::Status CheckFinite(std::string_view field, const double* values, Eigen::Index count) {
   for (Eigen::Index i = 0; i < count; ++i) {
@@ -29,38 +30,15 @@ absl::Status CheckVector(std::string_view field, const Vector& values, Eigen::In
   return CheckFinite(field, values.data(), values.size());
 }
 
-// |features| v and |features|^T y.
-Vector AbsTimes(const SparseRows& features, const Vector& v) {
-  Vector result(features.rows());
-  for (Eigen::Index row = 0; row < features.rows(); ++row) {
-    double sum = 0;
-    for (SparseRows::InnerIterator entry(features, row); entry; ++entry)
-      sum += std::abs(entry.value()) * v[entry.col()];
-    result[row] = sum;
-  }
-  return result;
-}
-
-Vector AbsTransposedTimes(const SparseRows& features, const Vector& y) {
-  Vector result = Vector::Zero(features.cols());
-  for (Eigen::Index row = 0; row < features.rows(); ++row) {
-    for (SparseRows::InnerIterator entry(features, row); entry; ++entry) {
-      result[entry.col()] += std::abs(entry.value()) * y[row];
-    }
-  }
-  return result;
-}
-
 }  // namespace
 
 absl::StatusOr<ParametricReward> ParametricReward::Create(Eigen::Index num_rows, int num_parameters,
                                                           ParametricRewardSpec spec) {
   ParametricReward reward;
+  reward.num_rows_ = num_rows;
   if (spec.base.size() != 0) {
     if (absl::Status status = CheckVector("base", spec.base, num_rows); !status.ok()) return status;
     reward.base_ = std::move(spec.base);
-  } else {
-    reward.base_ = Vector::Zero(num_rows);
   }
   if (spec.features.rows() != 0 || spec.features.cols() != 0) {
     if (spec.features.rows() != num_rows || spec.features.cols() != num_parameters) {
@@ -71,14 +49,11 @@ absl::StatusOr<ParametricReward> ParametricReward::Create(Eigen::Index num_rows,
     spec.features.makeCompressed();
     absl::Status status = CheckFinite("features", spec.features.valuePtr(), spec.features.nonZeros());
     if (!status.ok()) return status;
-    std::vector<int64_t> in_column(static_cast<size_t>(num_parameters), 0);
-    for (Eigen::Index row = 0; row < num_rows; ++row) {
-      int64_t in_row = 0;
-      for (SparseRows::InnerIterator entry(spec.features, row); entry; ++entry, ++in_row) ++in_column[entry.col()];
-      reward.max_row_features_ = std::max(reward.max_row_features_, in_row);
+    if (spec.features.nonZeros() > FeatureRows::kMaxEntries) {
+      return FieldError("features", absl::StrCat("has ", spec.features.nonZeros(), " entries; must have at most ",
+                                                 FeatureRows::kMaxEntries));
     }
-    for (int64_t count : in_column) reward.max_column_features_ = std::max(reward.max_column_features_, count);
-    reward.features_ = std::move(spec.features);
+    reward.features_ = FeatureRows(spec.features);
   }
   if (spec.coefficient.size() != 0 || spec.matrix.size() != 0) {
     absl::Status status = CheckVector("quadratic.coefficient", spec.coefficient, num_rows);
@@ -98,46 +73,47 @@ absl::StatusOr<ParametricReward> ParametricReward::Create(Eigen::Index num_rows,
 }
 
 Vector ParametricReward::Evaluate(const Vector& x, const Vector& theta) const {
+  if (base_.size() == 0) return EvaluateIncentive(x, theta);
   Vector r = base_;
   AddIncentive(x, theta, r);
   return r;
 }
 
 Vector ParametricReward::EvaluateIncentive(const Vector& x, const Vector& theta) const {
-  Vector r = Vector::Zero(base_.size());
+  Vector r = Vector::Zero(num_rows_);
   AddIncentive(x, theta, r);
   return r;
 }
 
 void ParametricReward::AddIncentive(const Vector& x, const Vector& theta, Vector& r) const {
-  if (features_.nonZeros() != 0) r += features_ * theta;
+  features_.AddProduct(theta, r);
   if (has_quadratic()) r += x.dot(matrix_ * x) * coefficient_;
 }
 
 Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta, const Vector& theta_rounding) const {
-  Vector bound = Vector::Zero(base_.size());
-  if (features_.nonZeros() != 0) {
-    const double steps = static_cast<double>(max_row_features_) + 4;
-    bound += AbsTimes(features_, steps * kUnitRoundoff * theta.cwiseAbs() + theta_rounding);
+  Vector bound = Vector::Zero(num_rows_);
+  if (!features_.empty()) {
+    const double steps = static_cast<double>(features_.max_row_entries()) + 4;
+    features_.AddAbsProduct(steps * kUnitRoundoff * theta.cwiseAbs() + theta_rounding, bound);
   }
   if (has_quadratic()) {
     // At least |x|^T |matrix_| |x|.
     const double size = (1 + 1e-12) * matrix_norm_ * x.squaredNorm();
     bound += (2 * static_cast<double>(x.size()) + 6) * kUnitRoundoff * size * coefficient_.cwiseAbs();
   }
-  if (depends_on_parameters()) bound += 2 * kUnitRoundoff * base_.cwiseAbs();
+  if (depends_on_parameters() && base_.size() != 0) bound += 2 * kUnitRoundoff * base_.cwiseAbs();
   return bound;
 }
 
 void ParametricReward::AddInfluence(ParameterGradient& influence) const {
-  if (features_.nonZeros() != 0) influence.theta += AbsTransposedTimes(features_, Vector::Ones(features_.rows()));
+  if (!features_.empty()) influence.theta += features_.AbsTransposedProduct(Vector::Ones(num_rows_));
   if (has_quadratic()) {
     influence.x += 2 * coefficient_.lpNorm<1>() * matrix_.cwiseAbs().rowwise().sum();
   }
 }
 
 void ParametricReward::AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const {
-  if (features_.nonZeros() != 0) gradient.theta += features_.transpose() * weight;
+  if (!features_.empty()) gradient.theta += features_.TransposedProduct(weight);
   if (has_quadratic()) {
     gradient.x.noalias() += 2 * coefficient_.dot(weight) * (matrix_ * x);
   }
@@ -145,17 +121,18 @@ void ParametricReward::AddPullback(const Vector& weight, const Vector& x, Parame
 
 SparseRows ParametricReward::GradientFeatures() const {
   const Eigen::Index n = std::max(features_.cols(), matrix_.cols());
-  if (!has_quadratic()) return features_.cols() != 0 ? features_ : SparseRows(base_.size(), n);
+  const SparseRows features = features_.ToSparse();
+  if (!has_quadratic()) return features.cols() != 0 ? features : SparseRows(num_rows_, n);
   std::vector<Eigen::Triplet<double, int64_t>> entries;
-  for (Eigen::Index row = 0; row < features_.outerSize(); ++row) {
-    for (SparseRows::InnerIterator entry(features_, row); entry; ++entry) {
+  for (Eigen::Index row = 0; row < features.outerSize(); ++row) {
+    for (SparseRows::InnerIterator entry(features, row); entry; ++entry) {
       entries.emplace_back(row, entry.col(), entry.value());
     }
   }
   for (Eigen::Index row = 0; row < coefficient_.size(); ++row) {
     if (coefficient_[row] != 0) entries.emplace_back(row, n, coefficient_[row]);
   }
-  SparseRows result(base_.size(), n + 1);
+  SparseRows result(num_rows_, n + 1);
   result.setFromTriplets(entries.begin(), entries.end());
   return result;
 }
@@ -167,8 +144,8 @@ void ParametricReward::AddFeatureGradient(const Vector& features, const Vector& 
 }
 
 Vector ParametricReward::Pushforward(const Vector& x, const Vector& x_tangent, const Vector& theta_tangent) const {
-  Vector r = Vector::Zero(base_.size());
-  if (features_.nonZeros() != 0) r += features_ * theta_tangent;
+  Vector r = Vector::Zero(num_rows_);
+  features_.AddProduct(theta_tangent, r);
   if (has_quadratic()) r += 2 * x_tangent.dot(matrix_ * x) * coefficient_;
   return r;
 }
@@ -181,18 +158,20 @@ void ParametricReward::AddPullbackTangent(const Vector& weight, const Vector& we
   }
 }
 
-void ParametricReward::AddPullbackRadius(const Vector& radius, const Vector& magnitude, const Vector& x,
+void ParametricReward::AddPullbackRadius(const Vector& radius, double mass, const Vector& magnitude, const Vector& x,
                                          ParameterGradient& gradient_radius) const {
-  if (features_.nonZeros() != 0) {
-    const double steps = static_cast<double>(max_column_features_) + 16;
-    gradient_radius.theta += AbsTransposedTimes(features_, radius + steps * kUnitRoundoff * magnitude);
+  if (!features_.empty()) {
+    const double steps = static_cast<double>(features_.max_column_entries()) + 16;
+    gradient_radius.theta += features_.AbsTransposedProduct(radius + steps * kUnitRoundoff * magnitude);
+    if (mass > 0) gradient_radius.theta += kPadding * mass * features_.LargestInColumns();
   }
   if (has_quadratic()) {
     const double steps = static_cast<double>(x.size() + radius.size()) + 16;
     const Vector abs_x = x.cwiseAbs();
-    gradient_radius.x +=
-        2 * coefficient_.cwiseAbs().dot(radius) * (matrix_ * x).cwiseAbs() +
-        2 * steps * kUnitRoundoff * coefficient_.cwiseAbs().dot(magnitude + radius) * (matrix_.cwiseAbs() * abs_x);
+    const double beyond = mass > 0 ? kPadding * mass * coefficient_.lpNorm<Eigen::Infinity>() : 0.0;
+    gradient_radius.x += 2 * (coefficient_.cwiseAbs().dot(radius) + beyond) * (matrix_ * x).cwiseAbs() +
+                         2 * steps * kUnitRoundoff * (coefficient_.cwiseAbs().dot(magnitude + radius) + beyond) *
+                             (matrix_.cwiseAbs() * abs_x);
   }
 }
 

@@ -5,28 +5,11 @@
 #ifndef BILEVEL_CORE_PROBLEM_PARAMETRIC_REWARD_H_
 #define BILEVEL_CORE_PROBLEM_PARAMETRIC_REWARD_H_
 
-#include "Eigen/SparseCore"
 #include "absl/status/statusor.h"
 #include "core/mdp/tabular_mdp.h"
+#include "core/problem/feature_rows.h"
 
 namespace bilevel {
-
-// Eigen 3.4's SparseMatrix copies where it should move.
-class SparseRows : public Eigen::SparseMatrix<double, Eigen::RowMajor, int64_t> {
-  using Base = Eigen::SparseMatrix<double, Eigen::RowMajor, int64_t>;
-
- public:
-  using Base::Base;
-  using Base::operator=;
-  SparseRows() = default;
-  SparseRows(const SparseRows&) = default;
-  SparseRows(SparseRows&& other) noexcept { swap(other); }
-  SparseRows& operator=(const SparseRows&) = default;
-  SparseRows& operator=(SparseRows&& other) noexcept {
-    swap(other);
-    return *this;
-  }
-};
 
 // d/dtheta and the explicit d/dx (through quadratic forms), before the parameter map joins them.
 struct ParameterGradient {
@@ -76,9 +59,9 @@ class ParametricReward {
   void AddPullbackTangent(const Vector& weight, const Vector& weight_tangent, const Vector& x, const Vector& x_tangent,
                           ParameterGradient& gradient) const;
 
-  // How far AddPullback moves when each weight moves by at most radius >= 0, entry by entry; rounding included for
-  // |weight| <= magnitude.
-  void AddPullbackRadius(const Vector& radius, const Vector& magnitude, const Vector& x,
+  // How far AddPullback moves when weights move by at most radius >= 0, entry by entry, and something of 1-norm mass on
+  // top; rounding included for |weight| <= magnitude.
+  void AddPullbackRadius(const Vector& radius, double mass, const Vector& magnitude, const Vector& x,
                          ParameterGradient& gradient_radius) const;
 
   // Adds the absolute values of what multiplies each theta and each x: 0 means that it moves nothing.
@@ -90,7 +73,7 @@ class ParametricReward {
   void AddFeatureGradient(const Vector& features, const Vector& x, ParameterGradient& gradient) const;
 
   // Whether the reward moves with x at all.
-  bool depends_on_parameters() const { return features_.nonZeros() != 0 || has_quadratic(); }
+  bool depends_on_parameters() const { return !features_.empty() || has_quadratic(); }
 
   // Whether x enters beside theta.
   bool has_quadratic() const { return coefficient_.size() != 0; }
@@ -99,10 +82,9 @@ class ParametricReward {
   ParametricReward() = default;
   void AddIncentive(const Vector& x, const Vector& theta, Vector& r) const;
 
-  Vector base_;
-  SparseRows features_;
-  int64_t max_row_features_ = 0;
-  int64_t max_column_features_ = 0;
+  Eigen::Index num_rows_ = 0;
+  Vector base_;  // empty: 0
+  FeatureRows features_;
   Vector coefficient_;
   Eigen::MatrixXd matrix_;  // (M + M^T) / 2
   double matrix_norm_ = 0;  // Frobenius

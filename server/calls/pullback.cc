@@ -50,7 +50,7 @@ absl::Status Pullback(const v1::PullbackRequest& request, const Run& run, v1::Pu
     system.SetPolicy(solution.backup.pi);
     const FollowerError error = BoundFollowerError(follower, solution, system, interrupt);
     termination = Worse(termination, solution.termination);
-    EncodeSolution(context, solution, error, counters, arrays, response->add_contexts());
+    EncodeSolution(context, solution, LargestOf(error), counters, arrays, response->add_contexts());
     if (solution.value.allFinite()) warm_start.values[c] = solution.value;
     if (cotangents.empty()) continue;
 

@@ -46,7 +46,7 @@ absl::Status SolveLowerLevel(const v1::SolveLowerLevelRequest& request, const Ru
     const FollowerError error = BoundFollowerError(follower, solution, system, interrupt);
     termination = Worse(termination, solution.termination);
     v1::LowerLevelSolution* message = response->add_contexts();
-    EncodeSolution(context, solution, error, counters, arrays, message);
+    EncodeSolution(context, solution, LargestOf(error), counters, arrays, message);
     if (request.return_reward()) {
       const int64_t states = context.mdp->num_states(), actions = context.mdp->num_actions();
       EncodeReals(follower.reward, {states, actions}, message->mutable_reward());

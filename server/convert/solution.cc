@@ -71,11 +71,6 @@ Vector Masked(const TabularMdp& mdp, const Vector& values, double unavailable) {
   return result;
 }
 
-// Nothing is proven of what was not certified (an interrupted run).
-double LargestBound(const Vector& bounds) {
-  return bounds.size() == 0 ? std::numeric_limits<double>::infinity() : bounds.maxCoeff<Eigen::PropagateNaN>();
-}
-
 absl::StatusOr<Vector> DecodeMaskedReals(const v1::Array& array, const TabularMdp& mdp) {
   ASSIGN_OR_RETURN(Vector values, DecodeReals(array, {mdp.num_states(), mdp.num_actions()}));
   if (mdp.all_available()) return values;
@@ -118,7 +113,7 @@ void EncodeCertificate(const Certificate& certificate, v1::Certificate* message)
   message->set_objective_error_bound(certificate.objective_error_bound);
 }
 
-void EncodeSolution(const Context& context, const LowerLevelSolution& solution, const FollowerError& error,
+void EncodeSolution(const Context& context, const LowerLevelSolution& solution, const LargestError& error,
                     const PolicySystem::Counters& counters, const SolutionArrays& arrays,
                     v1::LowerLevelSolution* message) {
   const TabularMdp& mdp = *context.mdp;
@@ -139,8 +134,8 @@ void EncodeSolution(const Context& context, const LowerLevelSolution& solution, 
   message->set_products(static_cast<int>(std::min<int64_t>(counters.products, std::numeric_limits<int>::max())));
   message->set_factorizations(counters.factorizations);
   message->mutable_certificate()->set_backward_error(solution.residual);
-  message->mutable_certificate()->set_value_error_bound(LargestBound(error.ValueBound()));
-  message->mutable_certificate()->set_log_policy_error_bound(LargestBound(error.log_pi_radius));
+  message->mutable_certificate()->set_value_error_bound(error.value);
+  message->mutable_certificate()->set_log_policy_error_bound(error.log_policy);
   EncodeTermination(solution.termination, message->mutable_termination());
   message->set_label(context.label);
 }

@@ -25,8 +25,8 @@ struct SolutionArrays {
   bool log_policy = false;
 };
 
-// error: BoundFollowerError of the solution; empty when it was not certified, and then the bounds are infinite.
-void EncodeSolution(const Context& context, const LowerLevelSolution& solution, const FollowerError& error,
+// error: of the solution; infinite when it was not certified.
+void EncodeSolution(const Context& context, const LowerLevelSolution& solution, const LargestError& error,
                     const PolicySystem::Counters& counters, const SolutionArrays& arrays,
                     v1::LowerLevelSolution* message);
 

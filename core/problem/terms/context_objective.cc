@@ -53,19 +53,26 @@ ContextObjective EvaluateContextObjective(const Context& context, const TermInpu
 
 ContextObjectiveRadius BoundContextObjective(const Context& context, const TermInput& input,
                                              const ContextObjective& objective, const TermErrorInput& errors) {
-  ContextObjectiveRadius result{0, Vector::Zero(input.pi().size()), ParameterGradient(input.x.size())};
+  ContextObjectiveRadius result{0, {}, 0, ParameterGradient(input.x.size())};
   const double terms = static_cast<double>(context.objective.size()), steps = terms + 8;
   for (size_t t = 0; t < context.objective.size(); ++t) {
     const ObjectiveTerm& term = context.objective[t];
     const TermValue& value = objective.terms[t];
     const double weight = std::abs(term.weight);
-    const TermRadius radius =
+    TermRadius radius =
         std::visit([&](const auto& measure) { return BoundTermError(measure, input, value, errors); }, term.measure);
     result.value += weight * (radius.value + steps * kUnitRoundoff * std::abs(value.value));
-    result.centered_y += weight * radius.centered_y + (steps * kUnitRoundoff * weight) * value.y.cwiseAbs();
+    radius.centered_y = weight * radius.centered_y + (steps * kUnitRoundoff * weight) * value.y.cwiseAbs();
+    if (t == 0) {
+      result.centered_y = std::move(radius.centered_y);
+    } else {
+      result.centered_y += radius.centered_y;
+    }
+    result.centered_y_mass += weight * radius.centered_y_mass;
     if (radius.direct.reward.size() != 0) {
-      DirectReward(term)->AddPullbackRadius(
-          weight * radius.direct.reward, (1 + terms) * weight * value.direct.reward.cwiseAbs(), input.x, result.direct);
+      DirectReward(term)->AddPullbackRadius(weight * radius.direct.reward, weight * radius.direct_reward_mass,
+                                            (1 + terms) * weight * value.direct.reward.cwiseAbs(), input.x,
+                                            result.direct);
     }
     if (context.dynamics.has_value()) {
       context.dynamics->AddPullbackRadius(input.mdp, weight, value.direct.environment, radius.direct.environment,

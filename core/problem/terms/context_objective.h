@@ -30,6 +30,7 @@ void AddDirectPart(const Context& context, const TermInput& input, size_t term, 
 struct ContextObjectiveRadius {
   double value = 0;
   Vector centered_y;  // of y - pi ybar
+  double centered_y_mass = 0;
   ParameterGradient direct;
 };
 

@@ -25,7 +25,10 @@ TermRadius BoundTermError(const LeaderReturn& term, const TermInput& input, cons
   TermRadius radius =
       BoundOccupancyTerm(input, horizon, value, errors.error, occupancy,
                          term.reward.BoundRounding(input.x, input.theta, errors.theta_rounding), majorant.get());
-  if (value.direct.reward.size() != 0) radius.direct.reward = occupancy.visits;
+  if (value.direct.reward.size() != 0) {
+    radius.direct.reward = occupancy.visits;
+    radius.direct_reward_mass = occupancy.mass;
+  }
   return radius;
 }
 

@@ -45,6 +45,9 @@ TermRadius BoundOccupancyTerm(const TermInput& input, const OccupancyHorizon& ho
                       8 * kUnitRoundoff *
                           (visits.cwiseProduct(RepeatForActions(mdp, abs_value)) +
                            (mdp.num_actions() + 1.0) * visits.cwiseProduct(abs_advantage));
+  if (occupancy.mass > 0) {
+    radius.centered_y_mass = occupancy.mass * (abs_advantage + value_radius.advantage).maxCoeff<Eigen::PropagateNaN>();
+  }
   if (!input.environment_moves) return radius;
   radius.direct.environment.row = horizon.gamma * (occupancy.visits + 2 * kUnitRoundoff * visits);
   radius.direct.environment.column = value_radius.value;
@@ -75,7 +78,7 @@ TermTangent DifferentiateOccupancyTerm(const TermInput& input, const OccupancyHo
 HorizonMajorant::HorizonMajorant(const TermInput& input, const OccupancyHorizon& horizon, const TermErrorInput& errors)
     : follower_(errors.majorant) {
   if (follower_.gamma() != horizon.gamma) {
-    own_.emplace(input.mdp, input.system, horizon.gamma, errors.error.kappa, input.interrupt);
+    own_.emplace(input.mdp, input.system, horizon.gamma, errors.error.kappa, input.interrupt, errors.majorant.effort());
   }
 }
 

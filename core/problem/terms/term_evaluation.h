@@ -38,7 +38,7 @@ struct TermInput {
 struct TermErrorInput {
   const FollowerError& error;    // of V and pi
   const Vector& theta_rounding;  // bound on the rounding errors of theta, [n]
-  Majorant& majorant;            // for the follower's discount
+  Majorant& majorant;            // for the follower's discount; must solve where the environment moves
 };
 
 // Where f depends on x beside pi, Q and V.
@@ -60,11 +60,14 @@ struct TermValue {
   Vector feature_gap;
 };
 
-// Bounds on the distances to the same quantities at the exact answer.
+// Bounds on the distances to the same quantities at the exact answer. A mass is the sum of what may come on top of the
+// entries, nobody knows where; 0 if the majorant solves.
 struct TermRadius {
   double value = 0;
-  Vector centered_y;        // of yc = y - pi ybar, [S*A]
+  Vector centered_y;  // of yc = y - pi ybar, [S*A]
+  double centered_y_mass = 0;
   DirectDerivative direct;  // of each vector of TermValue.direct that is not empty
+  double direct_reward_mass = 0;
 };
 
 // How the answer moves with x in one direction, to first order. Vectors that may be empty stand for 0 then.

@@ -28,6 +28,9 @@ const RandomProblemOptions kSmall{.min_states = 1,
                                   .max_discount = 0.95,
                                   .min_temperature = 0.1};
 
+// How much of |error| is not below the radius, added up.
+double Beyond(const Vector& error, const Vector& radius) { return (error.cwiseAbs() - radius).cwiseMax(0.0).sum(); }
+
 TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
   for (uint64_t seed = 1; seed <= kCount; ++seed) {
     SCOPED_TRACE(seed);
@@ -82,12 +85,28 @@ TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
     EXPECT_TRUE(Below((f.direct.x - g.direct.x).cwiseAbs(), radius.direct.x));
     const AdjointError bound =
         BoundAdjointError(follower, solution.backup.pi, {.y = g.y, .q = {}, .value = g.follower_value}, b, error,
-                          radius.centered_y, majorant, system);
+                          radius.centered_y, radius.centered_y_mass, majorant, system);
     EXPECT_TRUE(Below((a.z - b.z).cwiseAbs(), bound.z));
     EXPECT_TRUE(Below((a.reward_gradient - b.reward_gradient).cwiseAbs(), bound.reward_gradient));
-    const ContextRadius whole = BoundContext(request, answer, of_solution, error, theta_rounding);
-    EXPECT_TRUE(Below((of_exact.gradient.theta - of_solution.gradient.theta).cwiseAbs(), whole.gradient.theta));
-    EXPECT_TRUE(Below((of_exact.gradient.x - of_solution.gradient.x).cwiseAbs(), whole.gradient.x));
+    if (!context.dynamics.has_value()) {
+      Majorant norms(world.mdp(), system, follower.discount, error.kappa, never, Majorant::Effort::kNorms);
+      const ContextObjectiveRadius entries = BoundContextObjective(context, input, g, {error, theta_rounding, norms});
+      const Vector centered = CenterCotangent(world.mdp(), exact.backup.pi, f.y) - b.centered_y;
+      EXPECT_LE(Beyond(centered, entries.centered_y), entries.centered_y_mass * (1 + 1e-9) + 1e-9);
+      const AdjointError some =
+          BoundAdjointError(follower, solution.backup.pi, {.y = {}, .q = {}, .value = g.follower_value}, b, error,
+                            entries.centered_y, entries.centered_y_mass, norms, system);
+      EXPECT_LE(Beyond(a.z - b.z, some.z), some.z_mass * (1 + 1e-9) + 1e-9);
+      EXPECT_LE(Beyond(a.reward_gradient - b.reward_gradient, some.reward_gradient),
+                some.reward_gradient_mass * (1 + 1e-9) + 1e-9);
+    }
+    for (const Majorant::Effort effort : {Majorant::Effort::kSolves, Majorant::Effort::kNorms}) {
+      SCOPED_TRACE(effort == Majorant::Effort::kNorms ? "norms" : "solves");
+      const ContextRadius whole = BoundContext(request, answer, of_solution, error, theta_rounding, effort);
+      EXPECT_LE(std::abs(f.value - g.value), whole.objective * (1 + 1e-9) + 1e-9);
+      EXPECT_TRUE(Below((of_exact.gradient.theta - of_solution.gradient.theta).cwiseAbs(), whole.gradient.theta));
+      EXPECT_TRUE(Below((of_exact.gradient.x - of_solution.gradient.x).cwiseAbs(), whole.gradient.x));
+    }
     if (HasFailure()) return;
   }
 }
