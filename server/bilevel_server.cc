@@ -105,7 +105,7 @@ BilevelServer::BilevelServer(const ServerOptions& options)
       environment_service_(std::make_unique<EnvironmentService>(dispatcher_, *environments_, *uploads_)),
       session_service_(std::make_unique<SessionService>(dispatcher_, *sessions_)) {
   dispatcher_.budget().OnShortage([uploads = uploads_.get(), intake = intake_.get()] {
-    uploads->ForgetIdle();
+    uploads->ForgetLate();
     intake->ForgetLate();
   });
 }

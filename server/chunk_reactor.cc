@@ -46,8 +46,8 @@ class BlockStream {
 };
 
 absl::Status CheckChunk(const v1::CallChunk& chunk) {
-  if (chunk.data().size() <= kMaxChunkBytes) return absl::OkStatus();
-  return FieldError("data", absl::StrCat("has ", chunk.data().size(), " bytes; at most ", kMaxChunkBytes));
+  if (chunk.data().size() <= kMaxPieceBytes) return absl::OkStatus();
+  return FieldError("data", absl::StrCat("has ", chunk.data().size(), " bytes; at most ", kMaxPieceBytes));
 }
 
 }  // namespace
@@ -61,7 +61,7 @@ ChunkReactor::ChunkReactor(Dispatcher& dispatcher, const EnvironmentStore& envir
       link_(std::make_shared<Link>()),
       // With what comes beside the data.
       chunk_bytes_(
-          static_cast<size_t>(std::min<int64_t>(kMaxChunkBytes, dispatcher.options().limits.message_bytes - 64))) {
+          static_cast<size_t>(std::min<int64_t>(kMaxPieceBytes, dispatcher.options().limits.message_bytes - 64))) {
   link_->reactor = this;
   StartRead(&chunk_);
 }
