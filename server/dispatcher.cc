@@ -39,10 +39,10 @@ absl::Status Dispatcher::Enqueue(const Cost& cost, const Share& share, NamedEnvi
   auto reservation = std::make_shared<MemoryBudget::Reservation>(std::move(reserved));
   auto task = [this, cost, environments = std::move(environments), call, reservation = std::move(reservation),
                work = std::move(work), done = std::move(done)](Clock::duration queued) mutable {
-    const absl::Status status = call->abandoned()
-                                    ? absl::CancelledError("the caller is gone")
-                                    : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_,
-                                                           environments, reservation.get()));
+    const absl::Status status =
+        call->abandoned()
+            ? absl::CancelledError("the caller is gone")
+            : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_, environments, *reservation));
     environments.clear();
     reservation.reset();
     call.reset();
