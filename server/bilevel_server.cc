@@ -100,13 +100,15 @@ BilevelServer::BilevelServer(const ServerOptions& options)
                                                   static_cast<size_t>(options.dispatcher.limits.sessions))),
       environments_(std::make_unique<EnvironmentStore>(static_cast<size_t>(options.dispatcher.limits.environments))),
       uploads_(std::make_unique<UploadRegistry>(dispatcher_.options().limits, dispatcher_.budget(), *environments_)),
-      intake_(std::make_unique<RequestIntake>(dispatcher_.budget())),
-      service_(std::make_unique<SolverService>(dispatcher_, *environments_, *intake_)),
+      intake_(std::make_unique<RequestIntake>(dispatcher_.budget(), options.pace)),
+      answers_(std::make_unique<PaceWatch>(options.pace)),
+      service_(std::make_unique<SolverService>(dispatcher_, *environments_, *intake_, *answers_)),
       environment_service_(std::make_unique<EnvironmentService>(dispatcher_, *environments_, *uploads_)),
       session_service_(std::make_unique<SessionService>(dispatcher_, *sessions_)) {
-  dispatcher_.budget().OnShortage([uploads = uploads_.get(), intake = intake_.get()] {
-    uploads->ForgetIdle();
+  dispatcher_.budget().OnShortage([uploads = uploads_.get(), intake = intake_.get(), answers = answers_.get()] {
+    uploads->ForgetLate();
     intake->ForgetLate();
+    answers->TellLate();
   });
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/dispatcher.h"
+#include "server/jobs/pace.h"
 
 namespace grpc {
 class Server;
@@ -30,6 +31,8 @@ struct ServerOptions {
   // Allows plaintext on an address that other machines can reach.
   bool insecure = false;
   DispatcherOptions dispatcher;
+  // Of requests and answers in chunks.
+  PaceOptions pace;
 };
 
 class BilevelServer {
@@ -59,6 +62,7 @@ class BilevelServer {
   std::unique_ptr<EnvironmentStore> environments_;
   std::unique_ptr<UploadRegistry> uploads_;
   std::unique_ptr<RequestIntake> intake_;
+  std::unique_ptr<PaceWatch> answers_;
   std::unique_ptr<SolverService> service_;
   std::unique_ptr<EnvironmentService> environment_service_;
   std::unique_ptr<SessionService> session_service_;

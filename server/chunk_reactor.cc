@@ -24,7 +24,8 @@
 namespace bilevel::server {
 namespace {
 
-// Of parsing, about.
+// Of parsing, about, where most of a request is arrays. One of nothing but empty messages takes a hundred
+// times as long, up to where the memory budget ends.
 constexpr double kSecondsForByte = 1e-9;
 
 // Blocks as one stream.
@@ -46,22 +47,24 @@ class BlockStream {
 };
 
 absl::Status CheckChunk(const v1::CallChunk& chunk) {
-  if (chunk.data().size() <= kMaxChunkBytes) return absl::OkStatus();
-  return FieldError("data", absl::StrCat("has ", chunk.data().size(), " bytes; at most ", kMaxChunkBytes));
+  if (chunk.data().size() <= kMaxPieceBytes) return absl::OkStatus();
+  return FieldError("data", absl::StrCat("has ", chunk.data().size(), " bytes; at most ", kMaxPieceBytes));
 }
 
 }  // namespace
 
 ChunkReactor::ChunkReactor(Dispatcher& dispatcher, const EnvironmentStore& environments, RequestIntake& intake,
-                           const grpc::CallbackServerContext& context)
+                           PaceWatch& answers, const grpc::CallbackServerContext& context)
     : dispatcher_(dispatcher),
       environments_(environments),
       intake_(intake),
+      answers_(answers),
+      context_(context),
       deadline_(DeadlineOf(context)),
       link_(std::make_shared<Link>()),
       // With what comes beside the data.
       chunk_bytes_(
-          static_cast<size_t>(std::min<int64_t>(kMaxChunkBytes, dispatcher.options().limits.message_bytes - 64))) {
+          static_cast<size_t>(std::min<int64_t>(kMaxPieceBytes, dispatcher.options().limits.message_bytes - 64))) {
   link_->reactor = this;
   StartRead(&chunk_);
 }
@@ -114,7 +117,7 @@ absl::Status ChunkReactor::Open(const v1::CallChunk& first) {
   ASSIGN_OR_RETURN(arrival_, intake_.Open(total_bytes, [link = link_] {
     const std::lock_guard lock(link->mutex);
     if (link->reactor == nullptr) return;
-    link->reactor->Refuse(absl::AbortedError("the request arrived too slowly; it was forgotten"));
+    link->reactor->Refuse(RequestIntake::TooSlow());
   }));
   return absl::OkStatus();
 }
@@ -161,9 +164,13 @@ ChunkReactor::Begin ChunkReactor::FindMethod(std::string_view name) {
 template <typename Request>
 absl::Status ChunkReactor::Parse(Request& request) {
   const RequestIntake::Whole whole = std::move(whole_);
-  const absl::Status garbage = FieldError("data", absl::StrCat("is not a ", request.GetTypeName(), ": ",
-                                                               whole.reservation.bytes(), " bytes that do not parse"));
-  const std::optional<double> parsed_bytes = ParsedBytes(request, BlockStream(whole.blocks).get());
+  const absl::Status garbage =
+      FieldError("data", absl::StrCat("is not a ", request.GetTypeName(), ": ",
+                                      static_cast<int64_t>(whole.reservation.bytes()), " bytes that do not parse"));
+  // Twice what may be, so that a refusal names more than that.
+  const ScanLimits limits{.most = 2 * dispatcher_.budget().limit(), .abandoned = [this] { return call_->abandoned(); }};
+  const std::optional<double> parsed_bytes = ParsedBytes(request, BlockStream(whole.blocks).get(), limits);
+  if (call_->abandoned()) return absl::CancelledError("the caller is gone");
   if (!parsed_bytes.has_value()) return garbage;
   ASSIGN_OR_RETURN(reservation_, dispatcher_.budget().Reserve(*parsed_bytes));
   return request.ParseFromZeroCopyStream(BlockStream(whole.blocks).get()) ? absl::OkStatus() : garbage;
@@ -173,17 +180,8 @@ template <typename Request>
 absl::Status ChunkReactor::Submit(const Request& request, bool interactive, Dispatcher::Work work) {
   ASSIGN_OR_RETURN(NamedEnvironments environments,
                    InField("problem", FindEnvironments(request.problem(), environments_)));
-  if (request.validate_only()) {
-    // Admission counts on checks being small; here what is decoded may not be.
-    Limits limits = dispatcher_.options().limits;
-    limits.in_chunks = true;
-    ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, limits, environments));
-    reservation_ = {};
-    ASSIGN_OR_RETURN(reservation_, dispatcher_.budget().Reserve(cost.bytes));
-  } else {
-    // The estimate counts the message about as large as it is on the wire.
-    reservation_.Shrink(std::max(0.0, reservation_.bytes() - 2 * static_cast<double>(request.ByteSizeLong())));
-  }
+  // The estimate counts the message about as large as it is on the wire.
+  reservation_.Shrink(std::max(0.0, reservation_.bytes() - 2 * static_cast<double>(request.ByteSizeLong())));
   return dispatcher_.Submit(
       request, std::move(environments), interactive, call_, std::move(work),
       [this](const absl::Status& status) { End(status); }, /*in_chunks=*/true);
@@ -209,13 +207,17 @@ absl::Status ChunkReactor::BeginOptimize() {
   RETURN_IF_ERROR(Parse(request));
   return Submit(request, /*interactive=*/false, [this, &request](const Run& run) -> absl::Status {
     v1::OptimizeEvent last;
-    const auto report = [this](const v1::OptimizeEvent& event) { Do(slot_.PutProgress(event.SerializeAsString())); };
+    const auto report = [this](const v1::OptimizeEvent& event) {
+      std::string bytes = event.SerializeAsString();
+      progress_bytes_ = std::max(progress_bytes_, bytes.size());
+      Do(slot_.PutProgress(std::move(bytes)));
+    };
     RETURN_IF_ERROR(server::Optimize(request, run, report, &last));
     return Keep(run, last);
   });
 }
 
-// The last answer is all that the call holds from now on.
+// The last answer, and progress that is being written, is all that the call holds from now on.
 template <typename Message>
 absl::Status ChunkReactor::Keep(const Run& run, const Message& last) {
   if (!last.SerializeToString(&last_)) {
@@ -227,12 +229,16 @@ absl::Status ChunkReactor::Keep(const Run& run, const Message& last) {
                         .retry_delay = std::nullopt});
   }
   request_.reset();
-  reservation_ = run.KeepMemory(static_cast<double>(last_.size()));
+  reservation_ = run.KeepMemory(static_cast<double>(last_.size() + progress_bytes_));
   return absl::OkStatus();
 }
 
 void ChunkReactor::End(const absl::Status& status) {
   status_ = ToGrpcStatus(status);
+  going_ = answers_.Watch([link = link_] {
+    const std::lock_guard lock(link->mutex);
+    if (link->reactor != nullptr) link->reactor->context_.TryCancel();
+  });
   Do(status.ok() ? slot_.PutEnd(std::move(last_)) : slot_.PutEnd(std::nullopt));
 }
 
@@ -265,6 +271,7 @@ void ChunkReactor::WriteNext() {
 }
 
 void ChunkReactor::OnWriteDone(bool ok) {
+  if (writing_last_) going_->Move(chunk_.data().size());
   if (ok && sent_ < slot_.in_flight().size()) {
     WriteNext();
   } else if (!writing_last_) {

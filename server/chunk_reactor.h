@@ -1,8 +1,9 @@
 // One CallInChunks call: a request of any size comes, and the answers of its method go, chunk by chunk.
 //
 // Chunks are taken in gRPC's threads, a memcpy each; a worker parses and admits, and another, perhaps the same, does
-// the work of the method itself. Bytes of requests and answers are in the memory budget as long as they are held. The
-// call is in progress, for who drains the server, once its request has come.
+// the work of the method itself. Bytes of requests and answers are in the memory budget as long as they are held; who
+// is late with reading, as with sending (see Pace), has its call cancelled when memory is short. The call is in
+// progress, for who drains the server, once its request has come.
 
 #ifndef BILEVEL_SERVER_CHUNK_REACTOR_H_
 #define BILEVEL_SERVER_CHUNK_REACTOR_H_
@@ -19,6 +20,7 @@
 #include "server/dispatcher.h"
 #include "server/environments/environment_store.h"
 #include "server/jobs/latest_slot.h"
+#include "server/jobs/pace.h"
 #include "server/jobs/request_intake.h"
 
 namespace bilevel::server {
@@ -26,7 +28,7 @@ namespace bilevel::server {
 class ChunkReactor final : public grpc::ServerBidiReactor<v1::CallChunk, v1::CallChunk> {
  public:
   // All must outlive the call.
-  ChunkReactor(Dispatcher& dispatcher, const EnvironmentStore& environments, RequestIntake& intake,
+  ChunkReactor(Dispatcher& dispatcher, const EnvironmentStore& environments, RequestIntake& intake, PaceWatch& answers,
                const grpc::CallbackServerContext& context);
 
  private:
@@ -72,6 +74,8 @@ class ChunkReactor final : public grpc::ServerBidiReactor<v1::CallChunk, v1::Cal
   Dispatcher& dispatcher_;
   const EnvironmentStore& environments_;
   RequestIntake& intake_;
+  PaceWatch& answers_;
+  const grpc::CallbackServerContext& context_;
   const std::optional<CallState::Clock::time_point> deadline_;
   const std::shared_ptr<Link> link_;
   std::atomic<bool> refused_ = false;
@@ -87,9 +91,11 @@ class ChunkReactor final : public grpc::ServerBidiReactor<v1::CallChunk, v1::Cal
   std::unique_ptr<google::protobuf::Message> request_;
   MemoryBudget::Reservation reservation_;  // of request_ beyond its estimate, then of the last answer
 
+  size_t progress_bytes_ = 0;  // of the largest report
   std::string last_;
   grpc::Status status_;  // set before the slot is told of the end
   Slot slot_;
+  std::shared_ptr<PaceWatch::Entry> going_;  // once the work is done
   size_t chunk_bytes_;
   size_t sent_ = 0;  // of what is in flight
   bool writing_last_ = false;

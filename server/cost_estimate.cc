@@ -26,6 +26,7 @@ namespace {
 constexpr double kSecondsForFactorFlop = 0.1e-9;
 constexpr double kSecondsForEntry = 2e-9;
 constexpr double kSecondsForRow = 30e-9;
+constexpr double kSecondsForMessageByte = 1e-9;
 constexpr double kFactorizations = 6;  // of one evaluation from a cold start
 constexpr double kProducts = 400;      // with P^pi of one evaluation with Krylov methods
 
@@ -38,6 +39,8 @@ struct ProblemSize {
   double entries = 0;
   double decoded_bytes = 0;  // environments that the message brings
   double system_bytes = 0;
+  double advice_bytes = 0;  // what each context holds before it is solved, and what advice looks at
+  double advice_seconds = 0;
   double term_bytes = 0;
   double text_bytes = 0;          // labels, terminations, certificates in a response
   double evaluation_seconds = 0;  // one certified evaluation of all contexts
@@ -75,14 +78,19 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
     total.system_bytes += 80 * entries + 80 * S;
     total.evaluation_seconds += kProducts * kSecondsForEntry * entries;
   }
+  // Base and weights of states; rewards at x, and where each state leads.
+  total.advice_bytes += 8 * (6 * rows + 6 * S) + 4 * entries;
+  total.advice_seconds += 4 * kSecondsForEntry * entries + kSecondsForRow * rows;
   // Each term keeps vectors of its own, decoded and in every evaluation, however few bytes say so on the wire.
   const double terms = context.objective_size();
   total.term_bytes += 8 * terms * (12 * rows + 6 * S);
   total.evaluation_seconds += terms * 12 * kSecondsForEntry * rows;
+  total.advice_seconds += terms * 12 * kSecondsForEntry * rows;
   // An environment of its own that moves with x; and each reward for transitions becomes features of the same size, 4
   // bytes or more of a message for each.
   if (context.has_dynamics()) {
     total.system_bytes += 40 * entries + 16 * S;
+    total.advice_bytes += 40 * entries + 16 * S;
     const double features = static_cast<double>(context.dynamics().transition_features().ByteSizeLong()) / 4;
     double rewards = context.reward().has_transition_rewards() ? 1 : 0;
     for (const v1::ObjectiveTerm& term : context.objective()) {
@@ -132,11 +140,11 @@ double EvaluatorBytes(const ProblemSize& size) {
   return size.system_bytes + size.term_bytes + 8 * (40 * size.rows + 20 * size.states);
 }
 
-// points: x that are held at once.
-double Bytes(const ProblemSize& size, double message_bytes, double points, double response_bytes) {
+// The message and what is decoded of it, terms and rows apart. points: x that are held at once.
+double DecodedBytes(const ProblemSize& size, double message_bytes, double points) {
   constexpr double kContext = 16 << 10;
-  return LeastBytes(message_bytes) + size.decoded_bytes + EvaluatorBytes(size) + kContext * size.contexts +
-         8 * size.n * (20 + 6 * size.contexts + points) + 2 * response_bytes;
+  return LeastBytes(message_bytes) + size.decoded_bytes + kContext * size.contexts +
+         8 * size.n * (20 + 6 * size.contexts + points);
 }
 
 // The answer to validate_only and termination texts are small; everything that grows is in `bytes`.
@@ -161,9 +169,13 @@ template <typename Request>
 absl::StatusOr<Cost> Finish(const Request& request, const ProblemSize& size, double evaluations, double points,
                             double response_bytes, const Limits& limits) {
   RETURN_IF_ERROR(CheckResponse(response_bytes, limits));
-  Cost cost{.bytes = Bytes(size, static_cast<double>(request.ByteSizeLong()), points, response_bytes),
+  const auto message_bytes = static_cast<double>(request.ByteSizeLong());
+  const double decoded = DecodedBytes(size, message_bytes, points);
+  Cost cost{.bytes = decoded + EvaluatorBytes(size) + 2 * response_bytes,
             .seconds = evaluations * size.evaluation_seconds,
             .response_bytes = response_bytes};
+  cost.check_bytes = std::min(decoded + size.term_bytes + size.advice_bytes, cost.bytes);
+  cost.check_seconds = kSecondsForMessageByte * message_bytes + size.advice_seconds;
   return cost;
 }
 

@@ -2,9 +2,9 @@
 //
 // bytes bounds the peak from above by a small factor: the message itself, the decoded problem, one linear system for
 // each context (dense: P^pi, a factorisation for each distinct discount and working copies, each 8 S^2; Krylov:
-// 28 bytes an entry), some 40 vectors of [S*A], 20 of [n], the pairs of quasi_newton, the Hessian of truncated_newton.
-// seconds is an order of magnitude. Environments that a problem names hold memory of their own, which is not
-// counted again.
+// P^pi, its transpose and preconditioners), some 40 vectors of [S*A], 20 of [n], the pairs of quasi_newton, the Hessian
+// of truncated_newton. seconds is an order of magnitude. Environments that a problem names hold memory of their own,
+// which is not counted again. What checking alone takes, for validate_only, is the decoded problem and a look at it.
 
 #ifndef BILEVEL_SERVER_COST_ESTIMATE_H_
 #define BILEVEL_SERVER_COST_ESTIMATE_H_
@@ -23,6 +23,8 @@ struct Cost {
   double bytes = 0;
   double seconds = 0;
   double response_bytes = 0;
+  double check_bytes = 0;  // at most bytes
+  double check_seconds = 0;
 };
 
 // What no request of so many bytes costs less than.

@@ -32,28 +32,23 @@ Dispatcher::Dispatcher(const DispatcherOptions& options)
       parallel_for_([this](int count, const std::function<void(int)>& part) { pool_.Share(count, part); }),
       pool_({.long_threads = options.threads, .short_threads = 1, .queue_length = options.queue_length}) {}
 
-absl::Status Dispatcher::Enqueue(const Cost& cost, NamedEnvironments environments, bool interactive, bool validate_only,
+absl::Status Dispatcher::Enqueue(const Cost& cost, const Share& share, NamedEnvironments environments,
                                  std::shared_ptr<CallState> call, Work work, Done done) {
-  const Lane lane = validate_only || (interactive && cost.seconds < kShortSeconds) ? Lane::kShort : Lane::kLong;
-  std::shared_ptr<MemoryBudget::Reservation> reservation;
-  if (validate_only) {
-    RETURN_IF_ERROR(budget_.CheckFits(cost.bytes));
-  } else {
-    ASSIGN_OR_RETURN(MemoryBudget::Reservation reserved, budget_.Reserve(cost.bytes));
-    reservation = std::make_shared<MemoryBudget::Reservation>(std::move(reserved));
-  }
+  const Lane lane = share.interactive && share.seconds < kShortSeconds ? Lane::kShort : Lane::kLong;
+  ASSIGN_OR_RETURN(MemoryBudget::Reservation reserved, budget_.Reserve(share.bytes));
+  auto reservation = std::make_shared<MemoryBudget::Reservation>(std::move(reserved));
   auto task = [this, cost, environments = std::move(environments), call, reservation = std::move(reservation),
                work = std::move(work), done = std::move(done)](Clock::duration queued) mutable {
-    const absl::Status status = call->abandoned()
-                                    ? absl::CancelledError("the caller is gone")
-                                    : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_,
-                                                           environments, reservation.get()));
+    const absl::Status status =
+        call->abandoned()
+            ? absl::CancelledError("the caller is gone")
+            : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_, environments, *reservation));
     environments.clear();
     reservation.reset();
     call.reset();
     done(status);
   };
-  ASSIGN_OR_RETURN(const WorkerPool::Ticket ticket, pool_.TrySubmit(lane, std::move(task)));
+  ASSIGN_OR_RETURN(const WorkerPool::Ticket ticket, pool_.TrySubmit(lane, std::move(task), share.continues));
   call->OnAbandon([this, ticket] { pool_.RunNow(ticket); });
   return absl::OkStatus();
 }

@@ -41,10 +41,12 @@ class Dispatcher {
 
   std::shared_ptr<CallState> OpenCall(std::optional<Clock::time_point> deadline) { return calls_.Open(deadline); }
 
-  // Admits the request and sees to it that `work` and then `done` run on a worker; never blocks. An error means that
-  // it was refused and that neither will run. Calls abandoned while they wait end at once, without `work`,
-  // in the thread that cancels them.
-  // environments: all that the request's problem names; the call holds them to its end. in_chunks: see Limits.
+  // Admits the request and sees to it that `work` and then `done` run on a worker; waits for no other call, but where
+  // memory is short it first frees what nobody needs any more, which may be gigabytes. An error means that it was
+  // refused and that neither will run. Calls abandoned while they wait end at once, without `work`, in the thread that
+  // cancels them.
+  // environments: all that the request's problem names; the call holds them to its end. in_chunks: see Limits; by a
+  // task of this dispatcher, as part of its call, which is also taken while the server drains.
   // NOLINTBEGIN(performance-unnecessary-value-param): they are moved on
   template <typename Request>
   absl::Status Submit(const Request& request, NamedEnvironments environments, bool interactive,
@@ -52,12 +54,20 @@ class Dispatcher {
     Limits limits = options_.limits;
     limits.in_chunks = in_chunks;
     ASSIGN_OR_RETURN(const Cost cost, EstimateCost(request, limits, environments));
-    return Enqueue(cost, std::move(environments), interactive, request.validate_only(), std::move(call),
-                   std::move(work), std::move(done));
+    // Checks take what decoding takes, in the lane that fits them.
+    if (request.validate_only()) RETURN_IF_ERROR(budget_.CheckFits(cost.bytes));
+    const bool checks = request.validate_only();
+    return Enqueue(cost,
+                   {.bytes = checks ? cost.check_bytes : cost.bytes,
+                    .seconds = checks ? cost.check_seconds : cost.seconds,
+                    .interactive = interactive || checks,
+                    .continues = in_chunks},
+                   std::move(environments), std::move(call), std::move(work), std::move(done));
   }
   // The same at a cost that the caller has found.
   absl::Status SubmitAt(const Cost& cost, bool interactive, std::shared_ptr<CallState> call, Work work, Done done) {
-    return Enqueue(cost, {}, interactive, /*validate_only=*/false, std::move(call), std::move(work), std::move(done));
+    return Enqueue(cost, {.bytes = cost.bytes, .seconds = cost.seconds, .interactive = interactive}, {},
+                   std::move(call), std::move(work), std::move(done));
   }
   // NOLINTEND(performance-unnecessary-value-param)
 
@@ -72,8 +82,14 @@ class Dispatcher {
   void Stop() { pool_.Stop(); }
 
  private:
-  // interactive: may use the short lane when the estimate is short.
-  absl::Status Enqueue(const Cost& cost, NamedEnvironments environments, bool interactive, bool validate_only,
+  // What is admitted of a call's cost.
+  struct Share {
+    double bytes = 0;
+    double seconds = 0;
+    bool interactive = false;  // may use the short lane when seconds are few
+    bool continues = false;    // see WorkerPool::TrySubmit
+  };
+  absl::Status Enqueue(const Cost& cost, const Share& share, NamedEnvironments environments,
                        std::shared_ptr<CallState> call, Work work, Done done);
 
   const DispatcherOptions options_;

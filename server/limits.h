@@ -28,13 +28,10 @@ struct Limits {
 inline constexpr int kMaxBatch = 8192;           // transitions of a batch
 inline constexpr int kMaxSessionQueue = 65'536;  // of all writers of a session that may wait
 
-// Of uploads of environments; no flags.
-inline constexpr int kMaxUploads = 8;                 // on their way at a time
-inline constexpr int kMaxUploadPieceBytes = 1 << 20;  // of one message
-
-// Of calls in chunks; no flags.
-inline constexpr int kMaxChunkBytes = 1 << 20;                       // of one message
-inline constexpr int64_t kMaxChunkedBytes = (int64_t{1} << 31) - 1;  // of all: what protobuf can serialise
+// Of uploads of environments and of calls in chunks; no flags.
+inline constexpr int kMaxUploads = 8;                                // on their way at a time
+inline constexpr int kMaxPieceBytes = 1 << 20;                       // of one message of either
+inline constexpr int64_t kMaxChunkedBytes = (int64_t{1} << 31) - 1;  // of a call: what protobuf can serialise
 
 }  // namespace bilevel::server
 

@@ -111,7 +111,7 @@ grpc::ServerWriteReactor<v1::OptimizeEvent>* SolverService::Optimize(grpc::Callb
 
 grpc::ServerBidiReactor<v1::CallChunk, v1::CallChunk>* SolverService::CallInChunks(
     grpc::CallbackServerContext* context) {
-  return new ChunkReactor(dispatcher_, environments_, intake_, *context);
+  return new ChunkReactor(dispatcher_, environments_, intake_, answers_, *context);
 }
 
 }  // namespace bilevel::server

@@ -14,8 +14,8 @@ namespace bilevel::server {
 class SolverService final : public v1::SolverService::CallbackService {
  public:
   // All must outlive the gRPC server that this is registered with.
-  SolverService(Dispatcher& dispatcher, const EnvironmentStore& environments, RequestIntake& intake)
-      : dispatcher_(dispatcher), environments_(environments), intake_(intake) {}
+  SolverService(Dispatcher& dispatcher, const EnvironmentStore& environments, RequestIntake& intake, PaceWatch& answers)
+      : dispatcher_(dispatcher), environments_(environments), intake_(intake), answers_(answers) {}
 
   grpc::ServerUnaryReactor* ListMethods(grpc::CallbackServerContext* context, const v1::ListMethodsRequest* request,
                                         v1::ListMethodsResponse* response) override;
@@ -43,6 +43,7 @@ class SolverService final : public v1::SolverService::CallbackService {
   Dispatcher& dispatcher_;
   const EnvironmentStore& environments_;
   RequestIntake& intake_;
+  PaceWatch& answers_;
 };
 
 }  // namespace bilevel::server

@@ -1,7 +1,7 @@
 // One UploadEnvironment stream.
 //
 // While one piece is hashed and put where it belongs, the next is read, and no more: pieces are taken in gRPC's
-// threads, one after the other, each within a millisecond or two.
+// threads, one after the other; UploadRegistry says how long each takes.
 
 #ifndef BILEVEL_SERVER_UPLOAD_REACTOR_H_
 #define BILEVEL_SERVER_UPLOAD_REACTOR_H_

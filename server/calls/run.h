@@ -23,9 +23,9 @@ class Run {
   using Clock = CallState::Clock;
 
   // Begins now.
-  // environments and admitted, what was admitted for it or nullptr, must outlive it.
+  // environments and admitted, what was admitted for it, must outlive it.
   Run(std::shared_ptr<const CallState> call, Clock::duration queued, const Cost& cost, const Limits& limits,
-      ParallelFor parallel_for, const NamedEnvironments& environments, MemoryBudget::Reservation* admitted)
+      ParallelFor parallel_for, const NamedEnvironments& environments, MemoryBudget::Reservation& admitted)
       : call_(std::move(call)),
         queued_(queued),
         cost_(cost),
@@ -49,9 +49,8 @@ class Run {
 
   // Moves out up to `bytes` of the memory that was admitted for it; when nothing else of that is held any more.
   MemoryBudget::Reservation KeepMemory(double bytes) const {
-    if (admitted_ == nullptr) return {};
-    admitted_->Shrink(bytes);
-    return std::move(*admitted_);
+    admitted_.Shrink(bytes);
+    return std::move(admitted_);
   }
 
   // Everything of RunInfo, up to now.
@@ -69,7 +68,7 @@ class Run {
   const Limits limits_;
   const ParallelFor parallel_for_;
   const NamedEnvironments& environments_;
-  MemoryBudget::Reservation* const admitted_;
+  MemoryBudget::Reservation& admitted_;
   const Clock::time_point began_ = Clock::now();
   const std::chrono::system_clock::time_point began_wall_ = std::chrono::system_clock::now();
 };

@@ -4,9 +4,12 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
+#include <unordered_map>
+
 namespace bilevel::server {
 namespace {
 
+using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::MessageFactory;
@@ -21,6 +24,8 @@ constexpr double kUnknownField = 32;
 constexpr double kReservedString = 50e6;
 // Of an unknown group, whose contents are looked at no further.
 constexpr double kUnknownByte = 64;
+// Between two looks at whether anybody waits.
+constexpr int kFieldsBetweenLooks = 4096;
 
 double StringBytes(double length) {
   return kObject + kUnknownField + sizeof(std::string) + (length > kReservedString ? 2 : 1) * length;
@@ -28,23 +33,40 @@ double StringBytes(double length) {
 
 class Scan {
  public:
-  explicit Scan(CodedInputStream& input) : input_(input) {}
+  Scan(CodedInputStream& input, const ScanLimits& limits) : input_(input), limits_(limits) {}
 
   double bytes() const { return bytes_; }
+  // Looked no further.
+  bool stopped() const { return stopped_; }
 
   // The fields of a message, to the end of the bytes or the limit.
-  bool Fields(const Message& prototype) {
-    bytes_ += static_cast<double>(prototype.SpaceUsedLong());
+  bool Fields(const Descriptor& type) {
+    bytes_ += EmptyBytes(type);
     for (;;) {
       const uint32_t tag = input_.ReadTag();
       if (tag == 0) return true;
-      if (!Field(prototype, tag)) return false;
+      if (!Field(type, tag) || Stops()) return false;
     }
   }
 
  private:
-  bool Field(const Message& prototype, uint32_t tag) {
-    const FieldDescriptor* field = prototype.GetDescriptor()->FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
+  bool Stops() {
+    const bool looks = ++fields_ % kFieldsBetweenLooks == 0;
+    stopped_ = stopped_ || bytes_ > limits_.most || (looks && limits_.abandoned());
+    return stopped_;
+  }
+
+  // Of a message that says nothing.
+  double EmptyBytes(const Descriptor& type) {
+    const auto [found, is_new] = empty_bytes_.try_emplace(&type, 0);
+    if (is_new) {
+      found->second = static_cast<double>(MessageFactory::generated_factory()->GetPrototype(&type)->SpaceUsedLong());
+    }
+    return found->second;
+  }
+
+  bool Field(const Descriptor& message, uint32_t tag) {
+    const FieldDescriptor* field = message.FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
     const auto type = WireFormatLite::GetTagWireType(tag);
     if (type == WireFormatLite::WIRETYPE_LENGTH_DELIMITED) return Delimited(field);
     const int before = input_.CurrentPosition();
@@ -68,8 +90,7 @@ class Scan {
     bytes_ += kObject;
     const auto outer = input_.IncrementRecursionDepthAndPushLimit(length);
     if (outer.second < 0) return false;
-    const Message* inner = MessageFactory::generated_factory()->GetPrototype(field.message_type());
-    if (!Fields(*inner)) return false;
+    if (!Fields(*field.message_type())) return false;
     return input_.DecrementRecursionDepthAndPopLimit(outer.first);
   }
 
@@ -89,15 +110,21 @@ class Scan {
   }
 
   CodedInputStream& input_;
+  const ScanLimits& limits_;
+  std::unordered_map<const Descriptor*, double> empty_bytes_;
   double bytes_ = 0;
+  int64_t fields_ = 0;
+  bool stopped_ = false;
 };
 
 }  // namespace
 
-std::optional<double> ParsedBytes(const Message& prototype, google::protobuf::io::ZeroCopyInputStream* bytes) {
+std::optional<double> ParsedBytes(const Message& prototype, google::protobuf::io::ZeroCopyInputStream* bytes,
+                                  const ScanLimits& limits) {
   CodedInputStream input(bytes);
-  Scan scan(input);
-  if (!scan.Fields(prototype) || !input.ConsumedEntireMessage()) return std::nullopt;
+  Scan scan(input, limits);
+  const bool whole = scan.Fields(*prototype.GetDescriptor()) && input.ConsumedEntireMessage();
+  if (!whole && !scan.stopped()) return std::nullopt;
   return scan.bytes();
 }
 

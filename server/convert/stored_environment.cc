@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,7 +10,6 @@
 namespace bilevel::server {
 namespace {
 
-constexpr std::string_view kPrefix = "environments/";
 constexpr size_t kDigits = 64;
 constexpr size_t kMaxUploadId = 64;
 
@@ -28,16 +26,16 @@ std::string Quoted(const std::string& text) {
 
 absl::StatusOr<std::string> DecodeEnvironmentName(const std::string& name) {
   const auto is_hex = [](char c) { return IsDigit(c) || (c >= 'a' && c <= 'f'); };
-  if (name.starts_with(kPrefix) && name.size() == kPrefix.size() + kDigits &&
-      std::all_of(name.begin() + kPrefix.size(), name.end(), is_hex)) {
-    return name.substr(kPrefix.size());
+  if (name.starts_with(kEnvironmentPrefix) && name.size() == kEnvironmentPrefix.size() + kDigits &&
+      std::all_of(name.begin() + kEnvironmentPrefix.size(), name.end(), is_hex)) {
+    return name.substr(kEnvironmentPrefix.size());
   }
   return FieldError("", absl::StrCat("is ", Quoted(name), "; must be environments/ and the SHA-256 in ", kDigits,
                                      " hex digits, 0-9 and a-f"));
 }
 
 void EncodeStoredEnvironment(const StoredEnvironment& environment, v1::StoredEnvironment* message) {
-  message->set_name(std::string(kPrefix) + environment.id);
+  message->set_name(std::string(kEnvironmentPrefix) + environment.id);
   message->set_num_states(environment.mdp->num_states());
   message->set_num_actions(environment.mdp->num_actions());
   message->set_num_transitions(static_cast<double>(environment.mdp->num_entries()));
@@ -66,9 +64,7 @@ absl::StatusOr<NamedEnvironments> FindEnvironments(const v1::Problem& problem, c
     if (!id.ok()) return WithField(path, id.status());
     absl::StatusOr<StoredEnvironment> environment = store.Find(*id);
     if (!environment.ok()) {
-      return absl::NotFoundError(absl::StrCat("problem.", path, ": there is no environment of this name, ",
-                                              context.environment_name(),
-                                              "; environments end with the server: upload it again"));
+      return absl::NotFoundError(absl::StrCat("problem.", path, ": ", environment.status().message()));
     }
     found.emplace(context.environment_name(), std::move(environment->mdp));
   }

@@ -52,10 +52,8 @@ absl::StatusOr<CanonicalLayout> ReadHeader(std::span<const char, kHeaderBytes> h
     return FieldError("num_transitions",
                       absl::StrCat("is ", entries, "; must be at most num_states * num_actions * num_states"));
   }
-  if (entries > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) ||
-      static_cast<int64_t>(entries) > limits.transitions) {
-    return AboveLimit("transitions", static_cast<int64_t>(entries & std::numeric_limits<int64_t>::max()),
-                      limits.transitions);
+  if (entries > static_cast<uint64_t>(limits.transitions)) {
+    return AboveLimit("transitions", entries, limits.transitions);
   }
   if (entries > TabularMdp::kMaxEntries) {
     return FieldError("num_transitions",

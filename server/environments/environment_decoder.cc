@@ -96,6 +96,7 @@ absl::Status EnvironmentDecoder::TakeNumbers(uint64_t end, std::string_view& byt
     T number;
     std::memcpy(&number, part_.data(), sizeof number);
     RETURN_IF_ERROR(((*builder_).*add)({&number, 1}));
+    if (piece.empty()) return absl::OkStatus();
   }
   const size_t rest = piece.size() % sizeof(T);
   std::memcpy(part_.data(), piece.data() + piece.size() - rest, rest);

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/base/text.h"
 #include "server/jobs/refusal.h"
 #include "server/reasons.h"
 
@@ -16,8 +17,8 @@ struct Held {
 };
 
 absl::Status Unknown(const std::string& id) {
-  return absl::NotFoundError(absl::StrCat(
-      "environments/", id, " does not exist; environments end with the server that holds them: upload it again"));
+  return absl::NotFoundError(absl::StrCat(AbslText(kEnvironmentPrefix), id,
+                                          " does not exist; environments end with the server: upload it again"));
 }
 
 }  // namespace

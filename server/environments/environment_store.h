@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -16,6 +17,9 @@
 #include "server/jobs/memory_budget.h"
 
 namespace bilevel::server {
+
+// A name is this and the id.
+inline constexpr std::string_view kEnvironmentPrefix = "environments/";
 
 // What a problem shares with all others that name the same environment. Whoever holds `mdp` also holds the memory's
 // reservation.

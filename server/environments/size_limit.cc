@@ -6,7 +6,7 @@
 
 namespace bilevel::server {
 
-absl::Status AboveLimit(const char* subject, int64_t value, int64_t limit) {
+absl::Status AboveLimit(const char* subject, uint64_t value, int64_t limit) {
   return MakeRefusal(
       absl::StatusCode::kResourceExhausted,
       {.reason = reasons::kSizeLimitExceeded,

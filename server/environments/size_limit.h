@@ -10,7 +10,7 @@
 namespace bilevel::server {
 
 // RESOURCE_EXHAUSTED (SIZE_LIMIT_EXCEEDED); the limit is that of the flag max_{subject}.
-absl::Status AboveLimit(const char* subject, int64_t value, int64_t limit);
+absl::Status AboveLimit(const char* subject, uint64_t value, int64_t limit);
 
 }  // namespace bilevel::server
 

@@ -38,6 +38,7 @@ class LatestSlot {
   Action PutEnd(std::optional<Event> last) {
     const std::lock_guard lock(mutex_);
     ending_ = true;
+    progress_.reset();
     last_ = std::move(last);
     return Next();
   }

@@ -12,25 +12,13 @@ constexpr size_t kBlockBytes = 1 << 20;
 
 }  // namespace
 
-RequestIntake::Arrival::Arrival(RequestIntake& intake, uint64_t total_bytes, MemoryBudget::Reservation reservation,
+RequestIntake::Arrival::Arrival(uint64_t total_bytes, MemoryBudget::Reservation reservation,
                                 std::function<void()> on_late)
-    : intake_(intake),
-      total_bytes_(total_bytes),
-      on_late_(std::move(on_late)),
-      began_(intake.options_.now()),
-      last_(began_) {
+    : total_bytes_(total_bytes), on_late_(std::move(on_late)) {
   whole_.reservation = std::move(reservation);
 }
 
-RequestIntake::Arrival::~Arrival() {
-  const std::lock_guard lock(intake_.mutex_);
-  intake_.arrivals_.erase(this);
-}
-
-absl::Status RequestIntake::Arrival::CheckHere() const {
-  if (here_) return absl::OkStatus();
-  return absl::AbortedError("the request arrived too slowly; it was forgotten");
-}
+absl::Status RequestIntake::Arrival::CheckHere() const { return here_ ? absl::OkStatus() : TooSlow(); }
 
 absl::Status RequestIntake::Arrival::Take(std::string_view data) {
   const std::lock_guard lock(mutex_);
@@ -39,7 +27,7 @@ absl::Status RequestIntake::Arrival::Take(std::string_view data) {
     return FieldError("data",
                       absl::StrCat("brings ", taken_ + data.size(), " bytes and total_bytes is ", total_bytes_));
   }
-  if (!data.empty()) last_ = intake_.options_.now();
+  if (!data.empty()) pace_->Move(data.size());
   while (!data.empty()) {
     if (taken_ % kBlockBytes == 0) {
       whole_.blocks.emplace_back();
@@ -63,13 +51,6 @@ absl::StatusOr<RequestIntake::Whole> RequestIntake::Arrival::Finish() {
   return std::move(whole_);
 }
 
-bool RequestIntake::Arrival::IsLate(Clock::time_point now) const {
-  const std::lock_guard lock(mutex_);
-  if (!here_) return false;
-  const std::chrono::duration<double> earned(static_cast<double>(taken_) / intake_.options_.bytes_per_second);
-  return now - last_ > intake_.options_.idle || now - began_ > intake_.options_.idle + earned;
-}
-
 void RequestIntake::Arrival::Forget() {
   {
     const std::lock_guard lock(mutex_);
@@ -85,24 +66,13 @@ absl::StatusOr<std::shared_ptr<RequestIntake::Arrival>> RequestIntake::Open(uint
   ForgetLate();
   absl::StatusOr<MemoryBudget::Reservation> reservation = budget_.Reserve(static_cast<double>(total_bytes));
   if (!reservation.ok()) return reservation.status();
-  const std::shared_ptr<Arrival> arrival(new Arrival(*this, total_bytes, *std::move(reservation), std::move(on_late)));
-  const std::lock_guard lock(mutex_);
-  arrivals_.emplace(arrival.get(), arrival);
+  const std::shared_ptr<Arrival> arrival(new Arrival(total_bytes, *std::move(reservation), std::move(on_late)));
+  arrival->pace_ = watch_.Watch([weak = std::weak_ptr<Arrival>(arrival)] {
+    if (const std::shared_ptr<Arrival> late = weak.lock(); late != nullptr) late->Forget();
+  });
   return arrival;
 }
 
-void RequestIntake::ForgetLate() {
-  std::vector<std::shared_ptr<Arrival>> here;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [key, weak] : arrivals_) {
-      if (std::shared_ptr<Arrival> arrival = weak.lock(); arrival != nullptr) here.push_back(std::move(arrival));
-    }
-  }
-  const RequestIntakeOptions::Clock::time_point now = options_.now();
-  for (const std::shared_ptr<Arrival>& arrival : here) {
-    if (arrival->IsLate(now)) arrival->Forget();
-  }
-}
+absl::Status RequestIntake::TooSlow() { return absl::AbortedError("the request arrived too slowly; it was forgotten"); }
 
 }  // namespace bilevel::server

@@ -1,17 +1,14 @@
 // Requests on their way in chunks: the memory they may come to hold, and for how long.
 //
 // What a request announces is reserved in the budget at once and taken as its bytes arrive, in blocks, so that who
-// announces much and sends nothing holds a number. Who is late is forgotten: for whom nothing arrives for `idle`, or
-// less on average than `bytes_per_second` once the first `idle` has passed. That is looked at when another request
-// begins and when memory is short.
+// announces much and sends nothing holds a number. Who is late (see Pace) is forgotten; that is looked at when another
+// request begins and when memory is short.
 
 #ifndef BILEVEL_SERVER_JOBS_REQUEST_INTAKE_H_
 #define BILEVEL_SERVER_JOBS_REQUEST_INTAKE_H_
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -21,22 +18,15 @@
 
 #include "absl/status/statusor.h"
 #include "server/jobs/memory_budget.h"
+#include "server/jobs/pace.h"
 
 namespace bilevel::server {
-
-struct RequestIntakeOptions {
-  using Clock = std::chrono::steady_clock;
-
-  Clock::duration idle = std::chrono::minutes(1);
-  double bytes_per_second = 64 << 10;
-  std::function<Clock::time_point()> now = Clock::now;
-};
 
 class RequestIntake {
  public:
   // budget must outlive this.
-  explicit RequestIntake(MemoryBudget& budget, RequestIntakeOptions options = {})
-      : budget_(budget), options_(std::move(options)) {}
+  explicit RequestIntake(MemoryBudget& budget, PaceOptions options = {})
+      : budget_(budget), watch_(std::move(options)) {}
 
   // All bytes of a request, in blocks, and what is reserved for them.
   struct Whole {
@@ -47,7 +37,6 @@ class RequestIntake {
   // One request that arrives. Ends when it is destroyed; the intake must outlive it.
   class Arrival {
    public:
-    ~Arrival();
     Arrival(const Arrival&) = delete;
     Arrival& operator=(const Arrival&) = delete;
 
@@ -58,22 +47,17 @@ class RequestIntake {
 
    private:
     friend class RequestIntake;
-    using Clock = RequestIntakeOptions::Clock;
 
-    Arrival(RequestIntake& intake, uint64_t total_bytes, MemoryBudget::Reservation reservation,
-            std::function<void()> on_late);
+    Arrival(uint64_t total_bytes, MemoryBudget::Reservation reservation, std::function<void()> on_late);
 
-    bool IsLate(Clock::time_point now) const;
     // Frees what it holds.
     void Forget();
     absl::Status CheckHere() const;
 
-    RequestIntake& intake_;
     const uint64_t total_bytes_;
     const std::function<void()> on_late_;
-    const Clock::time_point began_;
-    mutable std::mutex mutex_;
-    Clock::time_point last_;
+    std::shared_ptr<PaceWatch::Entry> pace_;
+    std::mutex mutex_;
     uint64_t taken_ = 0;
     bool here_ = true;  // neither finished nor forgotten
     Whole whole_;
@@ -84,13 +68,14 @@ class RequestIntake {
   absl::StatusOr<std::shared_ptr<Arrival>> Open(uint64_t total_bytes, std::function<void()> on_late);
 
   // Forgets requests that are late.
-  void ForgetLate();
+  void ForgetLate() { watch_.TellLate(); }
+
+  // What became of a request that was forgotten: ABORTED.
+  static absl::Status TooSlow();
 
  private:
   MemoryBudget& budget_;
-  const RequestIntakeOptions options_;
-  std::mutex mutex_;  // of the map alone
-  std::map<const Arrival*, std::weak_ptr<Arrival>> arrivals_;
+  PaceWatch watch_;
 };
 
 }  // namespace bilevel::server

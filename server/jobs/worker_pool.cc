@@ -31,12 +31,12 @@ WorkerPool::WorkerPool(const WorkerPoolOptions& options)
 
 WorkerPool::~WorkerPool() { Stop(); }
 
-absl::StatusOr<WorkerPool::Ticket> WorkerPool::TrySubmit(Lane lane, Task task) {
+absl::StatusOr<WorkerPool::Ticket> WorkerPool::TrySubmit(Lane lane, Task task, bool continues) {
   bool wake_short = false;
   Ticket ticket = 0;
   {
     const std::lock_guard lock(mutex_);
-    if (closed_) {
+    if (closed_ && !continues) {
       return MakeRefusal(absl::StatusCode::kUnavailable,
                          {.reason = reasons::kServerStopping,
                           .subject = "",
@@ -144,7 +144,7 @@ void WorkerPool::Work(Lane lane) {
     std::deque<Waiting>* next = Next(lane);
     if (next == nullptr) {
       if (lane == Lane::kLong && HelpOut(lock)) continue;
-      if (closed_) return;
+      if (closed_ && running_ == 0) return;
       ++idle;
       work.wait(lock);  // NOLINT(bugprone-spuriously-wake-up-functions): the loop around looks again
       --idle;
@@ -152,10 +152,15 @@ void WorkerPool::Work(Lane lane) {
     }
     Waiting taken = std::move(next->front());
     next->pop_front();
+    ++running_;
     lock.unlock();
     taken.task(Clock::now() - taken.since);
     taken.task = nullptr;  // what it holds is released outside the lock
     lock.lock();
+    if (--running_ == 0 && closed_) {
+      long_work_.notify_all();
+      short_work_.notify_all();
+    }
   }
 }
 

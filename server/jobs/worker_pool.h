@@ -47,8 +47,9 @@ class WorkerPool {
   WorkerPool& operator=(const WorkerPool&) = delete;
 
   // Takes the task, which then runs exactly once, and returns its ticket; or refuses it: RESOURCE_EXHAUSTED
-  // (QUEUE_FULL) when the lane's queue is full, UNAVAILABLE (SERVER_STOPPING) after Close. Never blocks.
-  absl::StatusOr<Ticket> TrySubmit(Lane lane, Task task);
+  // (QUEUE_FULL) when the lane's queue is full, UNAVAILABLE (SERVER_STOPPING) after Close. Never blocks. continues: by
+  // a running task of this pool, whose work it goes on with; also taken after Close.
+  absl::StatusOr<Ticket> TrySubmit(Lane lane, Task task, bool continues = false);
 
   // Runs a task that still waits at once, in the calling thread, so that its place is free; otherwise nothing.
   void RunNow(Ticket ticket);
@@ -58,7 +59,7 @@ class WorkerPool {
   // thrown here once all that began have ended; parts that have not begun are left out then.
   void Share(int count, const std::function<void(int)>& part);
 
-  // Refuses new tasks from now on; those already taken still run.
+  // Refuses new tasks from now on; those already taken, and what continues them, still run.
   void Close();
 
   // Close, then returns when all tasks have run and the threads have ended; RunNow must not be called any more. Not
@@ -99,6 +100,7 @@ class WorkerPool {
   int idle_long_;  // those that have not begun yet included
   int idle_short_;
   Ticket last_ticket_ = 0;
+  int running_ = 0;  // tasks, which may continue
   bool closed_ = false;
   std::vector<std::thread> threads_;
 };

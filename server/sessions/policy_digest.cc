@@ -1,31 +1,27 @@
 #include "server/sessions/policy_digest.h"
 
-#include <openssl/evp.h>
-
 #include <bit>
 #include <cstdint>
-#include <memory>
+#include <string_view>
+
+#include "server/environments/sha256.h"
 
 namespace bilevel::server {
 
 static_assert(std::endian::native == std::endian::little);
 
 std::string DigestOf(const PolicySnapshot& policy) {
-  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> hash(EVP_MD_CTX_new(), EVP_MD_CTX_free);
-  EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr);
+  Sha256 hash;
+  const auto add_bytes = [&](const void* bytes, size_t size) { hash.Add({static_cast<const char*>(bytes), size}); };
   for (const uint64_t number : {policy.version, policy.merged, uint64_t{policy.parameters_version}}) {
-    EVP_DigestUpdate(hash.get(), &number, sizeof number);
+    add_bytes(&number, sizeof number);
   }
   const auto add = [&](const Vector& reals) {
-    EVP_DigestUpdate(hash.get(), reals.data(), static_cast<size_t>(reals.size()) * sizeof(double));
+    add_bytes(reals.data(), static_cast<size_t>(reals.size()) * sizeof(double));
   };
   add(policy.parameters);
   for (const ContextPolicy& context : policy.contexts) add(context.pi);
-  std::string digest(EVP_MAX_MD_SIZE, '\0');
-  unsigned int size = 0;
-  EVP_DigestFinal_ex(hash.get(), reinterpret_cast<unsigned char*>(digest.data()), &size);
-  digest.resize(size);
-  return digest;
+  return hash.Digest();
 }
 
 }  // namespace bilevel::server

@@ -527,6 +527,110 @@ TEST(CallInChunks, AnAnswerIsInTheBudgetUntilItIsSent) {
   EXPECT_TRUE(WaitFor([&] { return reason(60'000).empty(); }));
 }
 
+// Half a second without a chunk is late here.
+TEST(CallInChunks, WhoDoesNotReadHoldsAnAnswerUntilSomebodyNeedsTheMemory) {
+  v1::EvaluateHypergradientRequest request = TwoStates();
+  *request.mutable_parameters() = client::MakeArray(std::vector<double>(60'000), {60'000, 1});
+  Limits limits;
+  limits.in_chunks = true;
+  ServerOptions options = LoopbackOptions();
+  options.dispatcher.memory_budget = EstimateCost(request, limits).value().bytes + 1e6;
+  options.pace = {.idle = milliseconds(500), .bytes_per_second = 1};
+  Loopback loopback(options);
+  const std::vector<v1::CallChunk> chunks = Cut("EvaluateHypergradient", request.SerializeAsString());
+  grpc::ClientContext context;
+  const auto slow = loopback.stub().CallInChunks(&context);
+  slow->WriteLast(chunks[0], {});
+  v1::CallChunk chunk;
+  ASSERT_TRUE(slow->Read(&chunk));
+  EXPECT_TRUE(WaitFor([&] { return Send(loopback.stub(), chunks).status.ok(); }, seconds(20)));
+  while (slow->Read(&chunk)) {
+  }
+  EXPECT_EQ(slow->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+// A ring whose factorisation is much larger than all that is known of it.
+v1::EvaluateHypergradientRequest DenseRing() {
+  constexpr int kStates = 600;
+  v1::EvaluateHypergradientRequest request;
+  v1::Problem& problem = *request.mutable_problem();
+  problem.set_num_parameters(1);
+  problem.set_sense(v1::SENSE_MINIMIZE);
+  v1::Context& context = *problem.add_contexts();
+  context.set_discount(0.9);
+  context.set_temperature(1);
+  std::vector<uint64_t> offsets = {0};
+  std::vector<uint32_t> columns;
+  for (uint32_t s = 0; s < kStates; ++s) {
+    columns.push_back((s + 1) % kStates);
+    offsets.push_back(columns.size());
+  }
+  v1::Environment& environment = *context.mutable_environment();
+  environment.set_num_states(kStates);
+  environment.set_num_actions(1);
+  v1::SparseMatrix& sparse = *environment.mutable_transitions()->mutable_sparse();
+  sparse.set_rows(kStates);
+  sparse.set_cols(kStates);
+  *sparse.mutable_offsets() = client::MakeArray(offsets);
+  *sparse.mutable_columns() = client::MakeArray(columns);
+  *sparse.mutable_values() = client::MakeArray(std::vector<double>(kStates, 1));
+  *context.mutable_reward()->mutable_features()->mutable_dense() = client::MakeArray(std::vector<double>(kStates, 1));
+  context.add_objective()->mutable_separable();
+  request.mutable_lower_level()->set_method(v1::LOWER_LEVEL_METHOD_NEWTON_DIRECT);
+  return request;
+}
+
+// Where the memory for a solve is not there, the memory for a check may be, in chunks as in the call itself.
+TEST(CallInChunks, ChecksTakeWhatCheckingTakes) {
+  v1::EvaluateHypergradientRequest request = DenseRing();
+  const double bytes = EstimateCost(request, Limits()).value().bytes;
+  ASSERT_GT(bytes, 10e6);
+  ServerOptions options = LoopbackOptions();
+  options.dispatcher.memory_budget = bytes + 1e6;
+  Loopback loopback(options);
+  const auto chunks = [&] { return Cut("EvaluateHypergradient", request.SerializeAsString()); };
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReaderWriter<v1::CallChunk, v1::CallChunk>>> streams;
+  for (int i = 0; i < 3; ++i) {
+    v1::CallChunk announced;
+    announced.set_method("Pullback");
+    announced.set_total_bytes(static_cast<uint64_t>(bytes / 5));
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    streams.push_back(loopback.stub().CallInChunks(contexts.back().get()));
+    ASSERT_TRUE(streams.back()->Write(announced));
+  }
+  EXPECT_TRUE(
+      WaitFor([&] { return DetailsOf(Send(loopback.stub(), chunks()).status).info.reason() == reasons::kMemoryBusy; }));
+  request.set_validate_only(true);
+  const Answer answer = Send(loopback.stub(), chunks());
+  EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+  grpc::ClientContext context;
+  v1::EvaluateHypergradientResponse response;
+  const grpc::Status whole = loopback.stub().EvaluateHypergradient(&context, request, &response);
+  EXPECT_TRUE(whole.ok()) << whole.error_message();
+  for (const auto& held : contexts) held->TryCancel();
+  for (const auto& stream : streams) stream->Finish();
+}
+
+TEST(ParsedBytes, LooksNoFurtherThanItIsTold) {
+  v1::OptimizeRequest request;
+  for (int i = 0; i < 100'000; ++i) request.mutable_problem()->add_contexts();
+  const std::string bytes = request.SerializeAsString();
+  const auto scan = [&](const ScanLimits& limits, double* parsed_bytes) {
+    google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
+    *parsed_bytes = ParsedBytes(request, &stream, limits).value();
+    return static_cast<size_t>(stream.ByteCount());
+  };
+  double all = 0, some = 0;
+  EXPECT_EQ(scan({}, &all), bytes.size());
+  EXPECT_LT(scan({.most = all / 10}, &some), bytes.size() / 5);
+  EXPECT_GT(some, all / 10);
+  EXPECT_LT(some, all / 9);
+  int asked = 0;
+  EXPECT_LT(scan({.abandoned = [&] { return ++asked == 2; }}, &some), bytes.size() / 5);
+  EXPECT_EQ(asked, 2);
+}
+
 TEST(ParsedBytes, BoundsWhatParsingHoldsByASmallFactor) {
   std::vector<v1::OptimizeRequest> requests(4);
   requests[0] = EndlessRequest();

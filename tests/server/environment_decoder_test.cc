@@ -153,6 +153,17 @@ TEST(EnvironmentDecoder, RefusesWhatIsTooLargeForGood) {
   }
 }
 
+TEST(EnvironmentDecoder, NamesNumbersBeyondThoseWithASign) {
+  std::string header = CanonicalBytes(testing::Switch()).substr(0, kHeaderBytes);
+  const uint32_t states = 10'000'000, actions = 1'000'000;
+  const uint64_t entries = uint64_t{1} << 63;
+  std::memcpy(header.data() + 12, &states, 4);
+  std::memcpy(header.data() + 16, &actions, 4);
+  std::memcpy(header.data() + 24, &entries, 8);
+  EnvironmentDecoder decoder(Limits(), AdmitAll);
+  EXPECT_THAT(std::string(decoder.Take(header).message()), HasSubstr("has 9223372036854775808 transitions"));
+}
+
 TEST(EnvironmentDecoder, BytesBetweenArraysAreZeroAndNoneFollow) {
   TabularMdpSpec spec = testing::Switch();
   spec.available_actions = {1, 1, 1, 0};

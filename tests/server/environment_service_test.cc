@@ -4,6 +4,8 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <future>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <utility>
@@ -13,6 +15,9 @@
 #include "client/array.h"
 #include "client/bilevel_client.h"
 #include "client/problems/random.h"
+#include "server/dispatcher.h"
+#include "server/jobs/refusal.h"
+#include "server/reasons.h"
 #include "tests/server/loopback.h"
 
 namespace bilevel::server {
@@ -310,6 +315,48 @@ TEST_F(EnvironmentServiceTest, EstimatesByNameAndCountsWhatIsStoredOnce) {
   EXPECT_EQ(named->estimate().seconds(), inlined->estimate().seconds());
   EXPECT_LT(named->estimate().bytes(), inlined->estimate().bytes() - 12.0 * 120'000);
   EXPECT_GT(named->estimate().bytes(), 80.0 * 120'000) << "the systems";
+}
+
+// A message of a few bytes makes vectors as long as what it names.
+TEST(Dispatcher, ChecksOfNamedEnvironmentsAreInTheBudgetAndInTheLaneThatFits) {
+  constexpr int kStates = 1'000'000;
+  TabularMdpSpec spec;
+  spec.num_states = kStates;
+  spec.num_actions = 2;
+  spec.offsets.resize(2 * kStates + 1);
+  std::iota(spec.offsets.begin(), spec.offsets.end(), 0);
+  spec.columns.assign(2 * kStates, 0);
+  spec.probabilities.assign(2 * kStates, 1.0);
+  const auto mdp = std::make_shared<const TabularMdp>(TabularMdp::Create(std::move(spec)).value());
+  v1::EvaluateHypergradientRequest request;
+  request.mutable_problem()->set_num_parameters(1);
+  request.mutable_problem()->add_contexts()->set_environment_name("e");
+  request.set_validate_only(true);
+  const NamedEnvironments environments = {{"e", mdp}};
+  const Limits limits{.message_bytes = 1 << 30};
+  const Cost cost = EstimateCost(request, limits, environments).value();
+  EXPECT_GT(cost.check_seconds, kShortSeconds);
+  EXPECT_GT(cost.check_bytes, 8.0 * 2 * kStates);
+  EXPECT_LT(cost.check_bytes, 0.6 * cost.bytes);
+
+  Dispatcher dispatcher({.limits = limits, .memory_budget = cost.bytes});
+  std::promise<double> used;
+  const auto submit = [&] {
+    return dispatcher.Submit(
+        request, environments, /*interactive=*/true, dispatcher.OpenCall(std::nullopt),
+        [&](const server::Run&) {
+          used.set_value(dispatcher.budget().used());
+          return absl::OkStatus();
+        },
+        [](const absl::Status&) {});
+  };
+  {
+    const auto rest = dispatcher.budget().Reserve(cost.bytes - 1e6);
+    EXPECT_EQ(GetRefusal(submit())->reason, reasons::kMemoryBusy);
+  }
+  ASSERT_TRUE(submit().ok());
+  EXPECT_EQ(used.get_future().get(), cost.check_bytes);
+  dispatcher.Stop();
 }
 
 TEST_F(EnvironmentServiceTest, UnknownNamesAreNotFoundAndSayWhatToDo) {

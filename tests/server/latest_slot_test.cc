@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,6 +35,17 @@ TEST(LatestSlot, TheEndWaitsForTheWriteInFlightAndDropsOlderProgress) {
   EXPECT_EQ(slot.OnWritten(true), Action::kWriteLast);
   EXPECT_EQ(slot.in_flight(), "end");
   EXPECT_EQ(slot.PutProgress("late"), Action::kNothing);
+}
+
+TEST(LatestSlot, ProgressThatIsDroppedIsHeldNoLonger) {
+  using Event = std::shared_ptr<int>;
+  LatestSlot<Event> slot;
+  const auto written = std::make_shared<int>(1), waiting = std::make_shared<int>(2);
+  EXPECT_EQ(slot.PutProgress(written), LatestSlot<Event>::Action::kWrite);
+  EXPECT_EQ(slot.PutProgress(waiting), LatestSlot<Event>::Action::kNothing);
+  EXPECT_EQ(slot.PutEnd(std::make_shared<int>(3)), LatestSlot<Event>::Action::kNothing);
+  EXPECT_EQ(waiting.use_count(), 1);
+  EXPECT_EQ(written.use_count(), 2);
 }
 
 TEST(LatestSlot, AnIdleStreamEndsAtOnce) {

@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 
 class RequestIntakeTest : public ::testing::Test {
  protected:
-  using Clock = RequestIntakeOptions::Clock;
+  using Clock = PaceOptions::Clock;
 
   void Pass(Clock::duration time) { now_ = now_.load() + time.count(); }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -21,7 +22,7 @@ namespace bilevel::server {
 namespace {
 
 using ::testing::HasSubstr;
-using Clock = UploadRegistryOptions::Clock;
+using Clock = PaceOptions::Clock;
 
 std::string Draw(uint64_t seed, int S = 30) {
   Rng rng(seed);
@@ -37,8 +38,10 @@ std::string DigestOf(std::string_view bytes) {
 class UploadRegistryTest : public ::testing::Test {
  protected:
   UploadRegistry Make(size_t most = 8) {
-    return UploadRegistry(Limits(), budget_, store_,
-                          {.most = most, .idle = std::chrono::minutes(10), .now = [this] { return now_.load(); }});
+    return UploadRegistry(
+        Limits(), budget_, store_,
+        {.most = most,
+         .pace = {.idle = std::chrono::minutes(10), .bytes_per_second = 0.1, .now = [this] { return now_.load(); }}});
   }
 
   // Sends all from `offset` in pieces of `size`.
@@ -171,9 +174,53 @@ TEST_F(UploadRegistryTest, WhatNothingArrivesForIsForgotten) {
   EXPECT_TRUE(absl::IsAborted(uploads_.Take(*lease, 128, "x"))) << "also where its stream still lives";
 }
 
+TEST_F(UploadRegistryTest, NothingAndWhatArrivedBeforeKeepItNoLonger) {
+  const std::string bytes = Draw(5);
+  const auto lease = uploads_.Open("u", 0);
+  ASSERT_TRUE(uploads_.Take(*lease, 0, std::string_view(bytes).substr(0, 64)).ok());
+  now_ = now_.load() + std::chrono::minutes(9);
+  ASSERT_TRUE(uploads_.Take(*lease, 64, "").ok());
+  ASSERT_TRUE(uploads_.Take(*lease, 0, std::string_view(bytes).substr(0, 64)).ok());
+  const auto newer = uploads_.Open("u", 64);
+  EXPECT_TRUE(absl::IsAborted(uploads_.Take(*lease, 64, std::string_view(bytes).substr(64, 64))));
+  now_ = now_.load() + std::chrono::minutes(2);
+  EXPECT_TRUE(absl::IsNotFound(uploads_.Find("u").status()));
+  const absl::Status late = uploads_.Take(*newer, 64, std::string_view(bytes).substr(64));
+  EXPECT_TRUE(absl::IsAborted(late));
+  EXPECT_THAT(std::string(late.message()), HasSubstr("upload u has ended: too little arrived for too long"));
+}
+
+// 0.1 bytes a second on average.
+TEST_F(UploadRegistryTest, AByteNowAndThenIsForgottenToo) {
+  const std::string bytes = Draw(5);
+  const auto trickle = uploads_.Open("trickle", 0), steady = uploads_.Open("steady", 0);
+  for (size_t minute = 0; minute < 60; minute += 5) {
+    EXPECT_EQ(uploads_.Find("trickle").ok(), minute <= 10) << minute;
+    EXPECT_TRUE(uploads_.Find("steady").ok()) << minute;
+    uploads_.Take(*trickle, minute / 5, std::string_view(bytes).substr(minute / 5, 1)).IgnoreError();
+    ASSERT_TRUE(uploads_.Take(*steady, 10 * minute, std::string_view(bytes).substr(10 * minute, 50)).ok());
+    now_ = now_.load() + std::chrono::minutes(5);
+  }
+}
+
+// The newer stream begins while a piece of the older one is refused.
+TEST_F(UploadRegistryTest, ANewerStreamIsToldWhatEndedTheUpload) {
+  const auto all = budget_.Reserve(1e6);
+  std::optional<UploadRegistry::Lease> newer;
+  budget_.OnShortage([&] { newer = *uploads_.Open("u", 0); });
+  const auto older = uploads_.Open("u", 0);
+  const std::string bytes = Draw(3);
+  EXPECT_EQ(GetRefusal(uploads_.Take(*older, 0, bytes))->reason, reasons::kMemoryBusy);
+  ASSERT_TRUE(newer.has_value());
+  const absl::Status told = uploads_.Take(*newer, 0, bytes);
+  EXPECT_TRUE(absl::IsAborted(told));
+  EXPECT_THAT(std::string(told.message()), HasSubstr("upload u has ended: the request needs an estimated"));
+  EXPECT_TRUE(absl::IsAborted(uploads_.Finish(*newer, DigestOf(bytes)).status()));
+}
+
 // A header that claims nearly all there is, and a solve that would need it ten minutes later.
 TEST_F(UploadRegistryTest, ALiarHoldsMemoryUntilSomebodyNeedsIt) {
-  budget_.OnShortage([this] { uploads_.ForgetIdle(); });
+  budget_.OnShortage([this] { uploads_.ForgetLate(); });
   std::string header = CanonicalBytes(testing::Switch()).substr(0, 32);
   const uint32_t states = 40'000;
   std::memcpy(header.data() + 12, &states, 4);
@@ -210,7 +257,7 @@ TEST_F(UploadRegistryTest, TakesSoManyUploadsAndEnvironmentsAndNoMore) {
 
 TEST_F(UploadRegistryTest, PiecesHaveALimit) {
   const auto lease = uploads_.Open("u", 0);
-  const absl::Status status = uploads_.Take(*lease, 0, std::string(kMaxUploadPieceBytes + 1, 'B'));
+  const absl::Status status = uploads_.Take(*lease, 0, std::string(kMaxPieceBytes + 1, 'B'));
   EXPECT_THAT(std::string(status.message()), HasSubstr("data: has 1048577 bytes; at most 1048576"));
 }
 
@@ -230,6 +277,74 @@ TEST_F(UploadRegistryTest, MemoryIsFreeAfterTheLastUser) {
   EXPECT_EQ(budget_.used(), 0);
 }
 
+// Each goes on where the upload is; bytes that break a rule end it for all of them.
+TEST_F(UploadRegistryTest, ThreadsFightOverAnUploadThatEnds) {
+  std::string columns = Draw(7, 100), digest = columns;
+  columns[columns.size() - 9] = '\x7f';  // in the last probabilities
+  std::atomic<int> ended = 0;
+  const auto fight = [&](const std::string& id, std::string_view bytes, std::string_view sha256) {
+    for (int round = 0; round < 100; ++round) {
+      const auto progress = uploads_.Find(id);
+      const size_t offset = progress.ok() ? progress->offset : 0;
+      const auto lease = uploads_.Open(id, offset);
+      if (!lease.ok()) continue;
+      absl::Status status;
+      for (size_t at = offset; at < bytes.size() && status.ok(); at += 997) {
+        status = uploads_.Take(*lease, at, bytes.substr(at, 997));
+      }
+      if (status.ok()) status = uploads_.Finish(*lease, sha256).status();
+      EXPECT_FALSE(status.ok());
+      if (!absl::IsAborted(status) && !absl::IsOutOfRange(status)) ++ended;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back(fight, "columns", columns, "");
+    threads.emplace_back(fight, "digest", digest, std::string_view("00000000000000000000000000000000"));
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_GT(ended, 0);
+  EXPECT_TRUE(store_.List().empty());
+  for (const char* id : {"columns", "digest"}) uploads_.Abandon(*uploads_.Open(id, 0));
+  EXPECT_EQ(budget_.used(), 0);
+}
+
+// A stream that begins while another one stores: whoever asks finds the upload or the environment, and whoever goes on
+// is answered as if it had stored it.
+TEST_F(UploadRegistryTest, WhatIsStoredMeanwhileIsFound) {
+  const std::string bytes = Draw(7, 100), digest = DigestOf(bytes);
+  std::string id;
+  for (const unsigned char byte : digest) {
+    for (const int digit : {byte >> 4, byte & 15}) id += "0123456789abcdef"[digit];
+  }
+  int told = 0;
+  for (int round = 0; round < 300; ++round) {
+    const auto first = uploads_.Open("u", 0);
+    ASSERT_TRUE(uploads_.Take(*first, 0, bytes).ok());
+    std::thread stores([&] {
+      const auto added = uploads_.Finish(*first, digest);
+      EXPECT_TRUE(added.ok() || absl::IsAborted(added.status())) << added.status();
+    });
+    for (int spin = 0; spin < 100 * (round % 30); ++spin) static_cast<void>(store_.Find(id).ok());
+    if (absl::IsNotFound(uploads_.Find("u").status())) {
+      EXPECT_TRUE(store_.Find(id).ok());
+    }
+    if (const auto second = uploads_.Open("u", bytes.size()); second.ok()) {
+      ASSERT_TRUE(uploads_.Take(*second, bytes.size(), "").ok());
+      const auto added = uploads_.Finish(*second, digest);
+      ASSERT_TRUE(added.ok()) << added.status();
+      EXPECT_EQ(added->environment.id, id);
+      ++told;
+    } else {
+      EXPECT_TRUE(absl::IsOutOfRange(second.status()));
+    }
+    stores.join();
+    ASSERT_TRUE(store_.Delete(id).ok());
+  }
+  EXPECT_GT(told, 0);
+  EXPECT_EQ(budget_.used(), 0);
+}
+
 TEST_F(UploadRegistryTest, ThreadsFightOverOneUploadWhileOthersComeAndGo) {
   const std::string bytes = Draw(7, 100), other = Draw(8, 50);
   std::atomic<int> finished = 0;
@@ -244,7 +359,7 @@ TEST_F(UploadRegistryTest, ThreadsFightOverOneUploadWhileOthersComeAndGo) {
     for (int round = 0; round < 20; ++round) {
       const auto added = Upload(uploads_, id, other, 0, 1009);
       if (added.ok()) store_.Delete(added->environment.id).IgnoreError();
-      uploads_.ForgetIdle();
+      uploads_.ForgetLate();
       for (const StoredEnvironment& environment : store_.List()) EXPECT_GT(environment.mdp->num_entries(), 0u);
     }
   };
@@ -254,7 +369,7 @@ TEST_F(UploadRegistryTest, ThreadsFightOverOneUploadWhileOthersComeAndGo) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_GT(finished, 0);
   now_ = now_.load() + std::chrono::minutes(11);
-  uploads_.ForgetIdle();
+  uploads_.ForgetLate();
   double held = 0;
   for (const StoredEnvironment& environment : store_.List()) held += environment.memory_bytes;
   EXPECT_EQ(budget_.used(), held);

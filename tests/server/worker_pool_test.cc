@@ -143,6 +143,34 @@ TEST(WorkerPool, WhatWasTakenRunsBeforeStopReturnsAndNothingIsTakenAfter) {
   EXPECT_EQ(GetRefusal(status)->reason, reasons::kServerStopping);
 }
 
+TEST(WorkerPool, ARunningTaskGoesOnInAnotherLaneAfterClose) {
+  Gate gate;
+  std::atomic<bool> went_on = false;
+  WorkerPool pool({.long_threads = 1, .short_threads = 1, .queue_length = 1});
+  ASSERT_TRUE(pool.TrySubmit(Lane::kLong, gate.Task()).ok());
+  gate.WaitUntilStarted();
+  std::promise<void> started, closed;
+  ASSERT_TRUE(pool.TrySubmit(Lane::kShort,
+                             [&](WorkerPool::Clock::duration) {
+                               started.set_value();
+                               closed.get_future().wait();
+                               EXPECT_FALSE(pool.TrySubmit(Lane::kLong, [](WorkerPool::Clock::duration) {}).ok());
+                               EXPECT_TRUE(pool.TrySubmit(
+                                                   Lane::kLong, [&](WorkerPool::Clock::duration) { went_on = true; },
+                                                   /*continues=*/true)
+                                               .ok());
+                             })
+                  .ok());
+  started.get_future().wait();
+  pool.Close();
+  gate.Open();
+  // The long worker has nothing left to do, and waits for what may come.
+  std::this_thread::sleep_for(milliseconds(20));
+  closed.set_value();
+  pool.Stop();
+  EXPECT_TRUE(went_on);
+}
+
 TEST(WorkerPool, ManyThreadsMaySubmitAtOnce) {
   std::atomic<int> ran = 0;
   std::atomic<int> taken = 0;
