@@ -50,6 +50,12 @@ HypergradientPoint Diverged(HypergradientPoint point) {
   return point;
 }
 
+// Lets go of what a point to start from needs no more, each [S*A].
+void Trim(ContextGradient& gradient) {
+  gradient.adjoint.centered_y = gradient.adjoint.reward_gradient = gradient.objective.y = {};
+  for (TermValue& term : gradient.objective.terms) term.y = term.direct.reward = term.cost = {};
+}
+
 // Bounds that are this small beside the gradient and the objective need not be smaller.
 constexpr double kNegligible = 1e-4;
 
@@ -148,9 +154,7 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
   certificate.adjoint_backward_error = std::max(certificate.adjoint_backward_error, gradient.adjoint.residual_l1);
 
   if (certify) {
-    // What is not needed any more, each [S*A].
-    gradient.adjoint.centered_y = gradient.adjoint.reward_gradient = gradient.objective.y = {};
-    for (TermValue& term : gradient.objective.terms) term.y = term.direct.reward = term.cost = {};
+    Trim(gradient);
     CertifyContext(c, at, request, gradient, follower, result, part);
   }
   part.gradient = std::move(gradient.gradient);
@@ -170,8 +174,13 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
   PolicySystem& system = request.system;
   const bool norms = !sharp_ && system.kind() == PolicySystem::Kind::kKrylov && !request.context.dynamics.has_value();
   Majorant::Effort effort = norms ? Majorant::Effort::kNorms : Majorant::Effort::kSolves;
-  RefinedFollower next;
-  point.error = LargestOf(BoundFollowerError(follower, point.solution, system, request.interrupt, &next, effort));
+  const auto step = [&](const LowerLevelSolution& from, LargestError* largest) {
+    FollowerError error = BoundFollowerError(follower, from, system, request.interrupt, effort);
+    if (largest != nullptr) *largest = LargestOf(error);
+    error.log_pi_radius = error.pi_radius = {};
+    return RefineFollower(follower, from, error);
+  };
+  RefinedFollower next = step(point.solution, &point.error);
   ContextGradient further;
   ContextRadius radius;
   const auto bound = [&](const ContextGradient& near) {
@@ -188,7 +197,8 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
     LowerLevelSolution solution{.value = std::move(next.value), .backup = std::move(next.backup)};
     solution.residual = (solution.backup.value - solution.value).lpNorm<Eigen::Infinity>();
     follower = worlds_[c]->At(request.x, request.theta);
-    BoundFollowerError(follower, solution, system, request.interrupt, &next, effort);
+    Trim(further);
+    next = step(solution, nullptr);
     bound(std::exchange(further, {}));
   }
   part.radius = std::move(radius.gradient);

@@ -12,8 +12,8 @@ constexpr double kWorthJoining = 0.7;
 
 }  // namespace
 
-AggregationMultigrid::AggregationMultigrid(const SparseSquare& matrix, const ParallelFor& parallel_for) {
-  SparseSquare current = matrix;
+AggregationMultigrid::AggregationMultigrid(SparseSquare matrix, const ParallelFor& parallel_for) {
+  SparseSquare current = std::move(matrix);
   while (current.size() > kCoarsest) {
     std::vector<uint32_t> pairs, quads;
     const int64_t num_pairs = JoinPairs(current, pairs);

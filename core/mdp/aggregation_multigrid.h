@@ -26,7 +26,7 @@ namespace bilevel {
 class AggregationMultigrid {
  public:
   // Memory: about 60 bytes for each pair. Cost: about that of 20 products.
-  AggregationMultigrid(const SparseSquare& matrix, const ParallelFor& parallel_for);
+  AggregationMultigrid(SparseSquare matrix, const ParallelFor& parallel_for);
 
   // x <- M^{-1} b and M^{-T} b, into another vector. Cost: about that of 5 products.
   void Solve(const Vector& b, Vector& x) const { Cycle(0, b, x); }

@@ -77,15 +77,11 @@ void BoundPolicy(const RegularizedMdp& follower, const Vector& r, const SoftBack
   error.kappa = std::expm1(largest) * (1 + 1e-12);
 }
 
-// at_u: T at U, whose roundings are known.
-RefinedFollower Refine(const RegularizedMdp& follower, Vector U, SoftBackup at_u, SoftBackupRounding rounding,
-                       const Vector& value_radius) {
-  RefinedFollower refined{std::move(U), std::move(at_u), {}};
-  refined.error.value_shift = Vector::Zero(refined.value.size());
-  refined.error.value_radius = value_radius + 2 * kUnitRoundoff * refined.value.cwiseAbs();
-  BoundPolicy(follower, refined.backup.value - refined.value, refined.backup,
-              LogPolicyRounding(follower, refined.backup, std::move(rounding)), refined.error);
-  return refined;
+// |T U - U|, at least.
+Vector Gap(const RegularizedMdp& follower, const Vector& U) {
+  const SoftBackup at_u = ApplySoftBellman(follower, U);
+  return (at_u.value - U).cwiseAbs() * (1 + 4 * kUnitRoundoff) + BoundSoftBellmanRounding(follower, U, at_u).value +
+         kUnitRoundoff * U.cwiseAbs();
 }
 
 // eta >= 0 with (I - gamma (1 + kappa) P^pi) eta >= g, where all policies between that at V + shift and that at V +
@@ -108,8 +104,7 @@ LargestError LargestOf(const FollowerError& error) {
 }
 
 FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLevelSolution& solution,
-                                 PolicySystem& system, const Interrupt& interrupt, RefinedFollower* refined,
-                                 Majorant::Effort effort) {
+                                 PolicySystem& system, const Interrupt& interrupt, Majorant::Effort effort) {
   const SoftBackup& backup = solution.backup;
   FollowerError error;
 
@@ -119,12 +114,9 @@ FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLeve
   system.Solve(follower.discount, r, (rough ? kRoughNewtonTolerance : kNewtonTolerance) * solution.residual, interrupt,
                e);
   if (!e.allFinite()) e.setZero();
-  Vector U = solution.value + e;
-  error.value_shift = U - solution.value;
-  SoftBackup at_u = ApplySoftBellman(follower, U);
-  SoftBackupRounding u_rounding = BoundSoftBellmanRounding(follower, U, at_u);
-  const Vector g =
-      (at_u.value - U).cwiseAbs() * (1 + 4 * kUnitRoundoff) + u_rounding.value + kUnitRoundoff * U.cwiseAbs();
+  e += solution.value;  // U
+  error.value_shift = e - solution.value;
+  const Vector g = Gap(follower, e);
 
   const Vector log_rounding =
       LogPolicyRounding(follower, backup, BoundSoftBellmanRounding(follower, solution.value, backup));
@@ -140,18 +132,20 @@ FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLeve
   }
 
   BoundPolicy(follower, r, backup, log_rounding, error);
-  if (refined != nullptr) {
-    *refined = Refine(follower, std::move(U), std::move(at_u), std::move(u_rounding), error.value_radius);
-  }
   return error;
 }
 
 RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelSolution& solution,
                                const FollowerError& error) {
-  Vector U = solution.value + error.value_shift;
-  SoftBackup at_u = ApplySoftBellman(follower, U);
-  SoftBackupRounding rounding = BoundSoftBellmanRounding(follower, U, at_u);
-  return Refine(follower, std::move(U), std::move(at_u), std::move(rounding), error.value_radius);
+  RefinedFollower refined;
+  refined.value = solution.value + error.value_shift;
+  refined.backup = ApplySoftBellman(follower, refined.value);
+  refined.error.value_shift = Vector::Zero(refined.value.size());
+  refined.error.value_radius = error.value_radius + 2 * kUnitRoundoff * refined.value.cwiseAbs();
+  const Vector log_rounding =
+      LogPolicyRounding(follower, refined.backup, BoundSoftBellmanRounding(follower, refined.value, refined.backup));
+  BoundPolicy(follower, refined.backup.value - refined.value, refined.backup, log_rounding, refined.error);
+  return refined;
 }
 
 Vector CenteredRadius(const TabularMdp& mdp, const Vector& pi, const Vector& pi_radius, const Vector& g,

@@ -45,14 +45,14 @@ struct RefinedFollower {
   FollowerError error;
 };
 
-// `system` must hold solution.backup.pi. refined: filled in where wanted. effort: with kNorms e is found to two digits
-// and eta is the same everywhere, if that is small beside e. Cost: two linear solves to a few digits (with kNorms
-// mostly one), and five sweeps, with `refined` six; when interrupted only the sweeps.
+// `system` must hold solution.backup.pi. effort: with kNorms e is found to three digits and eta is the same everywhere,
+// if that is small beside e. Cost: two linear solves to a few digits (with kNorms mostly one) and five sweeps; when
+// interrupted only the sweeps.
 FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLevelSolution& solution,
-                                 PolicySystem& system, const Interrupt& interrupt, RefinedFollower* refined = nullptr,
+                                 PolicySystem& system, const Interrupt& interrupt,
                                  Majorant::Effort effort = Majorant::Effort::kSolves);
 
-// The same of an error found before. Cost: three sweeps.
+// From value_shift and value_radius of the solution's error. Cost: three sweeps.
 RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelSolution& solution,
                                const FollowerError& error);
 

@@ -17,11 +17,12 @@ namespace bilevel {
 
 class IncompleteLu {
  public:
-  // Memory: 12 bytes for each entry. Cost: about that of five products.
+  // At most 2^32 - 1 entries. Memory: 12 bytes for each entry and 8 for each state. Cost: about that of five products.
   IncompleteLu(const SparseSquare& A, const ParallelFor& parallel_for);
+  IncompleteLu(const SystemRows& A, const ParallelFor& parallel_for);
 
   // Factorises another matrix with entries at the same places.
-  void Renew(const SparseSquare& A);
+  void Renew(const SystemRows& A);
 
   const ParallelFor& parallel_for() const { return parallel_for_; }
 
@@ -30,14 +31,29 @@ class IncompleteLu {
   void SolveTransposed(const Vector& b, Vector& x) const;
 
  private:
+  struct Row {
+    uint32_t begin, diagonal, end;
+  };
+  Row RowOf(int64_t s) const {
+    const auto row = static_cast<size_t>(s);
+    return {offsets_[row], diagonal_[row], offsets_[row + 1]};
+  }
   int64_t num_blocks() const { return static_cast<int64_t>(blocks_.size()) - 1; }
+  template <typename Rows>
+  void FindPattern(const Rows& A);
+  template <typename Rows>
+  void Factorize(const Rows& A);
   void FactorizeBlock(int64_t first, int64_t last);
+  // Calls visit(s) for all states of some blocks, within each block in order (or the other way round), block by block
+  // in turns: what one state has to wait for, the next does not.
+  template <typename Visitor>
+  void ForStatesOfBlocks(int64_t begin, int64_t end, bool forward, Visitor visit) const;
 
   ParallelFor parallel_for_;
   std::vector<int64_t> blocks_;  // first states, and S
   // CSR within blocks, columns increasing. L has a diagonal of ones; that of U is kept as its inverse.
-  std::vector<uint64_t> offsets_;
-  std::vector<uint64_t> diagonal_;  // positions
+  std::vector<uint32_t> offsets_;
+  std::vector<uint32_t> diagonal_;  // positions
   std::vector<uint32_t> columns_;
   std::vector<double> values_;
 };

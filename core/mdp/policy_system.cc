@@ -317,14 +317,13 @@ void PolicySystem::MakePreconditioner(double gamma) {
   const bool multigrid = preconditioner_ == Preconditioner::kMultigrid;
   const bool made = multigrid ? multigrid_ != nullptr : incomplete_lu_ != nullptr && multigrid_ == nullptr;
   if (made && !preconditioner_is_stale_ && preconditioned_gamma_ == gamma) return;
-  if (system_.offsets.empty()) system_ = SystemPattern(*matrix_);
-  FillSystem(*matrix_, gamma, system_);
+  const SystemRows system{*matrix_, gamma};
   if (multigrid) {
-    multigrid_ = std::make_unique<AggregationMultigrid>(system_, parallel_for_);
+    multigrid_ = std::make_unique<AggregationMultigrid>(Store(system), parallel_for_);
   } else if (incomplete_lu_ == nullptr) {
-    incomplete_lu_ = std::make_unique<IncompleteLu>(system_, parallel_for_);
+    incomplete_lu_ = std::make_unique<IncompleteLu>(system, parallel_for_);
   } else {
-    incomplete_lu_->Renew(system_);
+    incomplete_lu_->Renew(system);
   }
   if (!multigrid) multigrid_.reset();
   preconditioner_is_stale_ = false;

@@ -136,7 +136,6 @@ class PolicySystem {
   Preconditioner preconditioner_ = Preconditioner::kNone;
   bool mixes_slowly_ = false;
   bool multigrid_failed_ = false;
-  SparseSquare system_;
   std::unique_ptr<IncompleteLu> incomplete_lu_;
   std::unique_ptr<AggregationMultigrid> multigrid_;
   bool preconditioner_is_stale_ = false;

@@ -10,37 +10,21 @@ constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
 }  // namespace
 
-SparseSquare SystemPattern(const PolicyMatrix& matrix) {
+SparseSquare Store(const SystemRows& rows) {
   SparseSquare A;
-  const int64_t S = matrix.num_states();
-  A.offsets.reserve(static_cast<size_t>(S) + 1);
+  A.offsets.reserve(static_cast<size_t>(rows.size()) + 1);
   A.offsets.push_back(0);
-  A.columns.reserve(matrix.num_entries() + static_cast<uint64_t>(S));
-  for (int64_t s = 0; s < S; ++s) {
-    bool has_diagonal = false;
-    matrix.ForEachInRow(s, [&](uint32_t s2, double) {
-      if (!has_diagonal && s2 > s) A.columns.push_back(static_cast<uint32_t>(s));
-      has_diagonal = has_diagonal || s2 >= s;
-      A.columns.push_back(s2);
+  const uint64_t most = rows.matrix.num_entries() + static_cast<uint64_t>(rows.size());
+  A.columns.reserve(most);
+  A.values.reserve(most);
+  for (int64_t s = 0; s < rows.size(); ++s) {
+    rows.ForEachInRow(s, [&](uint32_t column, double value) {
+      A.columns.push_back(column);
+      A.values.push_back(value);
     });
-    if (!has_diagonal) A.columns.push_back(static_cast<uint32_t>(s));
     A.offsets.push_back(A.columns.size());
   }
-  A.values.resize(A.columns.size());
   return A;
-}
-
-void FillSystem(const PolicyMatrix& matrix, double gamma, SparseSquare& A) {
-  ForParts(matrix.parallel_for(), A.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
-    for (int64_t s = begin; s < end; ++s) {
-      uint64_t k = A.offsets[static_cast<size_t>(s)];
-      for (uint64_t i = k; i < A.offsets[static_cast<size_t>(s) + 1]; ++i) A.values[i] = A.columns[i] == s ? 1 : 0;
-      matrix.ForEachInRow(s, [&](uint32_t s2, double p) {
-        while (A.columns[k] != s2) ++k;
-        A.values[k] -= gamma * p;
-      });
-    }
-  });
 }
 
 void SubtractProduct(const SparseSquare& A, const Vector& x, const Vector& b, const ParallelFor& parallel_for,

@@ -1,4 +1,4 @@
-// A square sparse matrix by rows, for preconditioners.
+// Square sparse matrices by rows, for preconditioners.
 
 #ifndef BILEVEL_CORE_MDP_SPARSE_SQUARE_H_
 #define BILEVEL_CORE_MDP_SPARSE_SQUARE_H_
@@ -17,11 +17,38 @@ struct SparseSquare {
   std::vector<double> values;
 
   int64_t size() const { return static_cast<int64_t>(offsets.size()) - 1; }
+
+  // Calls visit(column, value) for the entries of a row, columns increasing.
+  template <typename Visitor>
+  void ForEachInRow(int64_t s, Visitor visit) const {
+    for (uint64_t k = offsets[static_cast<size_t>(s)]; k < offsets[static_cast<size_t>(s) + 1]; ++k) {
+      visit(columns[k], values[k]);
+    }
+  }
 };
 
-// Where A = I - gamma P^pi can have entries; the matrix must be merged. FillSystem gives them values.
-SparseSquare SystemPattern(const PolicyMatrix& matrix);
-void FillSystem(const PolicyMatrix& matrix, double gamma, SparseSquare& A);
+// I - gamma P^pi, not stored; the matrix must be merged.
+struct SystemRows {
+  const PolicyMatrix& matrix;
+  double gamma;
+
+  int64_t size() const { return matrix.num_states(); }
+
+  // As above; the diagonal is always there.
+  template <typename Visitor>
+  void ForEachInRow(int64_t s, Visitor visit) const {
+    const auto diagonal = static_cast<uint32_t>(s);
+    bool passed = false;
+    matrix.ForEachInRow(s, [&](uint32_t column, double p) {
+      if (!passed && column > diagonal) visit(diagonal, 1.0);
+      passed = passed || column >= diagonal;
+      visit(column, column == diagonal ? 1 - gamma * p : -gamma * p);
+    });
+    if (!passed) visit(diagonal, 1.0);
+  }
+};
+
+SparseSquare Store(const SystemRows& rows);
 
 // r <- b - A x and b - A^T x.
 void SubtractProduct(const SparseSquare& A, const Vector& x, const Vector& b, const ParallelFor& parallel_for,

@@ -35,7 +35,7 @@ TEST(FollowerError, BracketHoldsFarFromTheAnswer) {
         SolvedAt(follower, exact.value + tau * std::pow(10, 1 - 3 * rng.Uniform()) * DrawNormal(rng, S));
     system.SetPolicy(solution.backup.pi);
     const auto effort = seed % 4 < 2 ? Majorant::Effort::kSolves : Majorant::Effort::kNorms;
-    const FollowerError error = BoundFollowerError(follower, solution, system, Interrupt(), nullptr, effort);
+    const FollowerError error = BoundFollowerError(follower, solution, system, Interrupt(), effort);
     bool skip = false;
     const Vector distance = (exact.value - solution.value - error.value_shift).cwiseAbs();
     EXPECT_TRUE((distance.array() <= error.value_radius.array() + 1e-10).all());

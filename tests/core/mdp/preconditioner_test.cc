@@ -29,8 +29,7 @@ struct System {
     pi = ApplySoftBellman(follower, Vector::Zero(mdp.num_states())).pi;
     matrix.SetPolicy(pi);
     if (!matrix.merged()) return;
-    A = SystemPattern(matrix);
-    FillSystem(matrix, gamma, A);
+    A = Store({matrix, gamma});
   }
 
   Eigen::MatrixXd Dense() const {
@@ -96,11 +95,10 @@ TEST(IncompleteLu, IsExactOnAChain) {
 }
 
 TEST(IncompleteLu, RenewsForAnotherMatrix) {
-  System system("grid-slip", 400, 0.9);
+  const System system("grid-slip", 400, 0.9);
   IncompleteLu renewed(system.A, RunInOrder);
-  FillSystem(system.matrix, 0.99, system.A);
-  renewed.Renew(system.A);
-  const IncompleteLu fresh(system.A, RunInOrder);
+  renewed.Renew({system.matrix, 0.99});
+  const IncompleteLu fresh(Store({system.matrix, 0.99}), RunInOrder);
   Rng rng(3);
   const Vector b = DrawNormal(rng, 400);
   Vector one, other;
