@@ -97,16 +97,17 @@ ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, 
   Majorant majorant(*follower.mdp, request.system, follower.discount, error.kappa, request.interrupt, effort);
   ContextObjectiveRadius radius = BoundContextObjective(request.context, InputOf(request, answer), value.objective,
                                                         {error, theta_rounding, majorant});
-  const AdjointError adjoint =
+  AdjointError adjoint =
       BoundAdjointError(follower, answer.backup.pi, {.y = {}, .q = {}, .value = value.objective.follower_value},
                         value.adjoint, error, radius.centered_y, radius.centered_y_mass, majorant, request.system);
-  request.context.reward.AddPullbackRadius(adjoint.reward_gradient, adjoint.reward_gradient_mass,
-                                           value.adjoint.reward_gradient.cwiseAbs(), request.x, radius.direct);
+  radius.centered_y = {};
   if (request.context.dynamics.has_value()) {
     request.context.dynamics->AddPullbackRadius(
         *follower.mdp, 1, ImplicitDerivative(follower, value.adjoint.reward_gradient, answer.value),
         ImplicitDerivative(follower, adjoint.reward_gradient, error.ValueBound()), radius.direct.theta);
   }
+  request.context.reward.AddPullbackRadius(std::move(adjoint.reward_gradient), adjoint.reward_gradient_mass,
+                                           value.adjoint.reward_gradient, request.x, radius.direct);
   return {radius.value, std::move(radius.direct)};
 }
 

@@ -198,7 +198,7 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
     solution.residual = (solution.backup.value - solution.value).lpNorm<Eigen::Infinity>();
     follower = worlds_[c]->At(request.x, request.theta);
     Trim(further);
-    next = step(solution, nullptr);
+    next = step(std::exchange(solution, {}), nullptr);
     bound(std::exchange(further, {}));
   }
   part.radius = std::move(radius.gradient);

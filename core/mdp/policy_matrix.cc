@@ -13,15 +13,17 @@ namespace {
 
 // Pairs are merged when there are at most so many of them for each entry of P.
 constexpr double kWorthMerging = 0.75;
+// Entries of a row that bytes can tell apart.
+constexpr int kShortRow = 256;
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
-// Calls visit(place, row) for all places of the states of some slices; filling has the row of its lane.
+// Calls visit(place, s, row) for all places of the states of some slices; filling has the row of its lane.
 template <typename Visitor>
 void ForEachPlace(const ActionRows& rows, int64_t first_slice, int64_t last_slice, Visitor visit) {
   const int64_t S = rows.num_states(), A = rows.num_actions();
   if (rows.layout() == ActionRows::Layout::kRows) {
     for (int64_t row = first_slice * kLanes * A, end = std::min(last_slice * kLanes, S) * A; row < end; ++row) {
-      for (uint64_t k = rows.RowBegin(row); k < rows.RowEnd(row); ++k) visit(k, row);
+      for (uint64_t k = rows.RowBegin(row); k < rows.RowEnd(row); ++k) visit(k, row / A, row);
     }
     return;
   }
@@ -31,7 +33,7 @@ void ForEachPlace(const ActionRows& rows, int64_t first_slice, int64_t last_slic
       for (uint64_t line = rows.lines()[block]; line < rows.lines()[block + 1]; ++line) {
         for (int64_t lane = 0; lane < kLanes; ++lane) {
           const int64_t s = std::min(slice * kLanes + lane, S - 1);
-          visit(kLanes * line + static_cast<uint64_t>(lane), s * A + a);
+          visit(kLanes * line + static_cast<uint64_t>(lane), s, s * A + a);
         }
       }
     }
@@ -86,20 +88,28 @@ void PolicyMatrix::BuildMerged(uint64_t pairs) {
   }
   pattern_ = ActionRows(S, 1, offsets, columns, {});
   values_ = AlignedArray<double>(pattern_.num_places());
-  slots_ = AlignedArray<uint32_t>(rows.num_places());
+  if (max_row_entries_ <= kShortRow) {
+    FindSlots(offsets, columns, short_slots_);
+  } else {
+    FindSlots(offsets, columns, slots_);
+  }
+}
+
+template <typename Slot>
+void PolicyMatrix::FindSlots(const std::vector<uint64_t>& offsets, const std::vector<uint32_t>& columns,
+                             AlignedArray<Slot>& slots) const {
+  const ActionRows& rows = mdp_->transitions();
+  const int S = rows.num_states(), A = rows.num_actions();
+  slots = AlignedArray<Slot>(rows.num_places());
   ForParts(parallel_for_, NumSlices(S), kSlicesInPart, [&](int64_t first, int64_t last) {
     // Filling adds 0 to whatever comes first.
-    ForEachPlace(rows, first, last, [&](uint64_t place, int64_t row) {
-      slots_[place] = static_cast<uint32_t>(pattern_.FirstPlace(row / A));
-    });
+    ForEachPlace(rows, first, last, [&](uint64_t place, int64_t, int64_t) { slots[place] = 0; });
     for (int64_t s = first * kLanes; s < std::min<int64_t>(last * kLanes, S); ++s) {
       const auto begin = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s)]);
       const auto end = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s) + 1]);
       for (int64_t row = s * A; row < (s + 1) * A; ++row) {
         rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
-          const auto found = std::lower_bound(begin, end, rows.column(place));
-          slots_[place] =
-              static_cast<uint32_t>(pattern_.FirstPlace(s) + pattern_.Stride() * static_cast<uint64_t>(found - begin));
+          slots[place] = static_cast<Slot>(std::lower_bound(begin, end, rows.column(place)) - begin);
         });
       }
     }
@@ -145,20 +155,29 @@ void PolicyMatrix::BuildTransposed() {
 }
 
 void PolicyMatrix::SetPolicy(const Vector& pi) {
-  if (merged_) {
-    FillMerged(pi);
+  if (merged_ && !short_slots_.empty()) {
+    FillMerged(pi, short_slots_);
+  } else if (merged_) {
+    FillMerged(pi, slots_);
   } else {
     pi_ = pi;
   }
   transposed_is_old_ = true;
 }
 
-void PolicyMatrix::FillMerged(const Vector& pi) {
+template <typename Slot>
+void PolicyMatrix::FillMerged(const Vector& pi, const AlignedArray<Slot>& slots) {
   const ActionRows& rows = mdp_->transitions();
+  const bool sliced = pattern_.layout() == ActionRows::Layout::kSlices;
   ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
-    ForEachPlace(pattern_, first, last, [&](uint64_t place, int64_t) { values_[place] = 0; });
-    ForEachPlace(rows, first, last,
-                 [&](uint64_t place, int64_t row) { values_[slots_[place]] += pi[row] * rows.value(place); });
+    ForEachPlace(pattern_, first, last, [&](uint64_t place, int64_t, int64_t) { values_[place] = 0; });
+    ForEachPlace(rows, first, last, [&](uint64_t place, int64_t s, int64_t row) {
+      const uint64_t slot = slots[place];
+      const uint64_t target = sliced
+                                  ? kLanes * (pattern_.lines()[s / kLanes] + slot) + static_cast<uint64_t>(s % kLanes)
+                                  : pattern_.RowBegin(s) + slot;
+      values_[target] += pi[row] * rows.value(place);
+    });
   });
 }
 
@@ -167,7 +186,7 @@ void PolicyMatrix::FillTransposed() const {
   transposed_is_old_ = false;
   const ActionRows& rows = merged_ ? pattern_ : mdp_->transitions();
   ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
-    ForEachPlace(rows, first, last, [&](uint64_t place, int64_t row) {
+    ForEachPlace(rows, first, last, [&](uint64_t place, int64_t, int64_t row) {
       if (to_transposed_[place] == kNone) return;
       transposed_[to_transposed_[place]] = merged_ ? values_[place] : pi_[row] * rows.value(place);
     });

@@ -7,6 +7,7 @@
 #define BILEVEL_CORE_MDP_POLICY_MATRIX_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "core/base/aligned_array.h"
 #include "core/base/parallel.h"
@@ -16,8 +17,8 @@ namespace bilevel {
 
 class PolicyMatrix {
  public:
-  // mdp must outlive this. Memory: for each entry of P 4 bytes and 28 for each pair (s, s2) where merged, else 16 for
-  // each entry. Cost: O(entries log(entries of a state)).
+  // mdp must outlive this. Memory: for each entry of P 1 byte (4 where a state has more than 256 successors) and 28 for
+  // each pair (s, s2) where merged, else 16 for each entry. Cost: O(entries log(entries of a state)).
   PolicyMatrix(const TabularMdp& mdp, ParallelFor parallel_for);
 
   // pi: [S*A], rows summing to one (not checked). Cost: O(entries).
@@ -63,7 +64,11 @@ class PolicyMatrix {
   uint64_t CountPairs();
   void BuildMerged(uint64_t pairs);
   void BuildTransposed();
-  void FillMerged(const Vector& pi);
+  template <typename Slot>
+  void FindSlots(const std::vector<uint64_t>& offsets, const std::vector<uint32_t>& columns,
+                 AlignedArray<Slot>& slots) const;
+  template <typename Slot>
+  void FillMerged(const Vector& pi, const AlignedArray<Slot>& slots);
   void FillTransposed() const;
 
   const TabularMdp* mdp_;
@@ -71,9 +76,11 @@ class PolicyMatrix {
   bool merged_ = false;
   int max_row_entries_ = 0, max_column_entries_ = 0, bandwidth_ = 0;
   Vector pi_;
-  // Where merged: of P^pi, with numbers by place, and the place in it of each place in P.
+  // Where merged: of P^pi, with numbers by place, and for each place in P which entry of its state's row it adds to, in
+  // bytes if rows are short.
   ActionRows pattern_;
   AlignedArray<double> values_;
+  AlignedArray<uint8_t> short_slots_;
   AlignedArray<uint32_t> slots_;
   // Of its transpose, with numbers by place, and the place in it of each place in P^pi (or P, where not merged).
   ActionRows transposed_pattern_;

@@ -158,20 +158,22 @@ void ParametricReward::AddPullbackTangent(const Vector& weight, const Vector& we
   }
 }
 
-void ParametricReward::AddPullbackRadius(const Vector& radius, double mass, const Vector& magnitude, const Vector& x,
+void ParametricReward::AddPullbackRadius(Vector radius, double mass, const Vector& magnitude, const Vector& x,
                                          ParameterGradient& gradient_radius) const {
-  if (!features_.empty()) {
-    const double steps = static_cast<double>(features_.max_column_entries()) + 16;
-    gradient_radius.theta += features_.AbsTransposedProduct(radius + steps * kUnitRoundoff * magnitude);
-    if (mass > 0) gradient_radius.theta += kPadding * mass * features_.LargestInColumns();
-  }
   if (has_quadratic()) {
     const double steps = static_cast<double>(x.size() + radius.size()) + 16;
     const Vector abs_x = x.cwiseAbs();
     const double beyond = mass > 0 ? kPadding * mass * coefficient_.lpNorm<Eigen::Infinity>() : 0.0;
     gradient_radius.x += 2 * (coefficient_.cwiseAbs().dot(radius) + beyond) * (matrix_ * x).cwiseAbs() +
-                         2 * steps * kUnitRoundoff * (coefficient_.cwiseAbs().dot(magnitude + radius) + beyond) *
+                         2 * steps * kUnitRoundoff *
+                             (coefficient_.cwiseAbs().dot(magnitude.cwiseAbs() + radius) + beyond) *
                              (matrix_.cwiseAbs() * abs_x);
+  }
+  if (!features_.empty()) {
+    const double steps = static_cast<double>(features_.max_column_entries()) + 16;
+    radius += steps * kUnitRoundoff * magnitude.cwiseAbs();
+    gradient_radius.theta += features_.AbsTransposedProduct(radius);
+    if (mass > 0) gradient_radius.theta += kPadding * mass * features_.LargestInColumns();
   }
 }
 

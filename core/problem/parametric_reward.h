@@ -60,8 +60,8 @@ class ParametricReward {
                           ParameterGradient& gradient) const;
 
   // How far AddPullback moves when weights move by at most radius >= 0, entry by entry, and something of 1-norm mass on
-  // top; rounding included for |weight| <= magnitude.
-  void AddPullbackRadius(const Vector& radius, double mass, const Vector& magnitude, const Vector& x,
+  // top; rounding included for weights of at most |magnitude|.
+  void AddPullbackRadius(Vector radius, double mass, const Vector& magnitude, const Vector& x,
                          ParameterGradient& gradient_radius) const;
 
   // Adds the absolute values of what multiplies each theta and each x: 0 means that it moves nothing.

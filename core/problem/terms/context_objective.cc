@@ -71,8 +71,7 @@ ContextObjectiveRadius BoundContextObjective(const Context& context, const TermI
     result.centered_y_mass += weight * radius.centered_y_mass;
     if (radius.direct.reward.size() != 0) {
       DirectReward(term)->AddPullbackRadius(weight * radius.direct.reward, weight * radius.direct_reward_mass,
-                                            (1 + terms) * weight * value.direct.reward.cwiseAbs(), input.x,
-                                            result.direct);
+                                            (1 + terms) * weight * value.direct.reward, input.x, result.direct);
     }
     if (context.dynamics.has_value()) {
       context.dynamics->AddPullbackRadius(input.mdp, weight, value.direct.environment, radius.direct.environment,

@@ -1,5 +1,6 @@
 #include "tests/benchmarks/suite/machine.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -70,7 +71,9 @@ ParallelFor StandingThreads(int count) {
   return [](int parts, const std::function<void(int)>& task) { pool->Share(parts, task); };
 }
 
-void AskForHugePages(char** argv) {
+void AllocateAsTheServer(char** argv) {
+  mallopt(M_TRIM_THRESHOLD, 32 << 20);
+  mallopt(M_MMAP_THRESHOLD, 4 << 20);
   constexpr const char* kTunables = "GLIBC_TUNABLES";
   if (getenv(kTunables) != nullptr) return;
   setenv(kTunables, "glibc.malloc.hugetlb=1", 1);

@@ -475,7 +475,7 @@ class Suite {
 int main(int argc, char** argv) {
   using namespace bilevel::benchmarks;
   const Flags flags = Parse(argc, argv);
-  AskForHugePages(argv);
+  AllocateAsTheServer(argv);
   const std::string self = std::filesystem::canonical("/proc/self/exe").parent_path();
   return Suite(flags, {self, SUITE_SOURCES}).Run() ? 0 : 1;
 }

@@ -1,7 +1,6 @@
 #include "tests/benchmarks/suite/wire.h"
 
 #include <grpcpp/grpcpp.h>
-#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -250,8 +249,6 @@ std::vector<Row> MeasureEmptyCalls(const WireOptions& options) {
 }
 
 std::vector<Row> MeasureEvaluations(const WireOptions& options) {
-  mallopt(M_TRIM_THRESHOLD, 32 << 20);  // as bilevel_server does
-  mallopt(M_MMAP_THRESHOLD, 4 << 20);
   const v1::Problem problem = client::FourRooms({.temperature = 0.003, .beta = 1});
   const double core = EvaluateInCore(problem, options.seconds);
   const Server server(options.server);
