@@ -80,7 +80,6 @@ AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi,
   if (cotangents.value.size() != 0) g += (rounding * tau) * cotangents.value.cwiseAbs();
 
   if (majorant.effort() == Majorant::Effort::kNorms) {
-    result.z = Vector::Zero(g.size());
     result.z_mass = majorant.BoundSum(g.sum() + gamma * mdp.max_row_sum() * centered_y_mass);
     result.reward_gradient_mass = (1 + 1e-12) * (centered_y_mass + result.z_mass) / tau;
   } else {
@@ -91,7 +90,7 @@ AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi,
     const double abs_z = std::abs(adjoint.z[s]);
     for (Eigen::Index row = first; row < end; ++row) {
       const double change = centered_y_radius[row] + error.pi_radius[row] * abs_z;
-      const double reach = change + (pi[row] + error.pi_radius[row]) * result.z[s];
+      const double reach = change + (result.z.size() == 0 ? 0.0 : (pi[row] + error.pi_radius[row]) * result.z[s]);
       const double size = std::abs(adjoint.centered_y[row]) + pi[row] * abs_z;
       result.reward_gradient[row] = (reach + kSteps * size) / tau + kSteps * std::abs(adjoint.reward_gradient[row]);
     }

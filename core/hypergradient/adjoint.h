@@ -48,7 +48,7 @@ EnvironmentDerivative ImplicitDerivative(const RegularizedMdp& follower, const V
 // Entrywise bounds on the distance to z', lambda of the exact soft-optimal policy, and on the sums of what may come on
 // top, nobody knows where; these are 0 if the majorant solves.
 struct AdjointError {
-  Vector z;                // [S]
+  Vector z;                // [S]; empty means 0
   Vector reward_gradient;  // [S*A]
   double z_mass = 0;
   double reward_gradient_mass = 0;

@@ -50,9 +50,10 @@ HypergradientPoint Diverged(HypergradientPoint point) {
   return point;
 }
 
-// Lets go of what a point to start from needs no more, each [S*A].
+// Lets go of what a point to start from needs no more, most of it [S*A].
 void Trim(ContextGradient& gradient) {
-  gradient.adjoint.centered_y = gradient.adjoint.reward_gradient = gradient.objective.y = {};
+  gradient.adjoint.centered_y = gradient.adjoint.reward_gradient = gradient.adjoint.residual = {};
+  gradient.objective.y = {};
   for (TermValue& term : gradient.objective.terms) term.y = term.direct.reward = term.cost = {};
 }
 
@@ -139,6 +140,7 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
     point.context_objectives.push_back(std::numeric_limits<double>::quiet_NaN());
     return part;
   }
+  warm_start_.values[c] = {};           // until the end
   options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
   system.SetPolicy(result.solution.backup.pi, PolicySystem::Change::kSlight);
 
@@ -153,6 +155,7 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
   certificate.backward_error = std::max(certificate.backward_error, result.solution.residual);
   certificate.adjoint_backward_error = std::max(certificate.adjoint_backward_error, gradient.adjoint.residual_l1);
 
+  if (gradient.adjoint.z.allFinite()) warm_start_.adjoints[c] = {};
   if (certify) {
     Trim(gradient);
     CertifyContext(c, at, request, gradient, follower, result, part);

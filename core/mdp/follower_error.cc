@@ -51,7 +51,7 @@ void BoundPolicy(const RegularizedMdp& follower, const Vector& r, const SoftBack
                  FollowerError& error) {
   const TabularMdp& mdp = *follower.mdp;
   const double gamma = follower.discount;
-  const bool shifts = !error.value_shift.isZero(0);
+  const bool shifts = error.value_shift.size() != 0 && !error.value_shift.isZero(0);
   Vector shift;
   if (shifts) shift = mdp.ExpectNext(error.value_shift, follower.parallel_for);
   error.log_pi_radius = mdp.ExpectNext(error.value_radius, follower.parallel_for);
@@ -65,7 +65,7 @@ void BoundPolicy(const RegularizedMdp& follower, const Vector& r, const SoftBack
             radius = error.pi_radius[row] = 0;
             continue;
           }
-          const double center = (shifts ? gamma * shift[row] : 0.0) - (error.value_shift[s] - r[s]);
+          const double center = shifts ? gamma * shift[row] - (error.value_shift[s] - r[s]) : r[s];
           radius =
               (std::abs(center) + (gamma * radius + error.value_radius[s])) * ((1 + 1e-12) / follower.temperature) +
               log_rounding[row];
@@ -140,7 +140,6 @@ RefinedFollower RefineFollower(const RegularizedMdp& follower, const LowerLevelS
   RefinedFollower refined;
   refined.value = solution.value + error.value_shift;
   refined.backup = ApplySoftBellman(follower, refined.value);
-  refined.error.value_shift = Vector::Zero(refined.value.size());
   refined.error.value_radius = error.value_radius + 2 * kUnitRoundoff * refined.value.cwiseAbs();
   const Vector log_rounding =
       LogPolicyRounding(follower, refined.backup, BoundSoftBellmanRounding(follower, refined.value, refined.backup));

@@ -18,7 +18,7 @@
 namespace bilevel {
 
 struct FollowerError {
-  // V* is in V + value_shift +- value_radius, [S].
+  // V* is in V + value_shift +- value_radius, [S]; an empty shift means 0.
   Vector value_shift;
   Vector value_radius;
   // |log pi* - log pi| and |pi* - pi|, [S*A]; 0 where unavailable.
@@ -28,7 +28,9 @@ struct FollowerError {
   double kappa = 0;
 
   // |V* - V|, [S].
-  Vector ValueBound() const { return value_shift.cwiseAbs() + value_radius; }
+  Vector ValueBound() const {
+    return value_shift.size() == 0 ? value_radius : Vector(value_shift.cwiseAbs() + value_radius);
+  }
 };
 
 // The largest entries of ValueBound() and log_pi_radius.
