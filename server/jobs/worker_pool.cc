@@ -1,5 +1,8 @@
 #include "server/jobs/worker_pool.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -11,6 +14,8 @@ namespace bilevel::server {
 namespace {
 
 constexpr std::chrono::milliseconds kRetryDelay{1000};
+// Of long workers: short tasks and the threads that talk come first where cores are few.
+constexpr int kLongNiceness = 10;
 
 absl::Status QueueFull(int waiting, int limit) {
   return MakeRefusal(absl::StatusCode::kResourceExhausted,
@@ -25,7 +30,13 @@ absl::Status QueueFull(int waiting, int limit) {
 
 WorkerPool::WorkerPool(const WorkerPoolOptions& options)
     : options_(options), idle_long_(options.long_threads), idle_short_(options.short_threads) {
-  for (int i = 0; i < options.long_threads; ++i) threads_.emplace_back([this] { Work(Lane::kLong); });
+  for (int i = 0; i < options.long_threads; ++i) {
+    threads_.emplace_back([this] {
+      setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()),
+                  kLongNiceness);  // of this thread; may fail, and then is not
+      Work(Lane::kLong);
+    });
+  }
   for (int i = 0; i < options.short_threads; ++i) threads_.emplace_back([this] { Work(Lane::kShort); });
 }
 
