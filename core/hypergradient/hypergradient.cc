@@ -57,17 +57,20 @@ void Trim(ContextGradient& gradient) {
   for (TermValue& term : gradient.objective.terms) term.y = term.direct.reward = term.cost = {};
 }
 
-// Bounds that are this small beside the gradient and the objective need not be smaller.
-constexpr double kNegligible = 1e-4;
+// Bounds that are so many times adjoint_tolerance, or this, beside the gradient and the objective need not be smaller.
+constexpr double kToleranceTimes = 1e4, kSmall = 1e-4;
+// Below this share norms hardly ever do.
+constexpr double kSmallForNorms = 1e-6;
 
 // Whether bounds at `further` are small, or so beside what it has moved.
-bool Negligible(const ContextRadius& radius, const ContextGradient& gradient, const ContextGradient& further) {
+bool Negligible(const ContextRadius& radius, const ContextGradient& gradient, const ContextGradient& further,
+                double small) {
   const auto norm = [](const ParameterGradient& g) { return std::hypot(g.theta.norm(), g.x.norm()); };
   const double moved = std::hypot((further.gradient.theta - gradient.gradient.theta).norm(),
                                   (further.gradient.x - gradient.gradient.x).norm());
   const double objective_moved = std::abs(further.objective.value - gradient.objective.value);
-  return norm(radius.gradient) <= std::max(moved, kNegligible * norm(further.gradient)) &&
-         radius.objective <= std::max(objective_moved, kNegligible * std::abs(further.objective.value));
+  return norm(radius.gradient) <= std::max(moved, small * norm(further.gradient)) &&
+         radius.objective <= std::max(objective_moved, small * std::abs(further.objective.value));
 }
 
 }  // namespace
@@ -175,7 +178,9 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
                                             const ContextGradient& gradient, RegularizedMdp& follower,
                                             ContextPoint& point, Contribution& part) {
   PolicySystem& system = request.system;
-  const bool norms = !sharp_ && system.kind() == PolicySystem::Kind::kKrylov && !request.context.dynamics.has_value();
+  const double small = std::min(kSmall, kToleranceTimes * options_.adjoint_tolerance);
+  const bool norms = norms_suffice_ && !sharp_ && small >= kSmallForNorms &&
+                     system.kind() == PolicySystem::Kind::kKrylov && !request.context.dynamics.has_value();
   Majorant::Effort effort = norms ? Majorant::Effort::kNorms : Majorant::Effort::kSolves;
   const auto step = [&](const LowerLevelSolution& from, LargestError* largest) {
     FollowerError error = BoundFollowerError(follower, from, system, request.interrupt, effort);
@@ -195,7 +200,8 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
     radius = BoundContext(request, answer, further, next.error, at.rounding, effort);
   };
   bound(gradient);
-  if (norms && !Negligible(radius, gradient, further) && !request.interrupt.Check().has_value()) {
+  if (norms && !Negligible(radius, gradient, further, small) && !request.interrupt.Check().has_value()) {
+    norms_suffice_ = false;
     effort = Majorant::Effort::kSolves;
     LowerLevelSolution solution{.value = std::move(next.value), .backup = std::move(next.backup)};
     solution.residual = (solution.backup.value - solution.value).lpNorm<Eigen::Infinity>();

@@ -103,6 +103,10 @@ TEST(Certificate, BoundIsNeverBelowTheTrueErrorWithKrylovSolves) {
   LowerLevelOptions options;
   options.method = LowerLevelMethod::kNewtonKrylov;
   CheckBounds(options, kSanitized ? 20 : 200, "krylov");
+  // Norms suffice for tolerances like these, mostly.
+  options.residual_tolerance = 1e-9;
+  options.adjoint_tolerance = 1e-8;
+  CheckBounds(options, kSanitized ? 20 : 200, "krylov, norms");
 }
 
 }  // namespace
