@@ -59,18 +59,19 @@ void Trim(ContextGradient& gradient) {
 
 // Bounds that are so many times adjoint_tolerance, or this, beside the gradient and the objective need not be smaller.
 constexpr double kToleranceTimes = 1e4, kSmall = 1e-4;
-// Below this share norms hardly ever do.
-constexpr double kSmallForNorms = 1e-6;
+// Below this share norms hardly ever do, nor later where they once missed by so many times.
+constexpr double kSmallForNorms = 1e-6, kHopeless = 30;
 
-// Whether bounds at `further` are small, or so beside what it has moved.
-bool Negligible(const ContextRadius& radius, const ContextGradient& gradient, const ContextGradient& further,
-                double small) {
+// How many times the bounds at `further` are what they may be: small, or what it has moved.
+double Excess(const ContextRadius& radius, const ContextGradient& gradient, const ContextGradient& further,
+              double small) {
   const auto norm = [](const ParameterGradient& g) { return std::hypot(g.theta.norm(), g.x.norm()); };
   const double moved = std::hypot((further.gradient.theta - gradient.gradient.theta).norm(),
                                   (further.gradient.x - gradient.gradient.x).norm());
   const double objective_moved = std::abs(further.objective.value - gradient.objective.value);
-  return norm(radius.gradient) <= std::max(moved, small * norm(further.gradient)) &&
-         radius.objective <= std::max(objective_moved, small * std::abs(further.objective.value));
+  const double gradients = norm(radius.gradient) / std::max(moved, small * norm(further.gradient));
+  const double objectives = radius.objective / std::max(objective_moved, small * std::abs(further.objective.value));
+  return std::isnan(gradients + objectives) ? kInfinity : std::max(gradients, objectives);
 }
 
 }  // namespace
@@ -179,7 +180,7 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
                                             ContextPoint& point, Contribution& part) {
   PolicySystem& system = request.system;
   const double small = std::min(kSmall, kToleranceTimes * options_.adjoint_tolerance);
-  const bool norms = norms_suffice_ && !sharp_ && small >= kSmallForNorms &&
+  const bool norms = !norms_hopeless_ && !sharp_ && small >= kSmallForNorms &&
                      system.kind() == PolicySystem::Kind::kKrylov && !request.context.dynamics.has_value();
   Majorant::Effort effort = norms ? Majorant::Effort::kNorms : Majorant::Effort::kSolves;
   const auto step = [&](const LowerLevelSolution& from, LargestError* largest) {
@@ -200,8 +201,9 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
     radius = BoundContext(request, answer, further, next.error, at.rounding, effort);
   };
   bound(gradient);
-  if (norms && !Negligible(radius, gradient, further, small) && !request.interrupt.Check().has_value()) {
-    norms_suffice_ = false;
+  const double excess = norms ? Excess(radius, gradient, further, small) : 0;
+  if (excess > 1 && !request.interrupt.Check().has_value()) {
+    norms_hopeless_ = norms_hopeless_ || excess > kHopeless;
     effort = Majorant::Effort::kSolves;
     LowerLevelSolution solution{.value = std::move(next.value), .backup = std::move(next.backup)};
     solution.residual = (solution.backup.value - solution.value).lpNorm<Eigen::Infinity>();

@@ -107,7 +107,7 @@ class HypergradientEvaluator {
   const BilevelProblem& problem_;
   LowerLevelOptions options_;
   bool sharp_ = false;
-  bool norms_suffice_ = true;  // for certificates, so far
+  bool norms_hopeless_ = false;  // for certificates
   WarmStart warm_start_;
   std::vector<std::unique_ptr<World>> worlds_;  // one for each context
   int evaluations_ = 0;
