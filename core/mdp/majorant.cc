@@ -53,10 +53,11 @@ Majorant::Majorant(const TabularMdp& mdp, PolicySystem& system, double gamma, do
       inflated_(gamma * (1 + kappa)),
       contraction_(gamma * mdp.max_row_sum() * (1 + mdp.row_steps() * kUnitRoundoff)),
       loosest_(system.kind() == PolicySystem::Kind::kDirect ? kTightest : kLoosest),
+      sum_padding_(kPadding * (1 + 2 * kUnitRoundoff * mdp.num_states())),
       interrupt_(interrupt),
       effort_(effort) {}
 
-double Majorant::BoundSum(double sum) const { return kPadding * sum / (1 - contraction_); }
+double Majorant::BoundSum(double sum) const { return sum_padding_ * sum / (1 - contraction_); }
 
 Vector Majorant::LowerImage(const Vector& w, bool transposed) {
   const Vector pushed = inflated_ * (transposed ? system_.MultiplyTransposed(w) : system_.Multiply(w));

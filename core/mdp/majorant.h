@@ -55,6 +55,7 @@ class Majorant {
   double inflated_;     // gamma (1 + kappa)
   double contraction_;  // gamma times the largest row sum
   double loosest_;      // relative tolerance of solves to begin with
+  double sum_padding_;  // covers the roundings of a sum over states
   Interrupt interrupt_;
   Effort effort_;
   Vector visits_;            // approximates (I - gamma P^pi)^{-T} 1; empty until needed
