@@ -41,7 +41,7 @@ void WaitAtMost(std::chrono::milliseconds limit, const sigset_t& signals) {
 // a third of the time that a small request takes to decode.
 void KeepFreedMemory() {
   mallopt(M_TRIM_THRESHOLD, 32 << 20);
-  mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
 }
 
 // Large arrays on huge pages, which a sweep over a million states is up to twice as fast on. glibc reads this when a

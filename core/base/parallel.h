@@ -4,6 +4,7 @@
 #define BILEVEL_CORE_BASE_PARALLEL_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <numeric>
@@ -42,6 +43,17 @@ double SumParts(const ParallelFor& parallel_for, int64_t count, int64_t grain, c
   ForParts(parallel_for, count, grain,
            [&](int64_t begin, int64_t end) { sums[static_cast<size_t>(begin / grain)] = part(begin, end); });
   return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+// The largest of part(begin, end), which is >= 0, over the same parts; NaN if one is.
+template <typename Part>
+double MostOfParts(const ParallelFor& parallel_for, int64_t count, int64_t grain, const Part& part) {
+  if (count <= grain) return count > 0 ? part(int64_t{0}, count) : 0.0;
+  std::vector<double> most(static_cast<size_t>((count + grain - 1) / grain));
+  ForParts(parallel_for, count, grain,
+           [&](int64_t begin, int64_t end) { most[static_cast<size_t>(begin / grain)] = part(begin, end); });
+  return std::accumulate(most.begin(), most.end(), 0.0,
+                         [](double a, double b) { return b > a || std::isnan(b) ? b : a; });
 }
 
 }  // namespace bilevel

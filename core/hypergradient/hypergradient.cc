@@ -15,6 +15,10 @@ namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Bounds that are so many times adjoint_tolerance, or this, beside the gradient and the objective need not be smaller.
+constexpr double kToleranceTimes = 1e4, kSmall = 1e-4;
+// Below this share norms hardly ever do, nor later where they once missed by so many times.
+constexpr double kSmallForNorms = 1e-6, kHopeless = 30;
 
 // Bound on |gradient - true|_2 from the radii, with the roundings of the last assembly; magnitude: the sum of |values|
 // over contexts, which may cancel. Infinite where anything overflowed.
@@ -56,11 +60,6 @@ void Trim(ContextGradient& gradient) {
   gradient.objective.y = {};
   for (TermValue& term : gradient.objective.terms) term.y = term.direct.reward = term.cost = {};
 }
-
-// Bounds that are so many times adjoint_tolerance, or this, beside the gradient and the objective need not be smaller.
-constexpr double kToleranceTimes = 1e4, kSmall = 1e-4;
-// Below this share norms hardly ever do, nor later where they once missed by so many times.
-constexpr double kSmallForNorms = 1e-6, kHopeless = 30;
 
 // How many times the bounds at `further` are what they may be: small, or what it has moved.
 double Excess(const ContextRadius& radius, const ContextGradient& gradient, const ContextGradient& further,
@@ -144,7 +143,7 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
     point.context_objectives.push_back(std::numeric_limits<double>::quiet_NaN());
     return part;
   }
-  warm_start_.values[c] = {};           // until the end
+  warm_start_.values[c] = {};           // it has served; the answer takes its place below
   options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
   system.SetPolicy(result.solution.backup.pi, PolicySystem::Change::kSlight);
 

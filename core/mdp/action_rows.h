@@ -3,8 +3,9 @@
 // Slices: eight consecutive states make a slice. Within it each action has a block of lines, a line holding one entry
 // of each of the eight rows side by side, so that sums, exponentials and logarithms run over states in lanes. Rows
 // shorter than their block are filled up with entries of value 0. Where that would cost more than a quarter, entries
-// stay row by row (CSR). Small ones of which a good part is stored are full slices: the lines of a block are all
-// columns in order, and nothing has to be gathered.
+// stay row by row (CSR). A line whose columns follow each other, as neighbouring states of grids and queues have them,
+// is read as it stands; of others each number is gathered. Small ones of which a good part is stored are full slices:
+// the lines of a block are all columns in order, and nothing has to be gathered.
 //
 // Entries keep the order that they have within their row, and sums run in it: all layouts give the same bits for finite
 // vectors, at any number of threads.
@@ -13,6 +14,7 @@
 #define BILEVEL_CORE_MDP_ACTION_ROWS_H_
 
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "core/base/aligned_array.h"
@@ -72,9 +74,12 @@ class ActionRows {
     for (uint64_t k = RowBegin(row), end = RowEnd(row); k < end; ++k, place += Stride()) visit(k, place);
   }
 
-  // The arrays themselves, for kernels: lines [slices*A + 1], the first line of each block (not for kRows); offsets
-  // [S*A + 1]; columns and values by place.
+  // The arrays themselves, for kernels: lines [slices*A + 1], the first line of each block (not for kRows); runs, the
+  // first column of each line whose columns follow each other, else kNoRun (null unless kSlices, and where there are
+  // few); offsets [S*A + 1]; columns and values by place.
   const uint32_t* lines() const { return lines_.data(); }
+  static constexpr uint32_t kNoRun = std::numeric_limits<uint32_t>::max();
+  const uint32_t* runs() const { return runs_.data(); }
   const uint32_t* offsets() const { return offsets_.data(); }
   const uint32_t* columns() const { return columns_.data(); }
   const double* values() const { return values_.data(); }
@@ -87,6 +92,7 @@ class ActionRows {
   Layout layout_ = Layout::kRows;
   AlignedArray<uint32_t> offsets_;
   AlignedArray<uint32_t> lines_;
+  AlignedArray<uint32_t> runs_;
   AlignedArray<uint32_t> places_;  // [entries], kFull alone
   AlignedArray<uint32_t> columns_;
   AlignedArray<double> values_;

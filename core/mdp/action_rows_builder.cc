@@ -11,6 +11,10 @@ constexpr double kMostFilling = 1.25;
 // Full slices where those would be more, up to this many for each entry, and in all: 24 MiB.
 constexpr double kMostFullFilling = 4;
 constexpr double kMostFullPlaces = 1 << 21;
+// Lines that are runs are told apart where they are at least this share.
+constexpr double kWorthRunning = 0.1;
+// For each place.
+constexpr double kRunBytes = static_cast<double>(sizeof(uint32_t)) / kLanes;
 
 }  // namespace
 
@@ -18,7 +22,7 @@ double ActionRowsBuilder::MostBytes(int64_t num_states, int64_t num_actions, uin
   const double rows = static_cast<double>(num_states) * static_cast<double>(num_actions);
   const double blocks = static_cast<double>(NumSlices(num_states)) * static_cast<double>(num_actions);
   return sizeof(uint32_t) * (rows + blocks + 2) +
-         (sizeof(uint32_t) + sizeof(double)) * kMostFilling * static_cast<double>(num_entries) +
+         (sizeof(uint32_t) + sizeof(double) + kRunBytes) * kMostFilling * static_cast<double>(num_entries) +
          FullBytes(num_states, num_actions, num_entries);
 }
 
@@ -95,6 +99,7 @@ double ActionRowsBuilder::Bytes() const {
   const bool becomes_full = rows_.layout_ == ActionRows::Layout::kRows && !rows_.values_.empty();
   return static_cast<double>(sizeof(uint32_t) * (rows_.offsets_.size() + rows_.lines_.size() + rows_.columns_.size()) +
                              sizeof(double) * rows_.values_.size()) +
+         (rows_.layout_ == ActionRows::Layout::kSlices ? kRunBytes * static_cast<double>(rows_.columns_.size()) : 0) +
          (becomes_full ? FullBytes(rows_.num_states_, rows_.num_actions_, rows_.num_entries()) : 0);
 }
 
@@ -137,7 +142,22 @@ ActionRows ActionRowsBuilder::Finish() && {
       FullBytes(rows_.num_states_, rows_.num_actions_, rows_.num_entries()) > 0) {
     MakeFull();
   }
+  if (rows_.layout_ == ActionRows::Layout::kSlices) FindRuns();
   return std::move(rows_);
+}
+
+void ActionRowsBuilder::FindRuns() {
+  const size_t num_lines = rows_.columns_.size() / kLanes;
+  AlignedArray<uint32_t> runs(num_lines);
+  size_t found = 0;
+  for (size_t line = 0; line < num_lines; ++line) {
+    const uint32_t* const columns = rows_.columns_.data() + kLanes * line;
+    uint32_t strays = 0;
+    for (uint32_t lane = 0; lane < kLanes; ++lane) strays |= columns[lane] ^ (columns[0] + lane);
+    runs[line] = strays == 0 ? columns[0] : ActionRows::kNoRun;
+    found += strays == 0 ? 1 : 0;
+  }
+  if (static_cast<double>(found) >= kWorthRunning * static_cast<double>(num_lines)) rows_.runs_ = std::move(runs);
 }
 
 void ActionRowsBuilder::MakeFull() {

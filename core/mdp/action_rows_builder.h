@@ -27,7 +27,7 @@ class ActionRowsBuilder {
 
   // After the last offset: chooses the layout and takes memory for entries, and touches next to none of it.
   void TakePlaces(bool with_values);
-  // What the rows hold, after TakePlaces: exact, or, where they become full slices at the end, at most.
+  // What the rows hold at most, after TakePlaces; less where hardly any line is a run.
   double Bytes() const;
 
   // How far a walk through all entries has come. No division on the way.
@@ -83,6 +83,7 @@ class ActionRowsBuilder {
 
   // Bytes of full slices of these sizes where they are to be used, else 0.
   static double FullBytes(int64_t num_states, int64_t num_actions, uint64_t num_entries);
+  void FindRuns();
   void MakeFull();
 
   ActionRows rows_;

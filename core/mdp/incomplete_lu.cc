@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 namespace bilevel {
 namespace {
@@ -31,8 +32,9 @@ void IncompleteLu::FindPattern(const Rows& A) {
   const int64_t S = A.size();
   const int64_t count = S < kWorthCutting ? 1 : kTogether * ((S + kStatesTogether - 1) / kStatesTogether);
   for (int64_t block = 0; block <= count; ++block) blocks_.push_back(S * block / count);
-  offsets_.resize(static_cast<size_t>(S) + 1);
-  diagonal_.resize(static_cast<size_t>(S));
+  lower_.offsets.resize(static_cast<size_t>(S) + 1);
+  upper_.offsets.resize(static_cast<size_t>(S) + 1);
+  inverse_pivots_.resize(static_cast<size_t>(S));
   const auto for_blocks = [&](const auto& work) {
     ForParts(parallel_for_, count, 1, [&](int64_t block, int64_t) {
       const int64_t first = blocks_[static_cast<size_t>(block)], last = blocks_[static_cast<size_t>(block) + 1];
@@ -40,19 +42,24 @@ void IncompleteLu::FindPattern(const Rows& A) {
     });
   };
   for_blocks([&](int64_t s, int64_t first, int64_t last) {
-    uint32_t entries = 0;
-    A.ForEachInRow(s, [&](uint32_t column, double) { entries += column >= first && column < last ? 1 : 0; });
-    offsets_[static_cast<size_t>(s) + 1] = entries;
-  });
-  for (size_t s = 0; s < diagonal_.size(); ++s) offsets_[s + 1] += offsets_[s];
-  columns_.resize(offsets_.back());
-  values_.resize(offsets_.back());
-  for_blocks([&](int64_t s, int64_t first, int64_t last) {
-    uint32_t next = offsets_[static_cast<size_t>(s)];
+    uint32_t below = 0, above = 0;
     A.ForEachInRow(s, [&](uint32_t column, double) {
-      if (column < first || column >= last) return;
-      if (column == s) diagonal_[static_cast<size_t>(s)] = next;
-      columns_[next++] = column;
+      below += column >= first && column < s ? 1 : 0;
+      above += column > s && column < last ? 1 : 0;
+    });
+    lower_.offsets[static_cast<size_t>(s) + 1] = below;
+    upper_.offsets[static_cast<size_t>(s) + 1] = above;
+  });
+  for (Triangle* triangle : {&lower_, &upper_}) {
+    std::partial_sum(triangle->offsets.begin(), triangle->offsets.end(), triangle->offsets.begin());
+    triangle->columns.resize(triangle->offsets.back());
+    triangle->values.resize(triangle->offsets.back());
+  }
+  for_blocks([&](int64_t s, int64_t first, int64_t last) {
+    uint32_t below = lower_.offsets[static_cast<size_t>(s)], above = upper_.offsets[static_cast<size_t>(s)];
+    A.ForEachInRow(s, [&](uint32_t column, double) {
+      if (column >= first && column < s) lower_.columns[below++] = column;
+      if (column > s && column < last) upper_.columns[above++] = column;
     });
   });
 }
@@ -60,33 +67,37 @@ void IncompleteLu::FindPattern(const Rows& A) {
 template <typename Rows>
 void IncompleteLu::Factorize(const Rows& A) {
   ForParts(parallel_for_, num_blocks(), 1, [&](int64_t block, int64_t) {
-    const int64_t first = blocks_[static_cast<size_t>(block)], last = blocks_[static_cast<size_t>(block) + 1];
-    uint32_t next = offsets_[static_cast<size_t>(first)];
-    for (int64_t s = first; s < last; ++s) {
-      A.ForEachInRow(s, [&](uint32_t column, double value) {
-        if (column >= first && column < last) values_[next++] = value;
-      });
-    }
-    FactorizeBlock(first, last);
+    FactorizeBlock(A, blocks_[static_cast<size_t>(block)], blocks_[static_cast<size_t>(block) + 1]);
   });
 }
 
-void IncompleteLu::FactorizeBlock(int64_t first, int64_t last) {
-  constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
-  std::vector<uint32_t> place(static_cast<size_t>(last - first), kNone);  // of each column in the row at hand
+template <typename Rows>
+void IncompleteLu::FactorizeBlock(const Rows& A, int64_t first, int64_t last) {
+  // The row at hand: which row it was that last had an entry there.
+  struct Entry {
+    double value;
+    int64_t row;
+  };
+  std::vector<Entry> row(static_cast<size_t>(last - first), Entry{0, -1});
   for (int64_t s = first; s < last; ++s) {
-    const Row row = RowOf(s);
-    for (uint32_t k = row.begin; k < row.end; ++k) place[columns_[k] - static_cast<uint64_t>(first)] = k;
-    for (uint32_t k = row.begin; k < row.diagonal; ++k) {
-      const Row above = RowOf(columns_[k]);
-      const double factor = values_[k] *= values_[above.diagonal];
-      for (uint32_t j = above.diagonal + 1; j < above.end; ++j) {
-        const uint32_t hit = place[columns_[j] - static_cast<uint64_t>(first)];
-        if (hit != kNone) values_[hit] -= factor * values_[j];
+    A.ForEachInRow(s, [&](uint32_t column, double value) {
+      if (column < first || column >= last) return;
+      row[static_cast<size_t>(column - first)] = {value, s};
+    });
+    for (uint32_t k = lower_.offsets[static_cast<size_t>(s)]; k < lower_.offsets[static_cast<size_t>(s) + 1]; ++k) {
+      const size_t above = lower_.columns[k];
+      const double factor = row[above - static_cast<size_t>(first)].value;
+      lower_.values[k] = static_cast<float>(factor * static_cast<double>(inverse_pivots_[above]));
+      for (uint32_t j = upper_.offsets[above]; j < upper_.offsets[above + 1]; ++j) {
+        Entry& entry = row[upper_.columns[j] - static_cast<size_t>(first)];
+        if (entry.row == s) entry.value -= factor * static_cast<double>(upper_.values[j]);
       }
     }
-    values_[row.diagonal] = 1 / values_[row.diagonal];
-    for (uint32_t k = row.begin; k < row.end; ++k) place[columns_[k] - static_cast<uint64_t>(first)] = kNone;
+    const double inverse = 1 / row[static_cast<size_t>(s - first)].value;
+    inverse_pivots_[static_cast<size_t>(s)] = static_cast<float>(inverse);
+    for (uint32_t k = upper_.offsets[static_cast<size_t>(s)]; k < upper_.offsets[static_cast<size_t>(s) + 1]; ++k) {
+      upper_.values[k] = static_cast<float>(inverse * row[upper_.columns[k] - static_cast<size_t>(first)].value);
+    }
   }
 }
 
@@ -116,41 +127,39 @@ void IncompleteLu::ForStatesOfBlocks(int64_t begin, int64_t end, bool forward, V
 
 void IncompleteLu::Solve(const Vector& b, Vector& x) const {
   x.resize(b.size());
-  const double* const values = values_.data();
-  const uint32_t* const columns = columns_.data();
   ForParts(parallel_for_, num_blocks(), kTogether, [&](int64_t begin, int64_t end) {
-    ForStatesOfBlocks(begin, end, true, [&](int64_t s) {
-      const Row row = RowOf(s);
-      double sum = b[s];
-      for (uint32_t k = row.begin; k < row.diagonal; ++k) sum -= values[k] * x[columns[k]];
-      x[s] = sum;
-    });
+    // b less what the triangle takes of x, which is known there.
+    const auto rest = [&](const Triangle& triangle, int64_t s, double from) {
+      const auto row = static_cast<size_t>(s);
+      for (uint32_t k = triangle.offsets[row]; k < triangle.offsets[row + 1]; ++k) {
+        from -= static_cast<double>(triangle.values[k]) * x[triangle.columns[k]];
+      }
+      return from;
+    };
+    ForStatesOfBlocks(begin, end, true, [&](int64_t s) { x[s] = rest(lower_, s, b[s]); });
     ForStatesOfBlocks(begin, end, false, [&](int64_t s) {
-      const Row row = RowOf(s);
-      double sum = x[s];
-      for (uint32_t k = row.diagonal + 1; k < row.end; ++k) sum -= values[k] * x[columns[k]];
-      x[s] = sum * values[row.diagonal];
+      x[s] = rest(upper_, s, static_cast<double>(inverse_pivots_[static_cast<size_t>(s)]) * x[s]);
     });
   });
 }
 
 void IncompleteLu::SolveTransposed(const Vector& b, Vector& x) const {
   x.resize(b.size());
-  const double* const values = values_.data();
-  const uint32_t* const columns = columns_.data();
   ForParts(parallel_for_, num_blocks(), kTogether, [&](int64_t begin, int64_t end) {
     const int64_t first = blocks_[static_cast<size_t>(begin)], last = blocks_[static_cast<size_t>(end)];
     x.segment(first, last - first) = b.segment(first, last - first);
+    const auto take = [&](const Triangle& triangle, int64_t s, double solved) {
+      const auto row = static_cast<size_t>(s);
+      for (uint32_t k = triangle.offsets[row]; k < triangle.offsets[row + 1]; ++k) {
+        x[triangle.columns[k]] -= static_cast<double>(triangle.values[k]) * solved;
+      }
+    };
     ForStatesOfBlocks(begin, end, true, [&](int64_t s) {
-      const Row row = RowOf(s);
-      const double solved = x[s] *= values[row.diagonal];
-      for (uint32_t k = row.diagonal + 1; k < row.end; ++k) x[columns[k]] -= values[k] * solved;
-    });
-    ForStatesOfBlocks(begin, end, false, [&](int64_t s) {
-      const Row row = RowOf(s);
       const double solved = x[s];
-      for (uint32_t k = row.begin; k < row.diagonal; ++k) x[columns[k]] -= values[k] * solved;
+      take(upper_, s, solved);
+      x[s] = static_cast<double>(inverse_pivots_[static_cast<size_t>(s)]) * solved;
     });
+    ForStatesOfBlocks(begin, end, false, [&](int64_t s) { take(lower_, s, x[s]); });
   });
 }
 

@@ -2,7 +2,8 @@
 //
 // I - gamma P^pi is a row diagonally dominant M-matrix, for which the factorisation exists in every order and is stable
 // (Meijerink, van der Vorst 1977). States are cut into consecutive blocks that depend on S alone; what couples blocks
-// is left out, so that blocks are factorised and solved side by side.
+// is left out, so that blocks are factorised and solved side by side. Factors are kept in single precision: what a
+// solve with them costs is what it reads, and they are approximate anyway.
 
 #ifndef BILEVEL_CORE_MDP_INCOMPLETE_LU_H_
 #define BILEVEL_CORE_MDP_INCOMPLETE_LU_H_
@@ -17,7 +18,7 @@ namespace bilevel {
 
 class IncompleteLu {
  public:
-  // At most 2^32 - 1 entries. Memory: 12 bytes for each entry and 8 for each state. Cost: about that of five products.
+  // At most 2^32 - 1 entries. Memory: 8 bytes for each entry and 12 for each state. Cost: about that of five products.
   IncompleteLu(const SparseSquare& A, const ParallelFor& parallel_for);
   IncompleteLu(const SystemRows& A, const ParallelFor& parallel_for);
 
@@ -31,19 +32,19 @@ class IncompleteLu {
   void SolveTransposed(const Vector& b, Vector& x) const;
 
  private:
-  struct Row {
-    uint32_t begin, diagonal, end;
+  // CSR within blocks, columns increasing.
+  struct Triangle {
+    std::vector<uint32_t> offsets;
+    std::vector<uint32_t> columns;
+    std::vector<float> values;
   };
-  Row RowOf(int64_t s) const {
-    const auto row = static_cast<size_t>(s);
-    return {offsets_[row], diagonal_[row], offsets_[row + 1]};
-  }
   int64_t num_blocks() const { return static_cast<int64_t>(blocks_.size()) - 1; }
   template <typename Rows>
   void FindPattern(const Rows& A);
   template <typename Rows>
   void Factorize(const Rows& A);
-  void FactorizeBlock(int64_t first, int64_t last);
+  template <typename Rows>
+  void FactorizeBlock(const Rows& A, int64_t first, int64_t last);
   // Calls visit(s) for all states of some blocks, within each block in order (or the other way round), block by block
   // in turns: what one state has to wait for, the next does not.
   template <typename Visitor>
@@ -51,11 +52,9 @@ class IncompleteLu {
 
   ParallelFor parallel_for_;
   std::vector<int64_t> blocks_;  // first states, and S
-  // CSR within blocks, columns increasing. L has a diagonal of ones; that of U is kept as its inverse.
-  std::vector<uint32_t> offsets_;
-  std::vector<uint32_t> diagonal_;  // positions
-  std::vector<uint32_t> columns_;
-  std::vector<double> values_;
+  // A ~ L D U with ones on the diagonals of L and U.
+  Triangle lower_, upper_;
+  std::vector<float> inverse_pivots_;
 };
 
 }  // namespace bilevel

@@ -36,7 +36,8 @@ class Majorant {
 
   // g: [S], >= 0. Cost: one linear solve to a few digits; with kNorms all entries are the same.
   Vector Bound(const Vector& g);
-  // As above; the first call solves one more system. Where BoundSum would do, it is as good in the 1-norm.
+  // As above; the first call solves one more system. With kNorms BoundSum says as much of the sum and is S times
+  // smaller.
   Vector BoundTransposed(const Vector& g);
 
  private:

@@ -193,23 +193,17 @@ void PolicyMatrix::FillTransposed() const {
   });
 }
 
-void PolicyMatrix::Multiply(const Vector& v, Vector& result) const {
-  result.resize(num_states());
-  ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
-    if (merged_) {
-      MultiplyRows(pattern_, values_.data(), v.data(), {first, last}, result.data());
-    } else {
-      MultiplyPolicy(mdp_->transitions(), pi_.data(), v.data(), {first, last}, result.data());
-    }
-  });
+void PolicyMatrix::MultiplyStates(const Vector& v, int64_t begin, int64_t end, Vector& result) const {
+  const SliceRange range{begin / kLanes, NumSlices(end)};
+  if (merged_) {
+    MultiplyRows(pattern_, values_.data(), v.data(), range, result.data());
+  } else {
+    MultiplyPolicy(mdp_->transitions(), pi_.data(), v.data(), range, result.data());
+  }
 }
 
-void PolicyMatrix::MultiplyTransposed(const Vector& z, Vector& result) const {
-  FillTransposed();
-  result.resize(num_states());
-  ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
-    MultiplyRows(transposed_pattern_, transposed_.data(), z.data(), {first, last}, result.data());
-  });
+void PolicyMatrix::MultiplyStatesTransposed(const Vector& z, int64_t begin, int64_t end, Vector& result) const {
+  MultiplyRows(transposed_pattern_, transposed_.data(), z.data(), {begin / kLanes, NumSlices(end)}, result.data());
 }
 
 }  // namespace bilevel

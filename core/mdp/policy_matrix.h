@@ -26,8 +26,30 @@ class PolicyMatrix {
 
   // P^pi v and (P^pi)^T z, [S]; into another vector than the factor. The first transposed one after SetPolicy costs
   // O(entries) more.
-  void Multiply(const Vector& v, Vector& result) const;
-  void MultiplyTransposed(const Vector& z, Vector& result) const;
+  void Multiply(const Vector& v, Vector& result) const {
+    Multiply(v, result, [](int64_t, int64_t) {});
+  }
+  void MultiplyTransposed(const Vector& z, Vector& result) const {
+    MultiplyTransposed(z, result, [](int64_t, int64_t) {});
+  }
+  // Calls then(begin, end) in the same threads for parts of kStatesInPart states as they are there.
+  template <typename Then>
+  void Multiply(const Vector& v, Vector& result, const Then& then) const {
+    result.resize(num_states());
+    ForParts(parallel_for_, num_states(), kStatesInPart, [&](int64_t begin, int64_t end) {
+      MultiplyStates(v, begin, end, result);
+      then(begin, end);
+    });
+  }
+  template <typename Then>
+  void MultiplyTransposed(const Vector& z, Vector& result, const Then& then) const {
+    FillTransposed();
+    result.resize(num_states());
+    ForParts(parallel_for_, num_states(), kStatesInPart, [&](int64_t begin, int64_t end) {
+      MultiplyStatesTransposed(z, begin, end, result);
+      then(begin, end);
+    });
+  }
 
   int num_states() const { return mdp_->num_states(); }
   const ParallelFor& parallel_for() const { return parallel_for_; }
@@ -70,6 +92,8 @@ class PolicyMatrix {
   template <typename Slot>
   void FillMerged(const Vector& pi, const AlignedArray<Slot>& slots);
   void FillTransposed() const;
+  void MultiplyStates(const Vector& v, int64_t begin, int64_t end, Vector& result) const;
+  void MultiplyStatesTransposed(const Vector& z, int64_t begin, int64_t end, Vector& result) const;
 
   const TabularMdp* mdp_;
   ParallelFor parallel_for_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 namespace bilevel {
@@ -46,6 +47,13 @@ struct Spread {
     sum += other.sum;
     change += other.change;
   }
+};
+
+// Inner products of a vector.
+struct Inner {
+  double with_other = 0, with_itself = 0;
+
+  Inner operator+(const Inner& other) const { return {with_other + other.with_other, with_itself + other.with_itself}; }
 };
 
 }  // namespace
@@ -160,7 +168,9 @@ double PolicySystem::Norm(Side side, const Vector& r) const {
     return SumParts(parallel_for_, r.size(), kStatesInPart,
                     [&](int64_t begin, int64_t end) { return r.segment(begin, end - begin).lpNorm<1>(); });
   }
-  return r.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
+  return MostOfParts(parallel_for_, r.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
+    return r.segment(begin, end - begin).cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
+  });
 }
 
 PolicySystem::Outcome PolicySystem::Solve(double gamma, const Vector& b, double tolerance, const Interrupt& interrupt,
@@ -355,33 +365,44 @@ void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
 void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance,
                             const Interrupt& interrupt, Vector& v) {
   const int64_t size = v.size();
+  std::vector<Inner> parts(static_cast<size_t>((size + kStatesInPart - 1) / kStatesInPart));
   const auto for_parts = [&](const auto& work) {
     ForParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
   };
-  const auto dot = [&](const Vector& x, const Vector& y) {
-    return SumParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) {
-      return x.segment(begin, end - begin).dot(y.segment(begin, end - begin));
-    });
-  };
-  // result = x - gamma P^pi x
-  const auto apply = [&](const Vector& x, Vector& result) {
-    Multiply(side, x, result);
-    for_parts([&](int64_t at, int64_t n) { result.segment(at, n) = x.segment(at, n) - gamma * result.segment(at, n); });
+  const auto total = [&] { return std::accumulate(parts.begin(), parts.end(), Inner{}); };
+  // result = x - gamma P^pi x, and its inner products with `other` and itself.
+  const auto apply = [&](const Vector& x, const Vector& other, Vector& result) {
+    const auto finish = [&](int64_t begin, int64_t end) {
+      const int64_t n = end - begin;
+      auto here = result.segment(begin, n);
+      here = x.segment(begin, n) - gamma * here;
+      parts[static_cast<size_t>(begin / kStatesInPart)] = {here.dot(other.segment(begin, n)), here.squaredNorm()};
+    };
+    ++counters_.products;
+    if (side == Side::kPlain) {
+      matrix_->Multiply(x, result, finish);
+    } else {
+      matrix_->MultiplyTransposed(x, result, finish);
+    }
+    return total();
   };
   MakePreconditioner(gamma);
   Vector r = start_r;
   const Vector& shadow = start_r;
-  Vector best = v;
-  double best_norm = Norm(side, r);
-  const double start = best_norm;
-  Vector p = Vector::Zero(size), ap = p, s(size), as(size), steep, steep_s;
+  // The iterate of the smallest residual, where that is not v.
+  Vector best;
+  bool v_is_best = true;
+  double norm = Norm(side, r), best_norm = norm, best_scale = Norm(side, v);
+  const double start = norm;
+  Vector p = Vector::Zero(size), ap = p, as(size), steep, steep_r;
   double rho = 1, alpha = 1, omega = 1;
+  double next_rho = SumParts(parallel_for_, size, kStatesInPart,
+                             [&](int64_t begin, int64_t end) { return r.segment(begin, end - begin).squaredNorm(); });
   int since_best = 0;
   for (int i = 0; i < kMaxBiCgStabIterations && since_best < kPatience; ++i, ++since_best) {
-    if (best_norm <= 0.5 * std::max(tolerance, kRoundingLevel * Norm(side, best))) break;
+    if (best_norm <= 0.5 * std::max(tolerance, kRoundingLevel * best_scale)) break;
     if (interrupt.Check().has_value()) break;
     if (ChangePreconditioner(i)) break;
-    const double next_rho = dot(shadow, r);
     if (next_rho == 0 || !std::isfinite(next_rho)) break;
     const double beta = (next_rho / rho) * (alpha / omega);
     for_parts([&](int64_t at, int64_t n) {
@@ -389,27 +410,31 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, doub
     });
     rho = next_rho;
     Precondition(side, p, steep);
-    apply(steep, ap);
-    alpha = rho / dot(shadow, ap);
-    for_parts([&](int64_t at, int64_t n) { s.segment(at, n) = r.segment(at, n) - alpha * ap.segment(at, n); });
-    Precondition(side, s, steep_s);
-    apply(steep_s, as);
-    const double as2 = dot(as, as);
-    omega = as2 > 0 ? dot(as, s) / as2 : 0;
-    for_parts([&](int64_t at, int64_t n) {
-      v.segment(at, n) += alpha * steep.segment(at, n) + omega * steep_s.segment(at, n);
-      r.segment(at, n) = s.segment(at, n) - omega * as.segment(at, n);
+    alpha = rho / apply(steep, shadow, ap).with_other;
+    for_parts([&](int64_t at, int64_t n) { r.segment(at, n) -= alpha * ap.segment(at, n); });
+    Precondition(side, r, steep_r);
+    const Inner inner = apply(steep_r, r, as);
+    omega = inner.with_itself > 0 ? inner.with_other / inner.with_itself : 0;
+    next_rho = SumParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) {
+      const int64_t n = end - begin;
+      r.segment(begin, n) -= omega * as.segment(begin, n);
+      return r.segment(begin, n).dot(shadow.segment(begin, n));
     });
-    const double norm = Norm(side, r);
+    norm = Norm(side, r);
     if (!std::isfinite(norm) || norm > 1e8 * start) break;
-    if (norm < best_norm) {
+    if (v_is_best && !(norm < best_norm)) best = v;
+    v_is_best = norm < best_norm;
+    for_parts([&](int64_t at, int64_t n) {
+      v.segment(at, n) += alpha * steep.segment(at, n) + omega * steep_r.segment(at, n);
+    });
+    if (v_is_best) {
       best_norm = norm;
-      best = v;
+      best_scale = Norm(side, v);
       since_best = 0;
     }
     if (omega == 0) break;
   }
-  v = best;
+  if (!v_is_best) v = std::move(best);
 }
 
 }  // namespace bilevel

@@ -121,8 +121,8 @@ void ParametricReward::AddPullback(const Vector& weight, const Vector& x, Parame
 
 SparseRows ParametricReward::GradientFeatures() const {
   const Eigen::Index n = std::max(features_.cols(), matrix_.cols());
-  const SparseRows features = features_.ToSparse();
-  if (!has_quadratic()) return features.cols() != 0 ? features : SparseRows(num_rows_, n);
+  SparseRows features = features_.cols() == 0 ? SparseRows(num_rows_, n) : features_.ToSparse();
+  if (!has_quadratic()) return features;
   std::vector<Eigen::Triplet<double, int64_t>> entries;
   for (Eigen::Index row = 0; row < features.outerSize(); ++row) {
     for (SparseRows::InnerIterator entry(features, row); entry; ++entry) {

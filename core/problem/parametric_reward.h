@@ -70,6 +70,9 @@ class ParametricReward {
   // grad r by rows: [S*A, d], d = n, and one column more, the coefficient, where there is a quadratic form. A vector
   // that is a sum of these rows becomes a gradient by AddFeatureGradient.
   SparseRows GradientFeatures() const;
+  Eigen::Index num_gradient_features() const {
+    return std::max(features_.cols(), matrix_.cols()) + (has_quadratic() ? 1 : 0);
+  }
   void AddFeatureGradient(const Vector& features, const Vector& x, ParameterGradient& gradient) const;
 
   // Whether the reward moves with x at all.

@@ -271,7 +271,7 @@ double ContextLearner::MaxBytes(const Context& context, const SessionLearnerOpti
                                    static_cast<double>(options.drift->window));
   }
   if (options.route != Route::kSoftQ) return bytes;
-  const double d = options.learn_gradient ? static_cast<double>(context.reward.GradientFeatures().cols()) : 0;
+  const double d = options.learn_gradient ? static_cast<double>(context.reward.num_gradient_features()) : 0;
   const auto m = static_cast<double>(options.num_features);
   const double weights = m > 0 ? m * context.mdp->num_actions() : rows;
   const double learners = options.descent.has_value() && options.descent->LearnsPairs() ? 2 : 1;

@@ -71,8 +71,7 @@ class PaceWatch {
     std::atomic<bool> told_ = false;
   };
 
-  // on_late is called by the thread that finds it late, at most once, perhaps just after the entry was let
-  // go.
+  // on_late is called by the thread that finds it late, at most once, perhaps just after the entry was let go.
   std::shared_ptr<Entry> Watch(std::function<void()> on_late);
 
   // Looks at all of them.

@@ -1,24 +1,12 @@
 #include "core/problem/terms/feature_matching.h"
 
-#include <algorithm>
-
+#include "core/problem/feature_rows.h"
 #include "core/problem/terms/occupancy_cost.h"
 
 namespace bilevel {
 namespace {
 
 constexpr double kUnitRoundoff = 0x1p-53;
-
-// The largest entry of each column, entries >= 0.
-Vector LargestInColumns(const SparseRows& matrix) {
-  Vector largest = Vector::Zero(matrix.cols());
-  for (Eigen::Index row = 0; row < matrix.rows(); ++row) {
-    for (SparseRows::InnerIterator entry(matrix, row); entry; ++entry) {
-      largest[entry.col()] = std::max(largest[entry.col()], entry.value());
-    }
-  }
-  return largest;
-}
 
 }  // namespace
 
@@ -45,7 +33,7 @@ TermRadius BoundTermError(const FeatureMatching& term, const TermInput& input, c
   const Vector abs_gap = value.feature_gap.cwiseAbs();
   Vector gap_radius = size.transpose() * (occupancy.visits + sums * kUnitRoundoff * value.occupancy.visits.cwiseAbs()) +
                       2 * kUnitRoundoff * (abs_gap + term.target.cwiseAbs());
-  if (occupancy.mass > 0) gap_radius += (1 + 1e-12) * occupancy.mass * LargestInColumns(size);
+  if (occupancy.mass > 0) gap_radius += (1 + 1e-12) * occupancy.mass * FeatureRows(size).LargestInColumns();
   const Vector cost_radius = size * (gap_radius + (static_cast<double>(size.cols()) + 2) * kUnitRoundoff * abs_gap);
   TermRadius radius = BoundOccupancyTerm(input, horizon, value, errors.error, occupancy, cost_radius, majorant.get());
   radius.value = gap_radius.dot(abs_gap + 0.5 * gap_radius) +

@@ -81,7 +81,7 @@ TEST(SparseSquare, CondensesToSumsOverGroups) {
   EXPECT_LT((dense - members.transpose() * system.Dense() * members).norm(), 1e-12);
 }
 
-// Without fill-in there is nothing to leave out.
+// Without fill-in there is nothing to leave out: what remains is single precision, times the condition of the chain.
 TEST(IncompleteLu, IsExactOnAChain) {
   const System system("birth-death", 200, 0.99);
   const IncompleteLu lu(system.A, RunInOrder);
@@ -89,9 +89,9 @@ TEST(IncompleteLu, IsExactOnAChain) {
   const Vector b = DrawNormal(rng, 200);
   Vector x;
   lu.Solve(b, x);
-  EXPECT_LT((x - SolveDense(system.Dense(), b)).norm(), 1e-10 * x.norm());
+  EXPECT_LT((x - SolveDense(system.Dense(), b)).norm(), 1e-5 * x.norm());
   lu.SolveTransposed(b, x);
-  EXPECT_LT((x - SolveDense(system.Dense().transpose(), b)).norm(), 1e-10 * x.norm());
+  EXPECT_LT((x - SolveDense(system.Dense().transpose(), b)).norm(), 1e-5 * x.norm());
 }
 
 TEST(IncompleteLu, RenewsForAnotherMatrix) {

@@ -44,6 +44,23 @@ struct Sample {
     temperature = std::exp(-5 * rng.Uniform());
   }
 
+  // Every action leads to neighbouring states.
+  static Sample OfNeighbours(int S, int A, bool masked, uint64_t seed) {
+    Sample sample(S, A, false, masked, seed);
+    Rng rng(seed);
+    sample.offsets = {0};
+    sample.columns.clear();
+    sample.values.clear();
+    for (int row = 0; row < S * A; ++row) {
+      for (int s2 = std::max(row / A - 1, 0); s2 <= std::min(row / A + 1, S - 1); ++s2) {
+        sample.columns.push_back(static_cast<uint32_t>(s2));
+        sample.values.push_back(rng.Uniform());
+      }
+      sample.offsets.push_back(sample.columns.size());
+    }
+    return sample;
+  }
+
   ActionRows rows() const { return {num_states, num_actions, offsets, columns, values}; }
 };
 
@@ -118,6 +135,22 @@ void ExpectDefinition(const Sample& sample, const Result& result) {
   EXPECT_EQ(result.range.largest, step.maxCoeff());
 }
 
+// The same bits at that.
+void ExpectDefinitionOnEveryInstructionSet(const Sample& sample, const ActionRows& stored) {
+  const int64_t slices = NumSlices(sample.num_states);
+  const Result portable = RunAll(sample, stored, InstructionSet::kPortable, slices);
+  ExpectDefinition(sample, portable);
+  for (const InstructionSet set : kInstructionSets) {
+    if (!Supports(set)) continue;
+    const Result other = RunAll(sample, stored, set, (slices + 1) / 2);
+    EXPECT_EQ(other.backup, portable.backup);
+    EXPECT_EQ(other.q, portable.q);
+    EXPECT_EQ(other.pi, portable.pi);
+    EXPECT_EQ(other.log_pi, portable.log_pi);
+    EXPECT_EQ(other.product, portable.product);
+  }
+}
+
 TEST(RowKernels, FollowTheDefinitionInEveryLayoutAndGiveTheSameBitsOnEveryInstructionSet) {
   uint64_t seed = 1;
   int slices = 0, rows = 0, full = 0;
@@ -131,17 +164,7 @@ TEST(RowKernels, FollowTheDefinitionInEveryLayoutAndGiveTheSameBitsOnEveryInstru
           slices += stored.layout() == ActionRows::Layout::kSlices;
           rows += stored.layout() == ActionRows::Layout::kRows;
           full += stored.layout() == ActionRows::Layout::kFull;
-          const Result portable = RunAll(sample, stored, InstructionSet::kPortable, NumSlices(S));
-          ExpectDefinition(sample, portable);
-          for (const InstructionSet set : kInstructionSets) {
-            if (!Supports(set)) continue;
-            const Result other = RunAll(sample, stored, set, (NumSlices(S) + 1) / 2);
-            EXPECT_EQ(other.backup, portable.backup);
-            EXPECT_EQ(other.q, portable.q);
-            EXPECT_EQ(other.pi, portable.pi);
-            EXPECT_EQ(other.log_pi, portable.log_pi);
-            EXPECT_EQ(other.product, portable.product);
-          }
+          ExpectDefinitionOnEveryInstructionSet(sample, stored);
         }
       }
     }
@@ -149,6 +172,28 @@ TEST(RowKernels, FollowTheDefinitionInEveryLayoutAndGiveTheSameBitsOnEveryInstru
   EXPECT_GT(slices, 5);
   EXPECT_GT(rows, 5);
   EXPECT_GT(full, 5);
+}
+
+// Lines whose columns follow each other are read without looking at each.
+TEST(RowKernels, FollowTheDefinitionAlongRuns) {
+  uint64_t seed = 100;
+  for (const int S : {23, 24, 40, 61}) {
+    for (const int A : {1, 3, 4, 5}) {
+      for (const bool masked : {false, true}) {
+        SCOPED_TRACE(testing::Message() << "S=" << S << " A=" << A << " masked=" << masked);
+        const Sample sample = Sample::OfNeighbours(S, A, masked, seed++);
+        const ActionRows stored = sample.rows();
+        ASSERT_NE(stored.runs(), nullptr);
+        // In the middle all three lines are; of the first slice, whose first row is short, the one with its filling.
+        for (uint32_t line = 0; line < 3; ++line) {
+          EXPECT_EQ(stored.runs()[stored.lines()[A] + line], kLanes - 1 + line);
+          EXPECT_EQ(stored.runs()[line], line < 2 ? ActionRows::kNoRun : 1);
+        }
+        ExpectDefinitionOnEveryInstructionSet(sample, stored);
+      }
+    }
+  }
+  EXPECT_EQ(Sample(64, 4, false, false, 1).rows().runs(), nullptr);
 }
 
 TEST(RowKernels, MixFullRowsByTheirWeights) {
