@@ -12,17 +12,18 @@ constexpr double kWorthJoining = 0.7;
 
 }  // namespace
 
-AggregationMultigrid::AggregationMultigrid(SparseSquare matrix, const ParallelFor& parallel_for) {
-  SparseSquare current = std::move(matrix);
+AggregationMultigrid::AggregationMultigrid(const SystemRows& system, const ParallelFor& parallel_for)
+    : system_(system) {
+  SparseSquare current = Store(system);
   while (current.size() > kCoarsest) {
     std::vector<uint32_t> pairs, quads;
-    const int64_t num_pairs = JoinPairs(current, pairs);
-    const SparseSquare half = Condense(current, pairs, num_pairs);
+    SparseSquare half = Condense(current, pairs, JoinPairs(current, pairs));
     const int64_t num_quads = JoinPairs(half, quads);
     if (static_cast<double>(num_quads) > kWorthJoining * static_cast<double>(current.size())) break;
-    SparseSquare next = Condense(half, quads, num_quads);
+    SparseSquare next = Condense(std::exchange(half, {}), quads, num_quads);
     for (uint32_t& group : pairs) group = quads[group];
     IncompleteLu smoother(current, parallel_for);
+    if (levels_.empty()) current = {};
     levels_.push_back({std::move(current), std::move(smoother), std::move(pairs), num_quads});
     current = std::move(next);
   }
@@ -40,6 +41,22 @@ AggregationMultigrid::AggregationMultigrid(SparseSquare matrix, const ParallelFo
   coarsest_.compute(dense);
 }
 
+void AggregationMultigrid::SubtractProduct(size_t level, const Vector& x, const Vector& b, Vector& r) const {
+  if (level == 0) {
+    bilevel::SubtractProduct(system_, x, b, r);
+  } else {
+    bilevel::SubtractProduct(levels_[level].matrix, x, b, levels_[level].smoother.parallel_for(), r);
+  }
+}
+
+void AggregationMultigrid::SubtractTransposedProduct(size_t level, const Vector& x, const Vector& b, Vector& r) const {
+  if (level == 0) {
+    bilevel::SubtractTransposedProduct(system_, x, b, r);
+  } else {
+    bilevel::SubtractTransposedProduct(levels_[level].matrix, x, b, r);
+  }
+}
+
 void AggregationMultigrid::Cycle(size_t level, const Vector& b, Vector& x) const {
   if (level == levels_.size()) {
     x = coarsest_.solve(b);
@@ -50,14 +67,14 @@ void AggregationMultigrid::Cycle(size_t level, const Vector& b, Vector& x) const
     here.smoother.Solve(b, x);
     return;
   }
-  Vector sums = Vector::Zero(here.num_groups), moves, r, rest;
+  Vector sums = Vector::Zero(here.num_groups), moves, r;
   for (Eigen::Index s = 0; s < b.size(); ++s) sums[here.group[static_cast<size_t>(s)]] += b[s];
   Cycle(level + 1, sums, moves);
   x.resize(b.size());
   for (Eigen::Index s = 0; s < b.size(); ++s) x[s] = moves[here.group[static_cast<size_t>(s)]];
-  SubtractProduct(here.matrix, x, b, here.smoother.parallel_for(), r);
-  here.smoother.Solve(r, rest);
-  x += rest;
+  SubtractProduct(level, x, b, r);
+  here.smoother.Solve(r, r);
+  x += r;
 }
 
 void AggregationMultigrid::CycleTransposed(size_t level, const Vector& b, Vector& x) const {
@@ -69,7 +86,7 @@ void AggregationMultigrid::CycleTransposed(size_t level, const Vector& b, Vector
   here.smoother.SolveTransposed(b, x);
   if (here.group.empty()) return;
   Vector sums = Vector::Zero(here.num_groups), moves, r;
-  SubtractTransposedProduct(here.matrix, x, b, r);
+  SubtractTransposedProduct(level, x, b, r);
   for (Eigen::Index s = 0; s < b.size(); ++s) sums[here.group[static_cast<size_t>(s)]] += r[s];
   CycleTransposed(level + 1, sums, moves);
   for (Eigen::Index s = 0; s < b.size(); ++s) x[s] += moves[here.group[static_cast<size_t>(s)]];

@@ -27,7 +27,7 @@ class IncompleteLu {
 
   const ParallelFor& parallel_for() const { return parallel_for_; }
 
-  // x <- M^{-1} b and M^{-T} b, into another vector. Cost: about that of two products.
+  // x <- M^{-1} b and M^{-T} b; x may be b. Cost: about that of two products.
   void Solve(const Vector& b, Vector& x) const;
   void SolveTransposed(const Vector& b, Vector& x) const;
 

@@ -17,7 +17,7 @@ constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
 // many more are foreseen (benchmarks: a Newton step costs about as much as 60 sweeps).
 constexpr int kFirstSweeps = 40;
 // From a start where sweeps are known to be slow.
-constexpr int kFewFirstSweeps = 16;
+constexpr int kFewFirstSweeps = 8;
 constexpr int kForeseenSweeps = 60;
 constexpr int kContractionWindow = 8;
 // Chord steps: kept while the residual falls by this factor; renewed at the next step when it falls by less than kGood.

@@ -19,10 +19,13 @@ constexpr int kMaxRefinements = 30;
 // BiCGSTAB gives up after so many iterations, or so many without a new smallest residual.
 constexpr int kMaxBiCgStabIterations = 2000;
 constexpr int kPatience = 200;
-// After so many iterations another preconditioner is tried. One of multigrid costs 2.5 times one of incomplete LU.
+// After so many iterations another preconditioner is tried, incomplete LU only where it has come less than half the
+// way. One iteration with multigrid costs 2.5 times one with incomplete LU: it has so many to show that it is worth
+// that.
 constexpr int kPlainIterations = 12;
-constexpr int kIncompleteLuIterations = 50;
-constexpr int kMultigridIterations = 30;
+constexpr int kIncompleteLuIterations = 20;
+constexpr int kMultigridIterations = 8;
+constexpr double kMultigridCost = 2.5;
 // Dense products win when at least this share of P^pi is stored.
 constexpr double kFullShare = 0.25;
 // Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
@@ -87,6 +90,16 @@ void PolicySystem::Multiply(Side side, const Vector& v, Vector& result) {
     matrix_->Multiply(v, result);
   } else {
     matrix_->MultiplyTransposed(v, result);
+  }
+}
+
+template <typename Then>
+void PolicySystem::MultiplyThen(Side side, const Vector& v, Vector& result, const Then& then) {
+  ++counters_.products;
+  if (side == Side::kPlain) {
+    matrix_->Multiply(v, result, then);
+  } else {
+    matrix_->MultiplyTransposed(v, result, then);
   }
 }
 
@@ -225,8 +238,7 @@ void PolicySystem::IteratePlainly(Side side, double gamma, double tolerance, con
   Vector next;
   while (norms.size() < kMostPlainProducts) {
     if (interrupt.Check().has_value()) return;
-    Multiply(side, r, next);
-    ForParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) {
+    MultiplyThen(side, r, next, [&](int64_t begin, int64_t end) {
       Spread& spread = spreads[static_cast<size_t>(begin / kStatesInPart)] = {};
       for (int64_t s = begin; s < end; ++s) {
         v[s] += r[s];
@@ -302,7 +314,7 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
   return {norm, true};
 }
 
-bool PolicySystem::ChangePreconditioner(int iterations) {
+bool PolicySystem::ChangePreconditioner(int iterations, double gained, double wanted) {
   if (!matrix_->merged()) return false;
   switch (preconditioner_) {
     case Preconditioner::kNone:
@@ -310,11 +322,13 @@ bool PolicySystem::ChangePreconditioner(int iterations) {
       preconditioner_ = Preconditioner::kIncompleteLu;
       return true;
     case Preconditioner::kIncompleteLu:
-      if (iterations < kIncompleteLuIterations || multigrid_failed_) return false;
+      if (iterations < kIncompleteLuIterations || multigrid_failed_ || gained > 0.5 * wanted) return false;
+      incomplete_lu_rate_ = gained / iterations;
       preconditioner_ = Preconditioner::kMultigrid;
       return true;
     case Preconditioner::kMultigrid:
-      if (iterations < kMultigridIterations) return false;
+      if (iterations < kMultigridIterations || gained >= kMultigridCost * incomplete_lu_rate_ * iterations)
+        return false;
       multigrid_failed_ = true;
       preconditioner_ = Preconditioner::kIncompleteLu;
       return true;
@@ -325,17 +339,18 @@ bool PolicySystem::ChangePreconditioner(int iterations) {
 void PolicySystem::MakePreconditioner(double gamma) {
   if (preconditioner_ == Preconditioner::kNone) return;
   const bool multigrid = preconditioner_ == Preconditioner::kMultigrid;
-  const bool made = multigrid ? multigrid_ != nullptr : incomplete_lu_ != nullptr && multigrid_ == nullptr;
+  const bool made = multigrid ? multigrid_ != nullptr : incomplete_lu_ != nullptr;
   if (made && !preconditioner_is_stale_ && preconditioned_gamma_ == gamma) return;
   const SystemRows system{*matrix_, gamma};
+  multigrid_.reset();
   if (multigrid) {
-    multigrid_ = std::make_unique<AggregationMultigrid>(Store(system), parallel_for_);
+    incomplete_lu_.reset();
+    multigrid_ = std::make_unique<AggregationMultigrid>(system, parallel_for_);
   } else if (incomplete_lu_ == nullptr) {
     incomplete_lu_ = std::make_unique<IncompleteLu>(system, parallel_for_);
   } else {
     incomplete_lu_->Renew(system);
   }
-  if (!multigrid) multigrid_.reset();
   preconditioner_is_stale_ = false;
   preconditioned_gamma_ = gamma;
 }
@@ -378,12 +393,7 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, doub
       here = x.segment(begin, n) - gamma * here;
       parts[static_cast<size_t>(begin / kStatesInPart)] = {here.dot(other.segment(begin, n)), here.squaredNorm()};
     };
-    ++counters_.products;
-    if (side == Side::kPlain) {
-      matrix_->Multiply(x, result, finish);
-    } else {
-      matrix_->MultiplyTransposed(x, result, finish);
-    }
+    MultiplyThen(side, x, result, finish);
     return total();
   };
   MakePreconditioner(gamma);
@@ -402,7 +412,7 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, doub
   for (int i = 0; i < kMaxBiCgStabIterations && since_best < kPatience; ++i, ++since_best) {
     if (best_norm <= 0.5 * std::max(tolerance, kRoundingLevel * best_scale)) break;
     if (interrupt.Check().has_value()) break;
-    if (ChangePreconditioner(i)) break;
+    if (ChangePreconditioner(i, std::log(start / best_norm), std::log(start / tolerance))) break;
     if (next_rho == 0 || !std::isfinite(next_rho)) break;
     const double beta = (next_rho / rho) * (alpha / omega);
     for_parts([&](int64_t at, int64_t n) {

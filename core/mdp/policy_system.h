@@ -104,6 +104,9 @@ class PolicySystem {
   void FactorizeDensely(double gamma, Factorization& factorization) const;
   bool FactorizeInBand(double gamma, Factorization& factorization) const;
   void Multiply(Side side, const Vector& v, Vector& result);
+  // The same, Krylov kind alone; then(begin, end) is called for each part of the states as it is there.
+  template <typename Then>
+  void MultiplyThen(Side side, const Vector& v, Vector& result, const Then& then);
   Vector Residual(Side side, double gamma, const Vector& b, const Vector& v);
   double Norm(Side side, const Vector& r) const;
   Factorization& Factorize(double gamma);
@@ -114,8 +117,9 @@ class PolicySystem {
   void Precondition(Side side, const Vector& b, Vector& x) const;
   // Makes the preconditioner for this policy and discount.
   void MakePreconditioner(double gamma);
-  // The next one to try after so many iterations with the one at hand; false: go on with it.
-  bool ChangePreconditioner(int iterations);
+  // The next one to try after so many iterations with the one at hand, which have brought down the logarithm of the
+  // residual by `gained` of `wanted`; false: go on with it.
+  bool ChangePreconditioner(int iterations, double gained, double wanted);
   // v <- v + r, r <- gamma P^pi r, as long as few more are foreseen to do; r is stale after it.
   void IteratePlainly(Side side, double gamma, double tolerance, const Interrupt& interrupt, Vector& v, Vector& r);
   // One BiCGSTAB run from v, whose residual is start_r; returns on breakdown too.
@@ -135,6 +139,7 @@ class PolicySystem {
   // Krylov kind, once a solve was slow: I - gamma P^pi and what approximates its inverse, for which discount.
   Preconditioner preconditioner_ = Preconditioner::kNone;
   bool mixes_slowly_ = false;
+  double incomplete_lu_rate_ = 0;  // logarithm gained for each iteration, where multigrid came after it
   bool multigrid_failed_ = false;
   std::unique_ptr<IncompleteLu> incomplete_lu_;
   std::unique_ptr<AggregationMultigrid> multigrid_;

@@ -51,6 +51,20 @@ void SubtractTransposedProduct(const SparseSquare& A, const Vector& x, const Vec
   }
 }
 
+void SubtractProduct(const SystemRows& A, const Vector& x, const Vector& b, Vector& r) {
+  A.matrix.Multiply(x, r, [&](int64_t begin, int64_t end) {
+    auto here = r.segment(begin, end - begin);
+    here = b.segment(begin, end - begin) - x.segment(begin, end - begin) + A.gamma * here;
+  });
+}
+
+void SubtractTransposedProduct(const SystemRows& A, const Vector& x, const Vector& b, Vector& r) {
+  A.matrix.MultiplyTransposed(x, r, [&](int64_t begin, int64_t end) {
+    auto here = r.segment(begin, end - begin);
+    here = b.segment(begin, end - begin) - x.segment(begin, end - begin) + A.gamma * here;
+  });
+}
+
 int64_t JoinPairs(const SparseSquare& A, std::vector<uint32_t>& group) {
   const int64_t S = A.size();
   group.assign(static_cast<size_t>(S), kNone);
@@ -83,6 +97,9 @@ SparseSquare Condense(const SparseSquare& A, const std::vector<uint32_t>& group,
     for (size_t s = 0; s < group.size(); ++s) members[next[group[s]]++] = static_cast<uint32_t>(s);
   }
   SparseSquare result;
+  result.columns.reserve(A.columns.size());
+  result.values.reserve(A.columns.size());
+  result.offsets.reserve(static_cast<size_t>(num_groups) + 1);
   result.offsets.push_back(0);
   std::vector<uint64_t> place(static_cast<size_t>(num_groups), std::numeric_limits<uint64_t>::max());
   std::vector<std::pair<uint32_t, double>> row;
@@ -106,6 +123,8 @@ SparseSquare Condense(const SparseSquare& A, const std::vector<uint32_t>& group,
     }
     result.offsets.push_back(result.columns.size());
   }
+  result.columns.shrink_to_fit();
+  result.values.shrink_to_fit();
   return result;
 }
 

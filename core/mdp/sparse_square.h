@@ -55,6 +55,9 @@ void SubtractProduct(const SparseSquare& A, const Vector& x, const Vector& b, co
                      Vector& r);
 void SubtractTransposedProduct(const SparseSquare& A, const Vector& x, const Vector& b, Vector& r);
 
+void SubtractProduct(const SystemRows& A, const Vector& x, const Vector& b, Vector& r);
+void SubtractTransposedProduct(const SystemRows& A, const Vector& x, const Vector& b, Vector& r);
+
 // For each state the group that it is joined in, numbered from 0: pairs of those that are most strongly coupled, by
 // -a(s, s2). Returns the number of groups.
 int64_t JoinPairs(const SparseSquare& A, std::vector<uint32_t>& group);

@@ -55,6 +55,10 @@ TEST(SparseSquare, HoldsTheSystemAndItsProducts) {
     EXPECT_LT((r - (b - A * x)).norm(), 1e-12) << name;
     SubtractTransposedProduct(system.A, x, b, r);
     EXPECT_LT((r - (b - A.transpose() * x)).norm(), 1e-12) << name;
+    SubtractProduct({system.matrix, system.gamma}, x, b, r);
+    EXPECT_LT((r - (b - A * x)).norm(), 1e-12) << name;
+    SubtractTransposedProduct({system.matrix, system.gamma}, x, b, r);
+    EXPECT_LT((r - (b - A.transpose() * x)).norm(), 1e-12) << name;
   }
 }
 
@@ -124,7 +128,7 @@ TEST(Preconditioners, AreTransposedByTheirTransposedSolves) {
     SCOPED_TRACE(name);
     const System system(name, 10'000, 0.999);
     ExpectAdjoint(IncompleteLu(system.A, RunInOrder), system.mdp.num_states());
-    ExpectAdjoint(AggregationMultigrid(system.A, RunInOrder), system.mdp.num_states());
+    ExpectAdjoint(AggregationMultigrid({system.matrix, system.gamma}, RunInOrder), system.mdp.num_states());
   }
 }
 
@@ -139,7 +143,7 @@ TEST(AggregationMultigrid, SeesWhatMovesTogether) {
     return (x - ones).norm() / ones.norm();
   };
   EXPECT_GT(error(IncompleteLu(system.A, RunInOrder)), 0.9);
-  EXPECT_LT(error(AggregationMultigrid(system.A, RunInOrder)), 1e-6);
+  EXPECT_LT(error(AggregationMultigrid({system.matrix, system.gamma}, RunInOrder)), 1e-6);
 }
 
 // Long chains of solves, where every preconditioner has its turn.
