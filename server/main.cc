@@ -40,7 +40,7 @@ void WaitAtMost(std::chrono::milliseconds limit, const sigset_t& signals) {
 // Keeps freed memory of ordinary requests instead of returning it to the system and faulting it in again:
 // a third of the time that a small request takes to decode.
 void KeepFreedMemory() {
-  mallopt(M_TRIM_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 128 << 20);
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
 }
 

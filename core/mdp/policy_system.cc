@@ -34,16 +34,10 @@ constexpr double kBandShare = 0.4;
 constexpr size_t kPlainWindow = 4, kMostPlainProducts = 100;
 constexpr double kForeseenProducts = 60;
 
-// Of a vector: its range, its 1-norm, and that of its change.
+// Of a vector: its range, or, transposed, its 1-norm and that of its change.
 struct Spread {
   double least = std::numeric_limits<double>::infinity(), most = -least, sum = 0, change = 0;
 
-  void Include(double entry, double entry_change) {
-    least = std::min(least, entry);
-    most = std::max(most, entry);
-    sum += std::abs(entry);
-    change += std::abs(entry_change);
-  }
   void Include(const Spread& other) {
     least = std::min(least, other.least);
     most = std::max(most, other.most);
@@ -239,11 +233,15 @@ void PolicySystem::IteratePlainly(Side side, double gamma, double tolerance, con
   while (norms.size() < kMostPlainProducts) {
     if (interrupt.Check().has_value()) return;
     MultiplyThen(side, r, next, [&](int64_t begin, int64_t end) {
-      Spread& spread = spreads[static_cast<size_t>(begin / kStatesInPart)] = {};
-      for (int64_t s = begin; s < end; ++s) {
-        v[s] += r[s];
-        next[s] *= gamma;
-        spread.Include(next[s], next[s] - gamma * r[s]);
+      const auto before = r.segment(begin, end - begin);
+      auto now = next.segment(begin, end - begin);
+      v.segment(begin, end - begin) += before;
+      now *= gamma;
+      Spread& spread = spreads[static_cast<size_t>(begin / kStatesInPart)];
+      if (transposed) {
+        spread = {.sum = now.lpNorm<1>(), .change = (now - gamma * before).lpNorm<1>()};
+      } else {
+        spread = {.least = now.minCoeff(), .most = now.maxCoeff()};
       }
     });
     std::swap(r, next);  // next is r before this step

@@ -72,7 +72,7 @@ ParallelFor StandingThreads(int count) {
 }
 
 void AllocateAsTheServer(char** argv) {
-  mallopt(M_TRIM_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 128 << 20);
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   constexpr const char* kTunables = "GLIBC_TUNABLES";
   if (getenv(kTunables) != nullptr) return;
