@@ -15,7 +15,7 @@ namespace {
 constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
 // The automatic choice sweeps this often before it considers Newton's method, and stays with sweeps when at most so
 // many more are foreseen (benchmarks: a Newton step costs about as much as 60 sweeps).
-constexpr int kFirstSweeps = 40;
+constexpr int kFirstSweeps = 24;
 // From a start where sweeps are known to be slow.
 constexpr int kFewFirstSweeps = 8;
 constexpr int kForeseenSweeps = 60;

@@ -26,6 +26,8 @@ constexpr int kPlainIterations = 12;
 constexpr int kIncompleteLuIterations = 20;
 constexpr int kMultigridIterations = 8;
 constexpr double kMultigridCost = 2.5;
+// After so many iterations a preconditioner that was made for another policy is renewed.
+constexpr int kOldIncompleteLuIterations = 60, kOldMultigridIterations = 16;
 // Dense products win when at least this share of P^pi is stored.
 constexpr double kFullShare = 0.25;
 // Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
@@ -284,11 +286,9 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
     if (!std::isfinite(norm)) return {norm, false};
     if (interrupt.Check().has_value()) return {norm, false};
     Vector candidate = v;
-    const Preconditioner before_run = preconditioner_;
-    BiCgStab(side, gamma, r, tolerance, interrupt, candidate);
+    const bool changed = BiCgStab(side, gamma, r, tolerance, interrupt, candidate);
     Vector candidate_r = Residual(side, gamma, b, candidate);
     const double candidate_norm = Norm(side, candidate_r);
-    const bool changed = preconditioner_ != before_run;
     if (candidate_norm < (changed ? 1 : kStagnation) * norm) {
       v = std::move(candidate);
       r = std::move(candidate_r);
@@ -310,6 +310,14 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
     if (norm >= before) return {norm, reached()};
   }
   return {norm, true};
+}
+
+bool PolicySystem::RenewsPreconditioner(int iterations) {
+  if (preconditioner_ == Preconditioner::kNone || preconditioned_policy_ == policy_) return false;
+  const bool multigrid = preconditioner_ == Preconditioner::kMultigrid;
+  if (iterations < (multigrid ? kOldMultigridIterations : kOldIncompleteLuIterations)) return false;
+  preconditioner_is_stale_ = true;
+  return true;
 }
 
 bool PolicySystem::ChangePreconditioner(int iterations, double gained, double wanted) {
@@ -351,6 +359,7 @@ void PolicySystem::MakePreconditioner(double gamma) {
   }
   preconditioner_is_stale_ = false;
   preconditioned_gamma_ = gamma;
+  preconditioned_policy_ = policy_;
 }
 
 void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
@@ -375,7 +384,7 @@ void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
 }
 
 // Van der Vorst (1992), "Bi-CGSTAB", preconditioned from the right.
-void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance,
+bool PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance,
                             const Interrupt& interrupt, Vector& v) {
   const int64_t size = v.size();
   std::vector<Inner> parts(static_cast<size_t>((size + kStatesInPart - 1) / kStatesInPart));
@@ -407,10 +416,14 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, doub
   double next_rho = SumParts(parallel_for_, size, kStatesInPart,
                              [&](int64_t begin, int64_t end) { return r.segment(begin, end - begin).squaredNorm(); });
   int since_best = 0;
+  bool another = false;
   for (int i = 0; i < kMaxBiCgStabIterations && since_best < kPatience; ++i, ++since_best) {
     if (best_norm <= 0.5 * std::max(tolerance, kRoundingLevel * best_scale)) break;
     if (interrupt.Check().has_value()) break;
-    if (ChangePreconditioner(i, std::log(start / best_norm), std::log(start / tolerance))) break;
+    if (RenewsPreconditioner(i) || ChangePreconditioner(i, std::log(start / best_norm), std::log(start / tolerance))) {
+      another = true;
+      break;
+    }
     if (next_rho == 0 || !std::isfinite(next_rho)) break;
     const double beta = (next_rho / rho) * (alpha / omega);
     for_parts([&](int64_t at, int64_t n) {
@@ -443,6 +456,7 @@ void PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, doub
     if (omega == 0) break;
   }
   if (!v_is_best) v = std::move(best);
+  return another;
 }
 
 }  // namespace bilevel

@@ -122,8 +122,11 @@ class PolicySystem {
   bool ChangePreconditioner(int iterations, double gained, double wanted);
   // v <- v + r, r <- gamma P^pi r, as long as few more are foreseen to do; r is stale after it.
   void IteratePlainly(Side side, double gamma, double tolerance, const Interrupt& interrupt, Vector& v, Vector& r);
-  // One BiCGSTAB run from v, whose residual is start_r; returns on breakdown too.
-  void BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance, const Interrupt& interrupt,
+  // Whether the one at hand belongs to another policy and has had its time; it is then to be made anew.
+  bool RenewsPreconditioner(int iterations);
+  // One BiCGSTAB run from v, whose residual is start_r; returns on breakdown too. True: there is another preconditioner
+  // to go on with.
+  bool BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance, const Interrupt& interrupt,
                 Vector& v);
 
   const TabularMdp* mdp_;
@@ -145,6 +148,7 @@ class PolicySystem {
   std::unique_ptr<AggregationMultigrid> multigrid_;
   bool preconditioner_is_stale_ = false;
   double preconditioned_gamma_ = 0;
+  uint64_t preconditioned_policy_ = 0;  // policy_ count
 };
 
 }  // namespace bilevel

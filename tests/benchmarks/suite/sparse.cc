@@ -287,7 +287,10 @@ std::vector<Row> MeasureOuterSteps(const Cell& cell) {
   World world(cell);
   const ParallelFor parallel_for = StandingThreads(cell.threads);
   const BilevelProblem problem = Leader(world.mdp, std::move(world.reward), cell);
-  HypergradientEvaluator evaluator(problem, Options(parallel_for));
+  LowerLevelOptions options = Options(parallel_for);
+  // A residual may be off by 1/(1 - gamma) times as much in V.
+  options.residual_tolerance = kTolerance * std::min(1.0, 100 * (1 - cell.discount));
+  HypergradientEvaluator evaluator(problem, options);
   Row row = RowOf(cell, "outer"), step = row;
   row.missed = Missed(EvaluateAt(evaluator, 1, cell));
   row.states = world.mdp->num_states();

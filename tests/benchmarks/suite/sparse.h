@@ -51,7 +51,8 @@ std::vector<Row> MeasureGradient(const Cell& cell, double most_sweeps, double mo
 // The same from zero alone, beside so many bytes of memory.
 std::vector<Row> MeasureColdGradient(const Cell& cell, double memory);
 
-// 20 steps of 0.1 % each, warm: time of a step. The bound is the worst of the 20.
+// 20 steps of 0.1 % each, warm: time of a step. The bound is the worst of the 20. V is as near as kTolerance brings it
+// at gamma = 0.99: beyond, the residual is to be smaller.
 std::vector<Row> MeasureOuterSteps(const Cell& cell);
 
 // Writes offsets (u64), columns (u32), probabilities and rewards (f64) as files of these names to a directory that
