@@ -31,7 +31,7 @@ PaceWatch::Entry::~Entry() {
 }
 
 std::shared_ptr<PaceWatch::Entry> PaceWatch::Watch(std::function<void()> on_late) {
-  const std::shared_ptr<Entry> entry(new Entry(*this, std::move(on_late)));
+  std::shared_ptr<Entry> entry(new Entry(*this, std::move(on_late)));
   const std::lock_guard lock(mutex_);
   entries_.emplace(entry.get(), entry);
   return entry;

@@ -40,7 +40,7 @@ std::string Line(double x1, double y1, double x2, double y2, const char* style) 
   return Format("<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" %s/>\n", x1, y1, x2, y2, style);
 }
 
-std::string DrawPanel(const LogLogPlot::Panel& panel, const Range& xs, const Range& ys, double left) {
+std::string DrawPanel(const LogLogPlot::Panel& panel, const Range& xs, const Range& ys, double left, double slope) {
   const auto x_at = [&](double x) { return left + kWidth * xs.At(x); };
   const auto y_at = [&](double y) { return kTop + kHeight * (1 - ys.At(y)); };
   std::string svg = Text(left + kWidth / 2, kTop - 14, "middle", panel.title, " font-weight=\"bold\"");
@@ -54,10 +54,11 @@ std::string DrawPanel(const LogLogPlot::Panel& panel, const Range& xs, const Ran
     svg += Line(left, y, left + kWidth, y, "stroke=\"#ddd\"");
     svg += Text(left - 6, y + 4, "end", Format("1e%d", decade));
   }
-  // Slope -1/2 from the upper left, as far as the panel goes.
-  const double decades = std::min<double>(xs.high - xs.low, 2.0 * (ys.high - ys.low));
-  svg += Line(left, kTop, x_at(std::pow(10, xs.low + decades)), y_at(std::pow(10, ys.high - decades / 2)),
-              "stroke=\"#888\" stroke-dasharray=\"2 4\"");
+  // The slope from the upper or lower left, as far as the panel goes.
+  const double decades = std::min<double>(xs.high - xs.low, (ys.high - ys.low) / std::abs(slope));
+  const int start = slope < 0 ? ys.high : ys.low;
+  svg += Line(left, y_at(std::pow(10, start)), x_at(std::pow(10, xs.low + decades)),
+              y_at(std::pow(10, start + slope * decades)), "stroke=\"#888\" stroke-dasharray=\"2 4\"");
   for (size_t c = 0; c < panel.curves.size(); ++c) {
     std::string points;
     for (const auto& [x, y] : panel.curves[c].points) {
@@ -70,7 +71,8 @@ std::string DrawPanel(const LogLogPlot::Panel& panel, const Range& xs, const Ran
 
 }  // namespace
 
-std::string LogLogPlot::Draw(const std::vector<Panel>& panels, const std::string& x_label, const std::string& y_label) {
+std::string LogLogPlot::Draw(const std::vector<Panel>& panels, const std::string& x_label, const std::string& y_label,
+                             double slope) {
   Range xs, ys;
   for (const Panel& panel : panels) {
     for (const Curve& curve : panel.curves) {
@@ -90,7 +92,7 @@ std::string LogLogPlot::Draw(const std::vector<Panel>& panels, const std::string
       width, height);
   double left = kLeft;
   for (const Panel& panel : panels) {
-    svg += DrawPanel(panel, xs, ys, left);
+    svg += DrawPanel(panel, xs, ys, left, slope);
     svg += Text(left + kWidth / 2, kTop + kHeight + 36, "middle", x_label);
     left += kWidth + kGap;
   }

@@ -19,8 +19,9 @@ struct LogLogPlot {
     std::vector<Curve> curves;
   };
 
-  // Decades as grid, the slope -1/2 dotted, the legend to the right.
-  static std::string Draw(const std::vector<Panel>& panels, const std::string& x_label, const std::string& y_label);
+  // Decades as grid, a slope other than 0 dotted, the legend to the right.
+  static std::string Draw(const std::vector<Panel>& panels, const std::string& x_label, const std::string& y_label,
+                          double slope = -0.5);
 };
 
 }  // namespace bilevel

@@ -307,7 +307,7 @@ class Suite {
       time.curves.push_back(std::move(seconds));
       memory.curves.push_back(std::move(megabytes));
     }
-    if (!flags_.svg.empty()) std::ofstream(flags_.svg) << LogLogPlot::Draw({time, memory}, "states", "");
+    if (!flags_.svg.empty()) std::ofstream(flags_.svg) << LogLogPlot::Draw({time, memory}, "states", "", 1);
   }
 
   // Empty where the cell, by what smaller ones took, fits into memory and patience.
