@@ -75,7 +75,7 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
     total.evaluation_seconds += kFactorizations * kSecondsForFactorFlop * S * S * S * 2 / 3;
   } else {
     // P^pi, its transpose and multigrid while it is made, on at most 0.75 pairs of states for each entry.
-    total.system_bytes += 64 * entries + 80 * S;
+    total.system_bytes += 80 * entries + 80 * S;
     total.evaluation_seconds += kProducts * kSecondsForEntry * entries;
   }
   // Base and weights of states; rewards at x, and where each state leads.
@@ -135,9 +135,9 @@ absl::StatusOr<ProblemSize> Measure(const v1::Problem& problem, const v1::LowerL
   return total;
 }
 
-// What one evaluator and one evaluation hold: rewards, two answers and the radii of one (14 by rows are measured).
+// What one evaluator and one evaluation hold.
 double EvaluatorBytes(const ProblemSize& size) {
-  return size.system_bytes + size.term_bytes + 8 * (24 * size.rows + 20 * size.states);
+  return size.system_bytes + size.term_bytes + 8 * (40 * size.rows + 20 * size.states);
 }
 
 // The message and what is decoded of it, terms and rows apart. points: x that are held at once.
