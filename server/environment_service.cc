@@ -10,12 +10,6 @@
 namespace bilevel::server {
 namespace {
 
-grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
-  return reactor;
-}
-
 absl::Status FindUpload(const v1::GetUploadRequest& request, UploadRegistry& uploads, v1::Upload* response) {
   RETURN_IF_ERROR(InField("upload_id", CheckUploadId(request.upload_id())));
   ASSIGN_OR_RETURN(const UploadRegistry::Progress progress, uploads.Find(request.upload_id()));
@@ -42,13 +36,13 @@ grpc::ServerReadReactor<v1::UploadEnvironmentRequest>* EnvironmentService::Uploa
 
 grpc::ServerUnaryReactor* EnvironmentService::GetUpload(grpc::CallbackServerContext* context,
                                                         const v1::GetUploadRequest* request, v1::Upload* response) {
-  return Answer(context, FindUpload(*request, uploads_, response));
+  return AnswerAtOnce(context, FindUpload(*request, uploads_, response));
 }
 
 grpc::ServerUnaryReactor* EnvironmentService::GetEnvironment(grpc::CallbackServerContext* context,
                                                              const v1::GetEnvironmentRequest* request,
                                                              v1::StoredEnvironment* response) {
-  return Answer(context, FindEnvironment(*request, store_, response));
+  return AnswerAtOnce(context, FindEnvironment(*request, store_, response));
 }
 
 grpc::ServerUnaryReactor* EnvironmentService::ListEnvironments(grpc::CallbackServerContext* context,
@@ -57,7 +51,7 @@ grpc::ServerUnaryReactor* EnvironmentService::ListEnvironments(grpc::CallbackSer
   for (const StoredEnvironment& environment : store_.List()) {
     EncodeStoredEnvironment(environment, response->add_environments());
   }
-  return Answer(context, absl::OkStatus());
+  return AnswerAtOnce(context, absl::OkStatus());
 }
 
 // Frees what may be gigabytes: on a worker.

@@ -17,12 +17,6 @@
 namespace bilevel::server {
 namespace {
 
-grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
-  return reactor;
-}
-
 // On a worker; a short one if it may be: not where a session's learner is waited for, which may be at long work.
 grpc::ServerUnaryReactor* Start(Dispatcher& dispatcher, grpc::CallbackServerContext* context,
                                 const absl::StatusOr<Cost>& cost, bool waits, Dispatcher::Work work) {
@@ -47,14 +41,14 @@ grpc::ServerUnaryReactor* SessionService::CreateSession(grpc::CallbackServerCont
 
 grpc::ServerUnaryReactor* SessionService::GetSession(grpc::CallbackServerContext* context,
                                                      const v1::GetSessionRequest* request, v1::Session* response) {
-  return Answer(context, server::GetSession(*request, registry_, response));
+  return AnswerAtOnce(context, server::GetSession(*request, registry_, response));
 }
 
 grpc::ServerUnaryReactor* SessionService::ListSessions(grpc::CallbackServerContext* context,
                                                        const v1::ListSessionsRequest* /*request*/,
                                                        v1::ListSessionsResponse* response) {
   server::ListSessions(registry_, response);
-  return Answer(context, absl::OkStatus());
+  return AnswerAtOnce(context, absl::OkStatus());
 }
 
 // Ends a learner's work, which may take a while.
@@ -70,7 +64,7 @@ grpc::ServerUnaryReactor* SessionService::DeleteSession(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* SessionService::GetPolicy(grpc::CallbackServerContext* context,
                                                     const v1::GetPolicyRequest* request,
                                                     v1::GetPolicyResponse* response) {
-  return Answer(context, server::GetPolicy(*request, dispatcher_.options().limits, registry_, response));
+  return AnswerAtOnce(context, server::GetPolicy(*request, dispatcher_.options().limits, registry_, response));
 }
 
 grpc::ServerWriteReactor<v1::PolicyChunk>* SessionService::DownloadPolicy(grpc::CallbackServerContext* context,

@@ -35,6 +35,13 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
   const std::shared_ptr<CallState> call_;
 };
 
+// A call that is over when it is answered, on gRPC's own thread.
+inline grpc::ServerUnaryReactor* AnswerAtOnce(grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
 // Nothing when the client set none.
 inline std::optional<CallState::Clock::time_point> DeadlineOf(const grpc::CallbackServerContext& context) {
   const auto deadline = context.deadline();

@@ -9,7 +9,7 @@
 namespace bilevel::client {
 namespace {
 
-constexpr std::uint64_t kMost = std::numeric_limits<int>::max();
+constexpr std::uint64_t kMostStates = std::numeric_limits<int>::max();
 
 template <typename T>
 void SortRow(std::span<std::uint32_t> columns, std::span<T> values, std::vector<std::pair<std::uint32_t, T>>& row) {
@@ -60,14 +60,15 @@ EnvironmentArrays EnvironmentData::arrays() const {
 absl::Status SetSizes(std::uint64_t rows, std::uint64_t columns, std::optional<std::int64_t> actions,
                       EnvironmentData& data) {
   const std::string shape = absl::StrCat("[", rows, ", ", columns, "]");
-  if (columns < 1 || columns > kMost) {
-    return absl::InvalidArgumentError(absl::StrCat("is ", shape, "; must be [S*A, S] with S in [1, ", kMost, "]"));
+  if (columns < 1 || columns > kMostStates) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("is ", shape, "; must be [S*A, S] with S in [1, ", kMostStates, "]"));
   }
   if (!actions) {
     return absl::InvalidArgumentError(
         absl::StrCat("is ", shape, ", and how many actions there are is not said: --actions A"));
   }
-  if (*actions < 1 || *actions > static_cast<std::int64_t>(kMost) ||
+  if (*actions < 1 || *actions > static_cast<std::int64_t>(kMostStates) ||
       rows != columns * static_cast<std::uint64_t>(*actions)) {
     return absl::InvalidArgumentError(
         absl::StrCat("is ", shape, " with ", *actions, " actions; must be [S*A, S], a row for each state and action"));

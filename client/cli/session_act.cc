@@ -16,10 +16,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// For the step that is under way when Ctrl-C comes.
-constexpr milliseconds kLeaveTime{2000};
-constexpr milliseconds kOpenDeadline{10'000};
-
 struct ActFlags {
   std::string writer;
   std::string simulate;

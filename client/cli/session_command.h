@@ -3,6 +3,7 @@
 #ifndef BILEVEL_CLIENT_CLI_SESSION_COMMAND_H_
 #define BILEVEL_CLIENT_CLI_SESSION_COMMAND_H_
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <ostream>
@@ -34,6 +35,11 @@ int RunSessionStep(GlobalOptions globals, std::span<const std::string> arguments
 int RunSessionSteps(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionPreferences(GlobalOptions globals, std::span<const std::string> arguments);
 int RunSessionDelete(GlobalOptions globals, std::span<const std::string> arguments);
+
+// For what is under way on a stream when Ctrl-C comes.
+inline constexpr std::chrono::milliseconds kLeaveTime{2000};
+// Of opening a stream, without --deadline.
+inline constexpr std::chrono::milliseconds kOpenDeadline{10'000};
 
 // "town" and "sessions/town" are the same.
 std::string SessionName(const std::string& operand);

@@ -18,9 +18,6 @@ using std::chrono::milliseconds;
 
 // How often a wait looks at Ctrl-C and at the progress line.
 constexpr milliseconds kPatience{100};
-// For what is under way when Ctrl-C comes.
-constexpr milliseconds kLeaveTime{2000};
-constexpr milliseconds kOpenDeadline{10'000};
 
 struct FeedFlags {
   FeedSourceFlags source;

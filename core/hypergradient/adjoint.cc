@@ -3,14 +3,11 @@
 #include <cmath>
 #include <utility>
 
+#include "core/base/floating_point.h"
 #include "core/mdp/for_states.h"
 
 namespace bilevel {
-namespace {
-
-constexpr double kUnitRoundoff = 0x1p-53;
-
-}  // namespace
+namespace {}  // namespace
 
 Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, Vector y, const ParallelFor& parallel_for) {
   ForStates(parallel_for, mdp, [&](Eigen::Index, Eigen::Index first, Eigen::Index end) {

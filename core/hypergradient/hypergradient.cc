@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "core/base/floating_point.h"
 #include "core/base/status_macros.h"
 #include "core/hypergradient/context_gradient.h"
 #include "core/problem/world.h"
@@ -13,8 +14,6 @@
 namespace bilevel {
 namespace {
 
-constexpr double kUnitRoundoff = 0x1p-53;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Bounds that are so many times adjoint_tolerance, or this, beside the gradient and the objective need not be smaller.
 constexpr double kToleranceTimes = 1e4, kSmall = 1e-4;
 // Below this share norms hardly ever do, nor later where they once missed by so many times.

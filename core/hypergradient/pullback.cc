@@ -3,10 +3,10 @@
 #include <cmath>
 #include <utility>
 
+#include "core/base/floating_point.h"
+
 namespace bilevel {
 namespace {
-
-constexpr double kUnitRoundoff = 0x1p-53;
 
 Cotangents AtPolicy(const OutputCotangents& cotangents, const Vector& pi) {
   Cotangents result;

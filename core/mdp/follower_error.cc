@@ -5,13 +5,12 @@
 #include <limits>
 #include <utility>
 
+#include "core/base/floating_point.h"
 #include "core/mdp/for_states.h"
 
 namespace bilevel {
 namespace {
 
-constexpr double kUnitRoundoff = 0x1p-53;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Solves for e stop at this share of the residual; what is left of it counts in eta.
 constexpr double kNewtonTolerance = 1e-4, kRoughNewtonTolerance = 1e-3;
 constexpr int kKappaTries = 4;

@@ -5,10 +5,11 @@
 #include <limits>
 #include <optional>
 
+#include "core/base/floating_point.h"
+
 namespace bilevel {
 namespace {
 
-constexpr double kUnitRoundoff = 0x1p-53;
 // Solves begin at this relative tolerance and go on, this much tighter each time, while corrections add more to a bound
 // than they may.
 constexpr double kLoosest = 0.1, kTightening = 0.1, kTightest = 1e-5;

@@ -1,13 +1,10 @@
 #include "core/mdp/policy_evaluation.h"
 
+#include "core/base/floating_point.h"
 #include "core/mdp/soft_bellman.h"
 
 namespace bilevel {
-namespace {
-
-constexpr double kUnitRoundoff = 0x1p-53;
-
-}  // namespace
+namespace {}  // namespace
 
 PolicyValue EvaluatePolicy(const PolicyInput& input, double gamma, const Vector& c, const PolicyValue* near) {
   const TabularMdp& mdp = input.mdp;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "core/base/floating_point.h"
 #include "core/base/lanes.h"
 
 // Clang spells targets of regions otherwise: it gets the portable loops.
@@ -19,8 +19,6 @@
 
 namespace bilevel {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes& lanes) {
   const uint32_t* c = columns;

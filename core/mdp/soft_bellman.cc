@@ -3,12 +3,11 @@
 #include <cmath>
 #include <vector>
 
+#include "core/base/floating_point.h"
 #include "core/mdp/for_states.h"
 
 namespace bilevel {
 namespace {
-
-constexpr double kUnitRoundoff = 0x1p-53;
 
 // As core/mdp/row_kernels.h has it, with v and T V in place.
 SoftSweep SweepOf(const RegularizedMdp& follower, const Vector& v, Vector& backup) {

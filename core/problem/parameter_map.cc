@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "core/base/field_error.h"
+#include "core/base/floating_point.h"
 #include "core/base/text.h"
 
 namespace bilevel {
 namespace {
 
-constexpr double kUnitRoundoff = 0x1p-53;
 // In units of roundoff: of a componentwise map or of its slope, each a few operations and one library function.
 constexpr double kMapRounding = 8;
 constexpr double kSlopeRounding = 16;

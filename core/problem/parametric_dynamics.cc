@@ -8,13 +8,13 @@
 #include <utility>
 
 #include "core/base/field_error.h"
+#include "core/base/floating_point.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 
 namespace bilevel {
 namespace {
 
-constexpr double kUnitRoundoff = 0x1p-53;
 constexpr double kSumTolerance = 1e-9;
 // A theta below this share of the largest contributes nothing that double precision can see.
 constexpr double kVanishing = 1e-280;

@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "core/base/field_error.h"
+#include "core/base/floating_point.h"
 #include "core/base/text.h"
 
 namespace bilevel {
 namespace {
 
-constexpr double kUnitRoundoff = 0x1p-53;
 constexpr double kPadding = 1 + 1e-12;
 
 absl::Status CheckFinite(std::string_view field, const double* values, Eigen::Index count) {

@@ -35,6 +35,9 @@ class MonotoneDescent {
     std::optional<double> decrease;
   };
 
+  // Armijo's constant: the share of what the slope promises that a step has to bring.
+  static constexpr double kSufficientDecrease = 1e-4;
+
   // Moves to the first of trial(t), trial(0.3 t), ... where F <= F(now) - decrease (+ what double precision cannot tell
   // apart). kNoDescent after max_trials; kStopped when a limit comes first.
   static constexpr int kMaxTrials = 60;

@@ -10,12 +10,6 @@
 #include "core/solvers/monotone_descent.h"
 
 namespace bilevel {
-namespace {
-
-constexpr double kSufficientDecrease = 1e-4;
-
-}  // namespace
-
 absl::Status ProjectedGradientOptions::Validate() const {
   if (step_size.has_value() && !(*step_size > 0 && std::isfinite(*step_size))) {
     return FieldError("step_size", absl::StrCat("is ", ToText(*step_size), "; must be finite and > 0"));
@@ -35,7 +29,8 @@ absl::StatusOr<OuterResult> SolveProjectedGradient(const BilevelProblem& problem
     if (!step.has_value()) step = 1 / std::max(gradient.norm(), 1e-12);
     const auto along = [&](double t) {
       MonotoneDescent::Trial trial{problem.feasible_set.Prox(x - t * gradient, t * problem.penalties.l1), {}};
-      if (!method.step_size.has_value()) trial.decrease = kSufficientDecrease * (trial.x - x).squaredNorm() / t;
+      if (!method.step_size.has_value())
+        trial.decrease = MonotoneDescent::kSufficientDecrease * (trial.x - x).squaredNorm() / t;
       return trial;
     };
     ASSIGN_OR_RETURN(const MonotoneDescent::Outcome outcome, descent.Search(*step, along));

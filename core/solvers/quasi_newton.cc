@@ -16,7 +16,6 @@ namespace {
 
 using Outcome = MonotoneDescent::Outcome;
 
-constexpr double kSufficientDecrease = 1e-4;
 // Of the line search along a quasi-Newton direction, before the pairs are dropped.
 constexpr int kMaxTrials = 20;
 // Of the longest move that a gradient step may make. On Four-Rooms at temperature 0.001 and beta 1, 24 starts end
@@ -85,7 +84,8 @@ class Stepper {
     if (!(slope < 0)) return Outcome::kNoDescent;
     const auto along = [&](double t) {
       // The projection undoes the rounding of x + t d.
-      return MonotoneDescent::Trial{problem_.feasible_set.Project(x + t * d), -kSufficientDecrease * t * slope};
+      return MonotoneDescent::Trial{problem_.feasible_set.Project(x + t * d),
+                                    -MonotoneDescent::kSufficientDecrease * t * slope};
     };
     return descent_.Search(1, along, max_trials);
   }

@@ -7,7 +7,7 @@ namespace bilevel {
 namespace {
 
 // Shares below this look alike.
-constexpr double kSmallestShare = 1e-5;
+constexpr double kIndistinctShare = 1e-5;
 
 SearchSpace::Scale ScaleOf(MapKind kind) {
   if (kind == MapKind::kSoftmax) return SearchSpace::Scale::kShares;
@@ -65,16 +65,16 @@ Vector SearchSpace::ToCoordinates(const Vector& x) const {
         to = from;
         break;
       case Form::kBudget:
-        to[part.x_size] = std::log(std::max(1 - from.sum() / part.total, 0.0) + kSmallestShare);
+        to[part.x_size] = std::log(std::max(1 - from.sum() / part.total, 0.0) + kIndistinctShare);
         [[fallthrough]];
       case Form::kSimplex:
-        to.head(part.x_size) = (from.array().max(0.0) / part.total + kSmallestShare).log();
+        to.head(part.x_size) = (from.array().max(0.0) / part.total + kIndistinctShare).log();
         break;
       case Form::kInterval:
         for (Eigen::Index i = 0; i < part.x_size; ++i) {
           const double width = part.box->upper[i] - part.box->lower[i];
           const double place = width > 0 ? (from[i] - part.box->lower[i]) / width : 0.5;
-          const double inside = std::clamp(place, kSmallestShare, 1 - kSmallestShare);
+          const double inside = std::clamp(place, kIndistinctShare, 1 - kIndistinctShare);
           to[i] = std::log(inside / (1 - inside));
         }
         break;

@@ -22,7 +22,6 @@ namespace {
 
 using Outcome = MonotoneDescent::Outcome;
 
-constexpr double kSufficientDecrease = 1e-4;
 // Of (3), before a gradient step.
 constexpr int kMaxTrials = 10;
 // Of the longest move that a gradient step may make. On Four-Rooms, mean optimum over 24 starts each from N(0, 0.01^2),
@@ -32,7 +31,7 @@ constexpr double kTrusted = 0.6;
 // The trust region grows when a step to its rim brought this share of what q promised, and shrinks below the other.
 constexpr double kGood = 0.5, kPoor = 0.2;
 // Smaller shares of the objective tell nothing about q.
-constexpr double kRounding = 1e-12;
+constexpr double kVisible = 1e-12;
 // Of the longest radius.
 constexpr double kCollapsed = 1e-9;
 
@@ -93,7 +92,7 @@ class Stepper {
     const double l1 = problem_.penalties.l1, longest = descent_.LongestMove() / std::max(gradient.norm(), 1e-300);
     const auto along = [&](double t) {
       const Vector next = problem_.feasible_set.Prox(x - t * gradient, t * l1);
-      return MonotoneDescent::Trial{next, kSufficientDecrease * (next - x).squaredNorm() / t};
+      return MonotoneDescent::Trial{next, MonotoneDescent::kSufficientDecrease * (next - x).squaredNorm() / t};
     };
     return descent_.Search(std::min(gradient_step_, kTrusted * longest), along);
   }
@@ -121,7 +120,7 @@ class Stepper {
     radius_ = std::min(radius_, LongestRadius());
     ASSIGN_OR_RETURN(const ConjugatePath path, SolveModel(x, slope, face, radius_));
     if (path.length() == 0) return Outcome::kNoDescent;
-    const double before = descent_.current().objective, visible = kRounding * (1 + std::abs(before));
+    const double before = descent_.current().objective, visible = kVisible * (1 + std::abs(before));
     collapsed_ = path.on_rim() && radius_ < kCollapsed * LongestRadius() && -path.At(radius_).value < visible;  // [D4]
     if (collapsed_) return Outcome::kNoDescent;
     // On the face -n + slope is what g and the 1-norm leave to the constraints; weighted so that it does not swamp x.
@@ -134,7 +133,7 @@ class Stepper {
       const ConjugatePath::Point point = path.At(length);
       promised = point.value;
       return MonotoneDescent::Trial{problem_.feasible_set.Prox(origin + stretch.cwiseProduct(point.p), weight * l1),
-                                    -kSufficientDecrease * promised};
+                                    -MonotoneDescent::kSufficientDecrease * promised};
     };
     ASSIGN_OR_RETURN(const Outcome outcome, descent_.Search(1, along, kMaxTrials));
     if (outcome != Outcome::kMoved) return outcome;

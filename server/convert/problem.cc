@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "core/base/field_error.h"
+#include "core/base/floating_point.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "server/convert/array.h"
@@ -70,7 +70,6 @@ absl::StatusOr<Vector> DecodeEach(const v1::Array& array, int size, Finite finit
 }
 
 absl::StatusOr<Box> DecodeBox(const v1::Box& box, int size) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   Box result{.lower = Vector::Constant(size, -kInfinity), .upper = Vector::Constant(size, kInfinity)};
   if (box.has_lower()) {
     ASSIGN_OR_RETURN(result.lower, InField("lower", DecodeEach(box.lower(), size, Finite::kNotRequired)));

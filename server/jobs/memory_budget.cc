@@ -1,6 +1,5 @@
 #include "server/jobs/memory_budget.h"
 
-#include <chrono>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -10,7 +9,6 @@
 namespace bilevel::server {
 namespace {
 
-constexpr std::chrono::milliseconds kRetryDelay{1000};
 constexpr double kMebibyte = 1 << 20;
 
 std::string Mebibytes(double bytes) { return absl::StrCat(bytes / kMebibyte, " MiB"); }

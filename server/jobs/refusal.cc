@@ -30,7 +30,7 @@ absl::Status OutOfMemory() {
       {.reason = reasons::kOutOfMemory,
        .subject = "memory",
        .description = "the server ran out of memory; retry later or start it with a smaller --memory_budget",
-       .retry_delay = std::chrono::milliseconds(1000)});
+       .retry_delay = kRetryDelay});
 }
 
 std::optional<Refusal> GetRefusal(const absl::Status& status) {

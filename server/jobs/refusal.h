@@ -12,6 +12,9 @@
 
 namespace bilevel::server {
 
+// Before the same request is worth sending again.
+inline constexpr std::chrono::milliseconds kRetryDelay{1000};
+
 struct Refusal {
   std::string reason;                                    // server/reasons.h
   std::string subject;                                   // which limit; empty when no quota is involved

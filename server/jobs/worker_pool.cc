@@ -13,7 +13,6 @@
 namespace bilevel::server {
 namespace {
 
-constexpr std::chrono::milliseconds kRetryDelay{1000};
 // Of long workers: short tasks and the threads that talk come first where cores are few.
 constexpr int kLongNiceness = 10;
 

@@ -16,6 +16,7 @@
 #include "client/problems/policy_matching.h"
 #include "client/problems/two_state.h"
 #include "tests/server/loopback.h"
+#include "tests/server/requests.h"
 #include "tests/server/server_process.h"
 
 namespace bilevel::server {
@@ -24,14 +25,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-v1::OptimizeRequest EndlessRequest() {
-  v1::OptimizeRequest request;
-  *request.mutable_problem() = client::PolicyMatching(1).problem;
-  request.mutable_m_sobirl()->set_step_size(1e-9);
-  request.set_max_iterations(2'000'000'000);
-  return request;
-}
 
 client::Health HealthOf(Loopback& loopback, const std::string& service) {
   return client::BilevelClient::FromChannel(loopback.channel())->CheckHealth(service).value();

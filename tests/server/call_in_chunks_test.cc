@@ -18,6 +18,7 @@
 #include "server/cost_estimate.h"
 #include "server/reasons.h"
 #include "tests/server/loopback.h"
+#include "tests/server/requests.h"
 
 namespace bilevel::server {
 namespace {
@@ -28,7 +29,6 @@ using ::testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kMebibyte = 1 << 20;
-constexpr grpc::StatusCode kInvalid = grpc::StatusCode::INVALID_ARGUMENT;
 
 std::vector<v1::CallChunk> Cut(const std::string& method, const std::string& bytes, size_t piece = kMebibyte) {
   std::vector<v1::CallChunk> chunks;
@@ -77,16 +77,6 @@ template <typename Message>
 std::string WithoutRunInfo(Message message) {
   message.clear_run_info();
   return message.SerializeAsString();
-}
-
-v1::OptimizeRequest EndlessRequest() {
-  v1::OptimizeRequest request;
-  client::SeededProblem seeded = client::PolicyMatching(1);
-  *request.mutable_problem() = seeded.problem;
-  *request.mutable_parameters() = client::MakeArray(seeded.start);
-  request.mutable_m_sobirl()->set_step_size(1e-9);
-  request.set_max_iterations(2'000'000'000);
-  return request;
 }
 
 v1::EvaluateHypergradientRequest TwoStates() {
@@ -497,6 +487,15 @@ TEST_F(SmallBudgetTest, SmallBytesThatBecomeMuchAreRefusedBeforeTheyAreParsed) {
   EXPECT_TRUE(AllIsFree());
 }
 
+// Over a connection of its own, whose window does not grow until a whole answer is under way to who does not read it.
+std::unique_ptr<v1::SolverService::Stub> StubWithNarrowWindow(Loopback& loopback) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return v1::SolverService::NewStub(
+      grpc::CreateCustomChannel(loopback.server().address(), grpc::InsecureChannelCredentials(), arguments));
+}
+
 // A caller that does not read holds its answer, and that alone.
 TEST(CallInChunks, AnAnswerIsInTheBudgetUntilItIsSent) {
   v1::EvaluateHypergradientRequest request = TwoStates();
@@ -514,7 +513,8 @@ TEST(CallInChunks, AnAnswerIsInTheBudgetUntilItIsSent) {
         .info.reason();
   };
   grpc::ClientContext context;
-  const auto slow = loopback.stub().CallInChunks(&context);
+  const auto stub = StubWithNarrowWindow(loopback);
+  const auto slow = stub->CallInChunks(&context);
   slow->WriteLast(chunks[0], {});
   v1::CallChunk chunk;
   ASSERT_TRUE(slow->Read(&chunk));
@@ -539,7 +539,8 @@ TEST(CallInChunks, WhoDoesNotReadHoldsAnAnswerUntilSomebodyNeedsTheMemory) {
   Loopback loopback(options);
   const std::vector<v1::CallChunk> chunks = Cut("EvaluateHypergradient", request.SerializeAsString());
   grpc::ClientContext context;
-  const auto slow = loopback.stub().CallInChunks(&context);
+  const auto stub = StubWithNarrowWindow(loopback);
+  const auto slow = stub->CallInChunks(&context);
   slow->WriteLast(chunks[0], {});
   v1::CallChunk chunk;
   ASSERT_TRUE(slow->Read(&chunk));

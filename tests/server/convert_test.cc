@@ -20,6 +20,7 @@
 #include "server/jobs/refusal.h"
 #include "server/reasons.h"
 #include "tests/server/loopback.h"
+#include "tests/server/requests.h"
 
 namespace bilevel::server {
 namespace {
@@ -28,12 +29,8 @@ using client::MakeArray;
 
 const Limits kLimits;
 
-v1::Array Reals(std::vector<double> elements, std::initializer_list<int> shape = {}) {
-  return MakeArray(std::span<const double>(elements), shape);
-}
-
 // Everything that a problem does at x.
-v1::Hypergradient Answer(const v1::Problem& message, const Vector& x) {
+v1::Hypergradient AnswerAt(const v1::Problem& message, const Vector& x) {
   const BilevelProblem problem = DecodeProblem(message, Purpose::kGradient, kLimits).value();
   HypergradientEvaluator evaluator(problem, {});
   v1::Hypergradient point;
@@ -83,7 +80,7 @@ TEST(Problem, RawAndReadableFormsMeanTheSame) {
     client::MakeReadable(readable);
     ASSERT_NE(raw.SerializeAsString(), readable.SerializeAsString());
     const Vector x = Vector::LinSpaced(raw.num_parameters(), -1, 1);
-    EXPECT_EQ(Answer(raw, x).SerializeAsString(), Answer(readable, x).SerializeAsString());
+    EXPECT_EQ(AnswerAt(raw, x).SerializeAsString(), AnswerAt(readable, x).SerializeAsString());
   }
 }
 
@@ -97,7 +94,7 @@ TEST(Problem, DenseAndSparseTransitionsMeanTheSame) {
   *matrix.mutable_offsets() = MakeArray(std::vector<uint64_t>{0, 1, 2, 3, 4});
   *matrix.mutable_columns() = MakeArray(std::vector<uint32_t>{0, 1, 0, 1});
   *matrix.mutable_values() = Reals({1, 1, 1, 1});
-  const v1::Hypergradient of_dense = Answer(dense, Vector::Ones(1)), of_sparse = Answer(sparse, Vector::Ones(1));
+  const v1::Hypergradient of_dense = AnswerAt(dense, Vector::Ones(1)), of_sparse = AnswerAt(sparse, Vector::Ones(1));
   EXPECT_EQ(of_dense.objective(), of_sparse.objective());
   EXPECT_EQ(of_dense.gradient().raw(), of_sparse.gradient().raw());
   EXPECT_EQ(DecodeEnvironment(dense.contexts(0).environment(), kLimits)->num_entries(), 8u) << "dense stores zeros";

@@ -27,8 +27,8 @@ using std::chrono::seconds;
 using ::testing::HasSubstr;
 
 // A random walk of `length` entries in each row, as arrays and as a message.
-struct World {
-  World(int states, int actions, int length, uint64_t seed = 1) : num_states(states), num_actions(actions) {
+struct RandomWalk {
+  RandomWalk(int states, int actions, int length, uint64_t seed = 1) : num_states(states), num_actions(actions) {
     client::Random random(seed);
     for (int row = 0; row < states * actions; ++row) {
       for (const int next : random.Distinct(length, states)) {
@@ -130,7 +130,7 @@ class EnvironmentServiceTest : public ::testing::Test {
     return upload.ok() ? static_cast<size_t>(upload->offset()) : 0;
   }
 
-  std::string Name(const World& world) {
+  std::string Name(const RandomWalk& world) {
     const auto uploaded = client_.UploadEnvironment(world.Bytes());
     EXPECT_TRUE(uploaded.ok()) << uploaded.status();
     return uploaded->environment().name();
@@ -157,7 +157,7 @@ v1::Problem ProblemOn(int num_states, int num_actions) {
 }
 
 TEST_F(EnvironmentServiceTest, UploadsListsAndDeletes) {
-  const World world(50, 2, 3);
+  const RandomWalk world(50, 2, 3);
   const client::EnvironmentBytes bytes = world.Bytes();
   uint64_t last = 0;
   const auto uploaded = client().UploadEnvironment(bytes, {.progress = [&](uint64_t sent, uint64_t total) {
@@ -177,7 +177,7 @@ TEST_F(EnvironmentServiceTest, UploadsListsAndDeletes) {
   EXPECT_GT(environment.create_time().seconds(), 1'000'000'000);
 
   EXPECT_TRUE(client().UploadEnvironment(bytes)->existed());
-  Name(World(50, 2, 3, 2));
+  Name(RandomWalk(50, 2, 3, 2));
   const auto list = client().ListEnvironments();
   ASSERT_EQ(list->environments_size(), 2);
   EXPECT_LT(list->environments(0).name(), list->environments(1).name());
@@ -193,7 +193,7 @@ TEST_F(EnvironmentServiceTest, UploadsListsAndDeletes) {
 }
 
 TEST_F(EnvironmentServiceTest, NamesAreTheDigestOfTheBytes) {
-  const World world(9, 2, 2);
+  const RandomWalk world(9, 2, 2);
   const std::string name = Name(world), digest = DigestOf(Whole(world.Bytes()));
   std::string hex;
   for (const unsigned char byte : digest) {
@@ -203,7 +203,7 @@ TEST_F(EnvironmentServiceTest, NamesAreTheDigestOfTheBytes) {
 }
 
 TEST_F(EnvironmentServiceTest, ResumesWhereTheConnectionBroke) {
-  const World world(100, 2, 3);
+  const RandomWalk world(100, 2, 3);
   const std::string bytes = Whole(world.Bytes());
   ASSERT_EQ(Send("u", bytes, 0, 3001, "").status.error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_EQ(Offset("u"), 3001u);
@@ -216,7 +216,7 @@ TEST_F(EnvironmentServiceTest, ResumesWhereTheConnectionBroke) {
 
 TEST_F(EnvironmentServiceTest, TheClientGoesOnWhereAnEarlierProcessEnded) {
   constexpr size_t kArrived = 3 << 19;
-  const World world(300, 4, 200);
+  const RandomWalk world(300, 4, 200);
   const std::string bytes = Whole(world.Bytes());
   ASSERT_GT(bytes.size(), 2u << 20);
   Send("u", bytes, 0, kArrived, "", 1 << 19);
@@ -230,7 +230,7 @@ TEST_F(EnvironmentServiceTest, TheClientGoesOnWhereAnEarlierProcessEnded) {
 }
 
 TEST_F(EnvironmentServiceTest, AnOlderStreamEndsWithAborted) {
-  const World world(100, 2, 3);
+  const RandomWalk world(100, 2, 3);
   const std::string bytes = Whole(world.Bytes());
   grpc::ClientContext context;
   v1::UploadEnvironmentResponse response;
@@ -249,14 +249,14 @@ TEST_F(EnvironmentServiceTest, AnOlderStreamEndsWithAborted) {
 }
 
 TEST_F(EnvironmentServiceTest, AWrongDigestIsDataLoss) {
-  const std::string bytes = Whole(World(9, 2, 2).Bytes());
+  const std::string bytes = Whole(RandomWalk(9, 2, 2).Bytes());
   EXPECT_EQ(Send("u", bytes, 0, bytes.size(), std::string(32, 'x')).status.error_code(), grpc::StatusCode::DATA_LOSS);
   EXPECT_TRUE(client().ListEnvironments()->environments().empty());
   EXPECT_TRUE(Send("u", bytes, 0, bytes.size(), DigestOf(bytes)).status.ok()) << "and may begin again";
 }
 
 TEST_F(EnvironmentServiceTest, SolvesByNameAsInlineToTheBit) {
-  const World world(400, 3, 4);
+  const RandomWalk world(400, 3, 4);
   v1::EvaluateHypergradientRequest inlined, named;
   *inlined.mutable_problem() = *named.mutable_problem() = ProblemOn(400, 3);
   *inlined.mutable_problem()->mutable_contexts(0)->mutable_environment() = world.Message();
@@ -273,7 +273,7 @@ TEST_F(EnvironmentServiceTest, SolvesByNameAsInlineToTheBit) {
 }
 
 TEST_F(EnvironmentServiceTest, EveryCallKnowsNames) {
-  const World world(30, 2, 3);
+  const RandomWalk world(30, 2, 3);
   v1::Problem problem = ProblemOn(30, 2);
   problem.mutable_contexts(0)->set_environment_name(Name(world));
   v1::SolveLowerLevelRequest solve;
@@ -303,7 +303,7 @@ TEST_F(EnvironmentServiceTest, EveryCallKnowsNames) {
 
 // What is stored is not counted again.
 TEST_F(EnvironmentServiceTest, EstimatesByNameAndCountsWhatIsStoredOnce) {
-  const World world(2000, 2, 30);
+  const RandomWalk world(2000, 2, 30);
   v1::EvaluateHypergradientRequest request;
   *request.mutable_problem() = ProblemOn(2000, 2);
   request.set_validate_only(true);
@@ -378,14 +378,14 @@ TEST_F(EnvironmentServiceTest, UnknownNamesAreNotFoundAndSayWhatToDo) {
 TEST_F(EnvironmentServiceTest, SessionsLearnTheirOwn) {
   v1::CreateSessionRequest create;
   *create.mutable_problem() = ProblemOn(30, 2);
-  create.mutable_problem()->mutable_contexts(0)->set_environment_name(Name(World(30, 2, 3)));
+  create.mutable_problem()->mutable_contexts(0)->set_environment_name(Name(RandomWalk(30, 2, 3)));
   const absl::Status refused = client().CreateSession(create).status();
   EXPECT_TRUE(absl::IsInvalidArgument(refused));
   EXPECT_THAT(std::string(refused.message()), HasSubstr("problem.contexts[0].environment_name: is given"));
 }
 
 TEST_F(EnvironmentServiceTest, ADeletedEnvironmentServesItsCallsToTheEnd) {
-  const World world(30, 2, 3);
+  const RandomWalk world(30, 2, 3);
   const std::string name = Name(world);
   v1::OptimizeRequest request;
   *request.mutable_problem() = ProblemOn(30, 2);
@@ -414,7 +414,7 @@ TEST_F(EnvironmentServiceTest, ADeletedEnvironmentServesItsCallsToTheEnd) {
 }
 
 TEST_F(EnvironmentServiceTest, BadMessagesOfStreamsAreNamed) {
-  const std::string bytes = Whole(World(9, 2, 2).Bytes());
+  const std::string bytes = Whole(RandomWalk(9, 2, 2).Bytes());
   const auto refused = [](const grpc::Status& status) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
     return status.error_message();

@@ -11,9 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "client/array.h"
 #include "client/problems/two_state.h"
 #include "tests/server/loopback.h"
+#include "tests/server/requests.h"
 
 namespace bilevel::server {
 namespace {
@@ -22,7 +24,6 @@ using client::MakeArray;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr grpc::StatusCode kInvalid = grpc::StatusCode::INVALID_ARGUMENT;
 constexpr grpc::StatusCode kExhausted = grpc::StatusCode::RESOURCE_EXHAUSTED;
 
 using Call = std::function<grpc::Status(v1::SolverService::Stub&)>;
@@ -35,10 +36,6 @@ struct Case {
   std::string value;  // in the description
   std::string rule;   // in the description
 };
-
-v1::Array Reals(std::vector<double> elements, std::initializer_list<int> shape = {}) {
-  return MakeArray(std::span<const double>(elements), shape);
-}
 
 v1::Array Indices(std::initializer_list<uint32_t> elements) {
   v1::Array array;
@@ -166,7 +163,7 @@ std::vector<Case> EnvironmentCases() {
        "problem.contexts[0].environment_name", "is \"rooms\"", "64 hex digits"},
       {"second context's name", OfProblem([](auto& m) {
          *m.add_contexts() = m.contexts(0);
-         m.mutable_contexts(1)->set_environment_name("environments/" + std::string(64, 'F'));
+         m.mutable_contexts(1)->set_environment_name(absl::StrCat("environments/", std::string(64, 'F')));
        }),
        kInvalid, "problem.contexts[1].environment_name", "FFFF", "0-9 and a-f"},
       {"no states", OfEnvironment([](auto& m) { m.set_num_states(0); }), kInvalid, env + "num_states", "is 0", ">= 1"},

@@ -14,6 +14,7 @@
 #include "client/problems/two_state.h"
 #include "server/reasons.h"
 #include "tests/server/loopback.h"
+#include "tests/server/requests.h"
 
 namespace bilevel::server {
 namespace {
@@ -23,17 +24,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 double Number(const v1::Array& array, size_t at = 0) { return client::ToVector(array).value().at(at); }
-
-// Runs for hours unless somebody stops it.
-v1::OptimizeRequest EndlessRequest() {
-  v1::OptimizeRequest request;
-  client::SeededProblem seeded = client::PolicyMatching(1);
-  *request.mutable_problem() = seeded.problem;
-  *request.mutable_parameters() = client::MakeArray(seeded.start);
-  request.mutable_m_sobirl()->set_step_size(1e-9);
-  request.set_max_iterations(2'000'000'000);
-  return request;
-}
 
 // An Optimize call that has begun to run.
 class RunningOptimize {

@@ -4,10 +4,10 @@
 #include <utility>
 #include <variant>
 
+#include "core/base/floating_point.h"
+
 namespace bilevel {
 namespace {
-
-constexpr double kUnitRoundoff = 0x1p-53;
 
 // The reward through which a term depends on x directly.
 const ParametricReward* DirectReward(const ObjectiveTerm& term) {

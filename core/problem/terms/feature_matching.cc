@@ -1,14 +1,11 @@
 #include "core/problem/terms/feature_matching.h"
 
+#include "core/base/floating_point.h"
 #include "core/problem/feature_rows.h"
 #include "core/problem/terms/occupancy_cost.h"
 
 namespace bilevel {
-namespace {
-
-constexpr double kUnitRoundoff = 0x1p-53;
-
-}  // namespace
+namespace {}  // namespace
 
 TermValue EvaluateTerm(const FeatureMatching& term, const TermInput& input, const TermValue* near) {
   const OccupancyHorizon horizon = HorizonOf(term.discount, term.initial, input);

@@ -1,11 +1,9 @@
 #include "core/problem/terms/follower_value.h"
 
+#include "core/base/floating_point.h"
+
 namespace bilevel {
-namespace {
-
-constexpr double kUnitRoundoff = 0x1p-53;
-
-}  // namespace
+namespace {}  // namespace
 
 TermValue EvaluateTerm(const FollowerValue& term, const TermInput& input, const TermValue* /*near*/) {
   const bool own = term.initial.size() != 0;

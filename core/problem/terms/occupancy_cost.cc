@@ -1,11 +1,9 @@
 #include "core/problem/terms/occupancy_cost.h"
 
+#include "core/base/floating_point.h"
+
 namespace bilevel {
-namespace {
-
-constexpr double kUnitRoundoff = 0x1p-53;
-
-}  // namespace
+namespace {}  // namespace
 
 OccupancyHorizon HorizonOf(const std::optional<double>& discount, const Vector& initial, const TermInput& input) {
   const bool own_initial = initial.size() != 0;

@@ -2,12 +2,11 @@
 
 #include <cmath>
 
+#include "core/base/floating_point.h"
 #include "core/mdp/for_states.h"
 
 namespace bilevel {
 namespace {
-
-constexpr double kUnitRoundoff = 0x1p-53;
 
 // dh/dpi of one action, up to a constant in each state, 0 where it is multiplied by pi = 0 anyway. Not for kForwardKl.
 double SlopeAt(const Separable& term, Eigen::Index row, double pi, double log_pi) {

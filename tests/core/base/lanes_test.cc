@@ -3,18 +3,16 @@
 #include <cmath>
 #include <limits>
 
+#include "core/base/floating_point.h"
 #include "core/base/rng.h"
 #include "gtest/gtest.h"
 
 namespace bilevel {
 namespace {
 
-constexpr double kUnitRoundoff = 0x1p-53;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 // Largest relative error, in units of roundoff, over many x that draw() gives.
 template <typename Draw, typename Function, typename Exact>
-double LargestError(Draw draw, Function function, Exact exact) {
+double LargestRelativeError(Draw draw, Function function, Exact exact) {
   Rng rng(1);
   double largest = 0;
   for (int i = 0; i < 40000; ++i) {
@@ -33,17 +31,17 @@ double LargestError(Draw draw, Function function, Exact exact) {
 TEST(Lanes, ExpErrsByLessThanTwoUnitsWhereverItIsNormal) {
   const auto exp = [](Lanes& x) { Exp(x); };
   const auto exact = [](long double x) { return std::exp(x); };
-  EXPECT_LT(LargestError([](Rng& rng) { return -rng.Uniform(); }, exp, exact), 2);
-  EXPECT_LT(LargestError([](Rng& rng) { return kLeastExponent * rng.Uniform(); }, exp, exact), 2);
-  EXPECT_LT(LargestError([](Rng& rng) { return -std::exp(-40 * rng.Uniform()); }, exp, exact), 2);
+  EXPECT_LT(LargestRelativeError([](Rng& rng) { return -rng.Uniform(); }, exp, exact), 2);
+  EXPECT_LT(LargestRelativeError([](Rng& rng) { return kLeastExponent * rng.Uniform(); }, exp, exact), 2);
+  EXPECT_LT(LargestRelativeError([](Rng& rng) { return -std::exp(-40 * rng.Uniform()); }, exp, exact), 2);
 }
 
 TEST(Lanes, LogErrsByLessThanTwoUnits) {
   const auto log = [](Lanes& x) { Log(x); };
   const auto exact = [](long double x) { return std::log(x); };
-  EXPECT_LT(LargestError([](Rng& rng) { return 1 + 3 * rng.Uniform(); }, log, exact), 2);
-  EXPECT_LT(LargestError([](Rng& rng) { return 1 + std::exp(-30 * rng.Uniform()); }, log, exact), 2);
-  EXPECT_LT(LargestError([](Rng& rng) { return std::exp(600 * (rng.Uniform() - 0.5)); }, log, exact), 2);
+  EXPECT_LT(LargestRelativeError([](Rng& rng) { return 1 + 3 * rng.Uniform(); }, log, exact), 2);
+  EXPECT_LT(LargestRelativeError([](Rng& rng) { return 1 + std::exp(-30 * rng.Uniform()); }, log, exact), 2);
+  EXPECT_LT(LargestRelativeError([](Rng& rng) { return std::exp(600 * (rng.Uniform() - 0.5)); }, log, exact), 2);
 }
 
 TEST(Lanes, SpecialNumbers) {

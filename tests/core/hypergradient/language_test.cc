@@ -118,10 +118,11 @@ TEST_P(Language, HypergradientEqualsCentralDifferences) {
     const auto phi = [&](Eigen::Index i, double h) {
       return evaluator.EvaluateObjective(x + h * Vector::Unit(kParameters, i), Interrupt())->value;
     };
-    constexpr double kStep = 2e-3;
+    constexpr double kShift = 2e-3;
     Vector numeric(kParameters);
     for (Eigen::Index i = 0; i < kParameters; ++i) {
-      numeric[i] = (8 * (phi(i, kStep) - phi(i, -kStep)) - (phi(i, 2 * kStep) - phi(i, -2 * kStep))) / (12 * kStep);
+      numeric[i] =
+          (8 * (phi(i, kShift) - phi(i, -kShift)) - (phi(i, 2 * kShift) - phi(i, -2 * kShift))) / (12 * kShift);
     }
     EXPECT_GT(numeric.norm(), 1e-4);
     EXPECT_LT((gradient - numeric).norm(), 1e-6 * numeric.norm());

@@ -19,7 +19,7 @@
 namespace bilevel::testing {
 namespace {
 
-constexpr uint64_t kCount = kSanitized ? 100 : 3000;
+constexpr uint64_t kProblems = kSanitized ? 100 : 3000;
 const RandomProblemOptions kSmall{.min_states = 1,
                                   .max_states = 3,
                                   .max_actions = 2,
@@ -32,7 +32,7 @@ const RandomProblemOptions kSmall{.min_states = 1,
 double Beyond(const Vector& error, const Vector& radius) { return (error.cwiseAbs() - radius).cwiseMax(0.0).sum(); }
 
 TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
-  for (uint64_t seed = 1; seed <= kCount; ++seed) {
+  for (uint64_t seed = 1; seed <= kProblems; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
     const BilevelProblem problem = Build(DrawProblem(rng, kSmall));
@@ -113,7 +113,7 @@ TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
 
 // Where the inexact answer meets a target, gaps are 0 and only products of errors are left.
 TEST(Propagation, BoundsCoverTargetsThatTheInexactAnswerMeets) {
-  for (uint64_t seed = 1; seed <= kCount; ++seed) {
+  for (uint64_t seed = 1; seed <= kProblems; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
     BilevelProblem problem = Build(DrawProblem(rng, kSmall));
@@ -158,7 +158,7 @@ TEST(Propagation, BoundsCoverTargetsThatTheInexactAnswerMeets) {
 }
 
 TEST(Propagation, PullbackBoundsCoverFirstOrderErrors) {
-  for (uint64_t seed = 1; seed <= kCount; ++seed) {
+  for (uint64_t seed = 1; seed <= kProblems; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
     const int S = 1 + static_cast<int>(rng.Below(3));

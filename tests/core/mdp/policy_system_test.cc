@@ -80,14 +80,14 @@ TEST(PolicySystem, CancellationEndsASolve) {
 
 TEST(PolicySystem, BandedSystemsStayRightWhenRefactored) {
   // A corridor of 60 states without self-loops: bandwidth 1.
-  constexpr int kStates = 60;
+  constexpr int kCells = 60;
   TabularMdpSpec spec;
-  spec.num_states = kStates;
+  spec.num_states = kCells;
   spec.num_actions = 2;
   spec.offsets.push_back(0);
-  for (int s = 0; s < kStates; ++s) {
+  for (int s = 0; s < kCells; ++s) {
     for (const int move : {-1, 1}) {
-      const int next = s + move < 0 ? 1 : s + move == kStates ? kStates - 2 : s + move;
+      const int next = s + move < 0 ? 1 : s + move == kCells ? kCells - 2 : s + move;
       spec.columns.push_back(static_cast<uint32_t>(next));
       spec.probabilities.push_back(1);
       spec.offsets.push_back(spec.columns.size());
@@ -99,14 +99,14 @@ TEST(PolicySystem, BandedSystemsStayRightWhenRefactored) {
   Rng rng(1);
   for (int round = 0; round < 3; ++round) {
     const Vector pi =
-        ApplySoftBellman(FollowerOf(mdp, DrawNormal(rng, mdp.num_rows()), 0.95, 0.3), Vector::Zero(kStates)).pi;
-    const Eigen::MatrixXd A = Eigen::MatrixXd::Identity(kStates, kStates) - 0.95 * mdp.DensePolicyTransitions(pi);
-    const Vector b = DrawNormal(rng, kStates);
+        ApplySoftBellman(FollowerOf(mdp, DrawNormal(rng, mdp.num_rows()), 0.95, 0.3), Vector::Zero(kCells)).pi;
+    const Eigen::MatrixXd A = Eigen::MatrixXd::Identity(kCells, kCells) - 0.95 * mdp.DensePolicyTransitions(pi);
+    const Vector b = DrawNormal(rng, kCells);
     system.SetPolicy(pi);
     system.Refactor(0.95);
     // One application of the factorisation alone, without refinement.
     EXPECT_LT((A * system.ApplyFactorization(0.95, b) - b).norm(), 1e-12 * b.norm() * 20);
-    Vector z = Vector::Zero(kStates);
+    Vector z = Vector::Zero(kCells);
     EXPECT_TRUE(system.SolveTransposed(0.95, b, 1e-12, Interrupt(), z).converged);
     EXPECT_LT((A.transpose() * z - b).lpNorm<1>(), 1e-11);
   }

@@ -158,7 +158,7 @@ TEST(RowKernels, FollowTheDefinitionInEveryLayoutAndGiveTheSameBitsOnEveryInstru
     for (const int A : {1, 4, 40}) {
       for (const bool ragged : {false, true}) {
         for (const bool masked : {false, true}) {
-          SCOPED_TRACE(testing::Message() << "S=" << S << " A=" << A << " ragged=" << ragged << " masked=" << masked);
+          SCOPED_TRACE(::testing::Message() << "S=" << S << " A=" << A << " ragged=" << ragged << " masked=" << masked);
           const Sample sample(S, A, ragged, masked, seed++);
           const ActionRows stored = sample.rows();
           slices += stored.layout() == ActionRows::Layout::kSlices;
@@ -180,7 +180,7 @@ TEST(RowKernels, FollowTheDefinitionAlongRuns) {
   for (const int S : {23, 24, 40, 61}) {
     for (const int A : {1, 3, 4, 5}) {
       for (const bool masked : {false, true}) {
-        SCOPED_TRACE(testing::Message() << "S=" << S << " A=" << A << " masked=" << masked);
+        SCOPED_TRACE(::testing::Message() << "S=" << S << " A=" << A << " masked=" << masked);
         const Sample sample = Sample::OfNeighbours(S, A, masked, seed++);
         const ActionRows stored = sample.rows();
         ASSERT_NE(stored.runs(), nullptr);

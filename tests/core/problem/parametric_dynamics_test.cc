@@ -1,6 +1,7 @@
 // Environments that move, against their mixtures in long double.
 
 #include "core/problem/parametric_dynamics.h"
+#include "core/base/floating_point.h"
 
 #include <algorithm>
 #include <cmath>
@@ -52,7 +53,6 @@ ParametricDynamicsSpec Shifts(int S, double scale) {
 }
 
 TEST(ParametricDynamics, RoundingCoversSharesThatLieFarApart) {
-  constexpr double kUnitRoundoff = 0x1p-53;
   constexpr double kInvisible = 1e-280;  // of all shares
   double largest = 0;
   for (uint64_t seed = 1; seed <= 1000; ++seed) {

@@ -8,10 +8,10 @@
 namespace bilevel::testing {
 namespace {
 
-constexpr int kSize = 8;
+constexpr int kDimension = 8;
 
 Eigen::MatrixXd DrawSymmetric(Rng& rng) {
-  const Eigen::MatrixXd a = Eigen::MatrixXd::NullaryExpr(kSize, kSize, [&] { return rng.Normal(); });
+  const Eigen::MatrixXd a = Eigen::MatrixXd::NullaryExpr(kDimension, kDimension, [&] { return rng.Normal(); });
   return a + a.transpose();
 }
 
@@ -27,8 +27,8 @@ double Model(const Eigen::MatrixXd& B, const Vector& g, const Vector& p) { retur
 TEST(ConjugatePath, EndsAtTheMinimiserOfAConvexModel) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     Rng rng(seed);
-    const Eigen::MatrixXd a = DrawSymmetric(rng), B = a * a + Eigen::MatrixXd::Identity(kSize, kSize);
-    const Vector g = DrawNormal(rng, kSize), minimiser = -SolveDense(B, g);
+    const Eigen::MatrixXd a = DrawSymmetric(rng), B = a * a + Eigen::MatrixXd::Identity(kDimension, kDimension);
+    const Vector g = DrawNormal(rng, kDimension), minimiser = -SolveDense(B, g);
     const ConjugatePath path(g, ProductsWith(B), {.tolerance = 1e-10, .max_products = 100, .radius = 1e3});
     EXPECT_FALSE(path.on_rim());
     EXPECT_FALSE(path.met_negative_curvature());
@@ -41,7 +41,7 @@ TEST(ConjugatePath, FollowsNegativeCurvatureToTheRim) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     Rng rng(seed);
     const Eigen::MatrixXd B = DrawSymmetric(rng);  // indefinite
-    const ConjugatePath path(DrawNormal(rng, kSize), ProductsWith(B), {.max_products = 100, .radius = 1e3});
+    const ConjugatePath path(DrawNormal(rng, kDimension), ProductsWith(B), {.max_products = 100, .radius = 1e3});
     EXPECT_TRUE(path.met_negative_curvature());
     EXPECT_TRUE(path.on_rim());
     EXPECT_NEAR(path.At(path.length()).p.norm(), 1e3, 1e-9);
@@ -54,8 +54,8 @@ TEST(ConjugatePath, AShorterPointIsWhereASmallerRegionWouldHaveEnded) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
-    const Eigen::MatrixXd B = DrawSymmetric(rng) + 3 * Eigen::MatrixXd::Identity(kSize, kSize);
-    const Vector g = DrawNormal(rng, kSize);
+    const Eigen::MatrixXd B = DrawSymmetric(rng) + 3 * Eigen::MatrixXd::Identity(kDimension, kDimension);
+    const Vector g = DrawNormal(rng, kDimension);
     int products = 0;
     const ConjugatePath whole(g, ProductsWith(B, &products), {.tolerance = 1e-8, .max_products = 30, .radius = 2});
     EXPECT_LE(products, 30);
@@ -74,9 +74,9 @@ TEST(ConjugatePath, AShorterPointIsWhereASmallerRegionWouldHaveEnded) {
 }
 
 TEST(ConjugatePath, AnInterruptionKeepsWhatWasReached) {
-  const Eigen::MatrixXd B = Vector::LinSpaced(kSize, 1, 10).asDiagonal();
+  const Eigen::MatrixXd B = Vector::LinSpaced(kDimension, 1, 10).asDiagonal();
   int left = 3;
-  const ConjugatePath path(Vector::Ones(kSize),
+  const ConjugatePath path(Vector::Ones(kDimension),
                            [&](const Vector& v) -> std::optional<Vector> {
                              if (left-- == 0) return std::nullopt;
                              return Vector(B * v);
@@ -84,7 +84,7 @@ TEST(ConjugatePath, AnInterruptionKeepsWhatWasReached) {
                            {.tolerance = 1e-12, .max_products = 100, .radius = 10});
   EXPECT_GT(path.length(), 0);
   EXPECT_LT(path.At(path.length()).value, 0);
-  const ConjugatePath none(Vector::Ones(kSize), [](const Vector&) { return std::nullopt; }, {});
+  const ConjugatePath none(Vector::Ones(kDimension), [](const Vector&) { return std::nullopt; }, {});
   EXPECT_EQ(none.length(), 0);
 }
 

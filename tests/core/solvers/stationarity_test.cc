@@ -179,15 +179,15 @@ TEST(Stationarity, ASaturatedSoftmaxIsFlat) {
 
 // Z of the face by projecting the unit vectors, H by central differences.
 Eigen::VectorXd CurvaturesByDifferences(const BilevelProblem& problem, const Vector& x) {
-  constexpr double kStep = 1e-4;
+  constexpr double kShift = 1e-4;
   const Eigen::Index n = x.size();
   Eigen::MatrixXd hessian(n, n), projector(n, n);
   const ActiveFace face(problem.feasible_set, x, problem.sign() * At(problem, x).gradient, problem.penalties.l1);
   for (Eigen::Index i = 0; i < n; ++i) {
     const auto gradient = [&](double h) { return At(problem, x + h * Vector::Unit(n, i)).gradient; };
     hessian.col(i) = problem.sign() *
-                     (8 * (gradient(kStep) - gradient(-kStep)) - (gradient(2 * kStep) - gradient(-2 * kStep))) /
-                     (12 * kStep);
+                     (8 * (gradient(kShift) - gradient(-kShift)) - (gradient(2 * kShift) - gradient(-2 * kShift))) /
+                     (12 * kShift);
     projector.col(i) = face.Project(Vector::Unit(n, i));
   }
   hessian.diagonal() += face.curvature();

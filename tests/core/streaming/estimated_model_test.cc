@@ -41,24 +41,24 @@ TransitionCounts Explore(const TabularMdp& mdp, int steps, Rng& rng) {
 }
 
 TEST(TransitionCounts, AreThoseOfAMapInAnyOrder) {
-  constexpr int kStates = 50;  // more successors than a row's own blocks hold
+  constexpr int kManyStates = 50;  // more successors than a row's own blocks hold
   Rng rng(1);
   std::map<std::tuple<int64_t, int>, uint64_t> expected;
   std::vector<std::tuple<int64_t, int>> seen;
   for (int i = 0; i < 50000; ++i) {
     const auto kind = rng.Below(10);
     const auto row = static_cast<int64_t>(kind == 0 ? 60 : rng.Below(60));
-    const auto column = static_cast<int>(kind == 1 && row < 60 ? kStates : rng.Below(kStates));
+    const auto column = static_cast<int>(kind == 1 && row < 60 ? kManyStates : rng.Below(kManyStates));
     ++expected[{row, column}];
     seen.emplace_back(row, column);
   }
   const auto count = [&](auto begin, auto end) {
-    TransitionCounts counts(kStates, 60, 4000);
+    TransitionCounts counts(kManyStates, 60, 4000);
     for (auto it = begin; it != end; ++it) {
       const auto& [row, column] = *it;
-      EXPECT_TRUE(row == 60           ? counts.AddStart(column)
-                  : column == kStates ? counts.AddTermination(row)
-                                      : counts.AddStep(row, column));
+      EXPECT_TRUE(row == 60               ? counts.AddStart(column)
+                  : column == kManyStates ? counts.AddTermination(row)
+                                          : counts.AddStep(row, column));
     }
     return counts;
   };

@@ -32,15 +32,15 @@ HypergradientPoint ExactAt(const BilevelProblem& problem, const Vector& x) {
   return *HypergradientEvaluator(problem, {}).Evaluate(x, {});
 }
 
-struct Arm {
+struct Setting {
   Answer answer;
   Critic critic;
 };
-constexpr Arm kArms[] = {{Answer::kSolved, Critic::kExact},
-                         {Answer::kSolved, Critic::kEstimatedModel},
-                         {Answer::kSoftQ, Critic::kExact},
-                         {Answer::kSoftQ, Critic::kEstimatedModel},
-                         {Answer::kSoftQ, Critic::kLearned}};
+constexpr Setting kSettings[] = {{Answer::kSolved, Critic::kExact},
+                                 {Answer::kSolved, Critic::kEstimatedModel},
+                                 {Answer::kSoftQ, Critic::kExact},
+                                 {Answer::kSoftQ, Critic::kEstimatedModel},
+                                 {Answer::kSoftQ, Critic::kLearned}};
 
 TEST(SampledFollower, SamplesAndPairsHaveTheExactMeanAndHonestErrorBars) {
   const BilevelProblem problem = Leader();
@@ -70,10 +70,10 @@ TEST(SampledFollower, PairsVanishWithTheStepHoweverAnswersAndCriticsAreMade) {
   const BilevelProblem problem = Leader();
   Rng start(3);
   const Vector before = DrawNormal(start, 5), step = DrawNormal(start, 5).normalized();
-  for (const Arm& arm : kArms) {
+  for (const Setting& setting : kSettings) {
     const auto difference = [&](double length) {
       SampledFollower follower = *SampledFollower::Create(
-          problem, {.answer = arm.answer, .critic = arm.critic, .soft_q = {.q = {.power = 0.5}}, .seed = 4});
+          problem, {.answer = setting.answer, .critic = setting.critic, .soft_q = {.q = {.power = 0.5}}, .seed = 4});
       const SampleEffort effort{.trajectories = 50, .sweeps = 20};
       EXPECT_TRUE(follower.Sample(before, 0, effort, {}).ok());
       const GradientSample sample = *follower.Sample(before + length * step, 1, effort, {});
@@ -139,10 +139,10 @@ TEST(SampledFollower, SolvesNoMoreThanAsked) {
 
 TEST(SampledFollower, SameSeedSameSamples) {
   const BilevelProblem problem = Leader();
-  for (const Arm& arm : kArms) {
+  for (const Setting& setting : kSettings) {
     const auto run = [&] {
       SampledFollower follower =
-          *SampledFollower::Create(problem, {.answer = arm.answer, .critic = arm.critic, .seed = 8});
+          *SampledFollower::Create(problem, {.answer = setting.answer, .critic = setting.critic, .seed = 8});
       Vector last;
       for (int k = 1; k <= 3; ++k) {
         const GradientSample sample = *follower.Sample(Vector::Constant(5, 0.1 * k), k == 1 ? 0 : 0.5, {}, {});
@@ -157,8 +157,8 @@ TEST(SampledFollower, SameSeedSameSamples) {
 TEST(SampledFollower, StopsWhereItIsInterrupted) {
   const BilevelProblem problem = Leader();
   const std::atomic<bool> cancelled = true;
-  for (const Arm& arm : kArms) {
-    SampledFollower follower = *SampledFollower::Create(problem, {.answer = arm.answer, .critic = arm.critic});
+  for (const Setting& setting : kSettings) {
+    SampledFollower follower = *SampledFollower::Create(problem, {.answer = setting.answer, .critic = setting.critic});
     EXPECT_EQ(follower.Sample(Vector::Ones(5), 0, {}, Interrupt(&cancelled, std::nullopt)).status().code(),
               absl::StatusCode::kCancelled);
   }

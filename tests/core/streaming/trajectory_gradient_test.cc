@@ -15,15 +15,15 @@ namespace {
 
 using Kind = Horizon::Kind;
 
-struct Arm {
+struct Variant {
   const char* name;
   TrajectoryEstimator estimator;
   bool baseline;
 };
-constexpr Arm kArms[] = {{"return", TrajectoryEstimator::kReturn, false},
-                         {"reward to go", TrajectoryEstimator::kRewardToGo, false},
-                         {"reward to go less V_u", TrajectoryEstimator::kRewardToGo, true},
-                         {"critic", TrajectoryEstimator::kCritic, true}};
+constexpr Variant kVariants[] = {{"return", TrajectoryEstimator::kReturn, false},
+                                 {"reward to go", TrajectoryEstimator::kRewardToGo, false},
+                                 {"reward to go less V_u", TrajectoryEstimator::kRewardToGo, true},
+                                 {"critic", TrajectoryEstimator::kCritic, true}};
 
 TEST(ValueGradient, IsThatOfTheLogPolicy) {
   for (const bool quadratic : {false, true}) {
@@ -52,14 +52,15 @@ TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
   for (const bool quadratic : {false, true}) {
     Rng start(3);
     const WatchedFollower exact(Build(DrawReturn(4, 0.9, quadratic)), DrawNormal(start, 5));
-    for (const Arm& arm : kArms) {
-      SCOPED_TRACE(arm.name);
-      const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
+    for (const Variant& variant : kVariants) {
+      SCOPED_TRACE(variant.name);
+      const TrajectoryModel model = exact.Model(variant.baseline ? exact.leader_value() : Vector());
       Tally tally(exact.point().gradient), objective(Vector::Constant(1, exact.point().objective));
       for (uint64_t seed = 1; seed <= kManySeeds; ++seed) {
         Rng rng(seed, 7);
         const auto trajectories = exact.Draw(kTrajectories, {}, rng);
-        const SampledGradient found = EstimateFromTrajectories(model, trajectories, Kind::kGeometric, arm.estimator);
+        const SampledGradient found =
+            EstimateFromTrajectories(model, trajectories, Kind::kGeometric, variant.estimator);
         tally.Add(found.mean(), found.standard_error);
         objective.Add(Vector::Constant(1, found.objective), Vector::Constant(1, found.objective_standard_error));
         EXPECT_EQ(found.effective_sample_size, kTrajectories);
@@ -67,7 +68,7 @@ TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
       // Bonferroni over 5 components, 4 estimators, 2 problems: |z| <= 3.9 at 0.4 %.
       tally.ExpectHonest(3.9);
       EXPECT_GE(objective.coverage(), kSanitized ? 0.7 : 0.9);
-      RecordProperty(arm.name,
+      RecordProperty(variant.name,
                      std::to_string(tally.coverage()) + ", spread " + std::to_string(tally.deviation().norm()));
     }
   }
@@ -76,19 +77,19 @@ TEST(TrajectoryGradient, EveryEstimatorHasTheExactMeanAndHonestErrorBars) {
 TEST(TrajectoryGradient, ErrorsFallLikeOneOverRootN) {
   Rng start(5);
   const WatchedFollower exact(Build(DrawReturn(6, 0.8)), DrawNormal(start, 5));
-  for (const Arm& arm : kArms) {
-    const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
+  for (const Variant& variant : kVariants) {
+    const TrajectoryModel model = exact.Model(variant.baseline ? exact.leader_value() : Vector());
     const auto rms = [&](int trajectories) {
       double sum = 0;
       for (uint64_t seed = 1; seed <= 20; ++seed) {
         Rng rng(seed, 11);
         const auto found =
-            EstimateFromTrajectories(model, exact.Draw(trajectories, {}, rng), Kind::kGeometric, arm.estimator);
+            EstimateFromTrajectories(model, exact.Draw(trajectories, {}, rng), Kind::kGeometric, variant.estimator);
         sum += (found.mean() - exact.point().gradient).squaredNorm() / 20;
       }
       return std::sqrt(sum);
     };
-    EXPECT_NEAR(std::log10(rms(100) / rms(10000)), 1, 0.2) << arm.name;
+    EXPECT_NEAR(std::log10(rms(100) / rms(10000)), 1, 0.2) << variant.name;
   }
 }
 
@@ -98,11 +99,11 @@ TEST(TrajectoryGradient, AFixedHorizonMissesWhatItsDiscountSays) {
   const Horizon horizon{Kind::kSteps, 60};  // 0.8^60 = 1.5e-6
   Rng rng(10);
   const auto trajectories = exact.Draw(20000, horizon, rng);
-  for (const Arm& arm : kArms) {
-    const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
-    const auto found = EstimateFromTrajectories(model, trajectories, Kind::kSteps, arm.estimator);
+  for (const Variant& variant : kVariants) {
+    const TrajectoryModel model = exact.Model(variant.baseline ? exact.leader_value() : Vector());
+    const auto found = EstimateFromTrajectories(model, trajectories, Kind::kSteps, variant.estimator);
     for (Eigen::Index j = 0; j < 5; ++j) {
-      EXPECT_LE(std::abs(found.mean()[j] - exact.point().gradient[j]), 4.5 * found.standard_error[j]) << arm.name;
+      EXPECT_LE(std::abs(found.mean()[j] - exact.point().gradient[j]), 4.5 * found.standard_error[j]) << variant.name;
     }
     EXPECT_NEAR(found.objective, exact.point().objective, 4.5 * found.objective_standard_error);
   }
@@ -114,10 +115,10 @@ TEST(TrajectoryGradient, BaselinesAndCriticsLowerTheSpread) {
   Rng rng(14);
   const auto trajectories = exact.Draw(5000, {}, rng);
   std::vector<double> spreads;
-  for (const Arm& arm : kArms) {
-    const TrajectoryModel model = exact.Model(arm.baseline ? exact.leader_value() : Vector());
+  for (const Variant& variant : kVariants) {
+    const TrajectoryModel model = exact.Model(variant.baseline ? exact.leader_value() : Vector());
     spreads.push_back(
-        EstimateFromTrajectories(model, trajectories, Kind::kGeometric, arm.estimator).standard_error.norm());
+        EstimateFromTrajectories(model, trajectories, Kind::kGeometric, variant.estimator).standard_error.norm());
   }
   EXPECT_LT(spreads[3], spreads[2]);
   EXPECT_LT(spreads[2], 0.8 * spreads[0]);

@@ -26,7 +26,7 @@ using Critic = EstimatorOptions::Critic;
 using Baseline = EstimatorOptions::Baseline;
 
 // S = 20, A = 4, gamma = 0.7.
-WatchedFollower Watch() {
+WatchedFollower WatchedWorld() {
   Rng rng(82);
   return {Build(DrawReturn(81, 0.7)), DrawNormal(rng, 5)};
 }
@@ -155,7 +155,7 @@ struct Arm {
 // Episodes are cut at 6 steps, so that weights stay bounded, and what that misses is told as bias.
 TEST(Walks, EstimatesHaveTheExactMeanAndHonestErrorBars) {
   constexpr int kSeeds = kSanitized ? 6 : 60, kEpisodes = 500;
-  const WatchedFollower world = Watch();
+  const WatchedFollower world = WatchedWorld();
   Vector uniform(world.pi().size());
   for (Eigen::Index row = 0; row < uniform.size(); ++row) uniform[row] = world.mdp().available(row) ? 1 : 0;
   uniform = uniform.cwiseQuotient(RepeatForActions(world.mdp(), SumOverActions(world.mdp(), uniform)));
@@ -216,7 +216,7 @@ TEST(Walks, OfOtherPoliciesCountAsLikelyAsThisOneMakesThem) {
 }
 
 TEST(Walks, TrajectoriesWithoutThemAreLeftOut) {
-  const WatchedFollower world = Watch();
+  const WatchedFollower world = WatchedWorld();
   Player player(world, world.pi(), {}, 3);
   const EstimatorOptions options{.kind = Kind::kCritic, .critic = Critic::kContinuations};
   player.Play(20, 6, false);
@@ -239,7 +239,7 @@ TEST(Walks, TrajectoriesWithoutThemAreLeftOut) {
 }
 
 TEST(Walks, ThatTheEnvironmentCutAreOfNoUse) {
-  const WatchedFollower world = Watch();
+  const WatchedFollower world = WatchedWorld();
   Player player(world, world.pi(), {}, 4);
   player.Play(30, 6);
   for (int i = 0; i < 30; ++i) {
