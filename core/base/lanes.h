@@ -16,11 +16,25 @@ namespace bilevel {
 inline constexpr int kLanes = 8;
 
 using Lanes = double __attribute__((vector_size(kLanes * sizeof(double)), may_alias));
+using FloatLanes = float __attribute__((vector_size(kLanes * sizeof(float)), may_alias));
 using LaneBits = int64_t __attribute__((vector_size(kLanes * sizeof(double))));
 using LaneWords = uint64_t __attribute__((vector_size(kLanes * sizeof(double))));
 
 // Vectors go by reference: how they travel by value depends on the instruction set.
 #define BILEVEL_LANES_INLINE inline __attribute__((always_inline))
+
+// Eight numbers from memory and to it, at any address.
+BILEVEL_LANES_INLINE void ReadLanes(const double* from, Lanes& lanes) { __builtin_memcpy(&lanes, from, sizeof lanes); }
+BILEVEL_LANES_INLINE void ReadLanes(const float* from, Lanes& lanes) {
+  FloatLanes floats;
+  __builtin_memcpy(&floats, from, sizeof floats);
+  lanes = __builtin_convertvector(floats, Lanes);
+}
+BILEVEL_LANES_INLINE void WriteLanes(const Lanes& lanes, double* to) { __builtin_memcpy(to, &lanes, sizeof lanes); }
+BILEVEL_LANES_INLINE void WriteLanes(const Lanes& lanes, float* to) {
+  const FloatLanes floats = __builtin_convertvector(lanes, FloatLanes);
+  __builtin_memcpy(to, &floats, sizeof floats);
+}
 
 // x <- exp(x) for x <= 0; 0 below kLeastExponent, where the result would not be a normal number; NaN stays NaN.
 inline constexpr double kLeastExponent = -708.3964;

@@ -41,7 +41,9 @@ AggregationMultigrid::AggregationMultigrid(const SystemRows& system, const Paral
   coarsest_.compute(dense);
 }
 
-void AggregationMultigrid::SubtractProduct(size_t level, const Vector& x, const Vector& b, Vector& r) const {
+template <typename Real>
+void AggregationMultigrid::SubtractProduct(size_t level, const VectorOf<Real>& x, const VectorOf<Real>& b,
+                                           VectorOf<Real>& r) const {
   if (level == 0) {
     bilevel::SubtractProduct(system_, x, b, r);
   } else {
@@ -49,7 +51,9 @@ void AggregationMultigrid::SubtractProduct(size_t level, const Vector& x, const 
   }
 }
 
-void AggregationMultigrid::SubtractTransposedProduct(size_t level, const Vector& x, const Vector& b, Vector& r) const {
+template <typename Real>
+void AggregationMultigrid::SubtractTransposedProduct(size_t level, const VectorOf<Real>& x, const VectorOf<Real>& b,
+                                                     VectorOf<Real>& r) const {
   if (level == 0) {
     bilevel::SubtractTransposedProduct(system_, x, b, r);
   } else {
@@ -57,9 +61,10 @@ void AggregationMultigrid::SubtractTransposedProduct(size_t level, const Vector&
   }
 }
 
-void AggregationMultigrid::Cycle(size_t level, const Vector& b, Vector& x) const {
+template <typename Real>
+void AggregationMultigrid::Cycle(size_t level, const VectorOf<Real>& b, VectorOf<Real>& x) const {
   if (level == levels_.size()) {
-    x = coarsest_.solve(b);
+    x = Vector(coarsest_.solve(b.template cast<double>())).template cast<Real>();
     return;
   }
   const Level& here = levels_[level];
@@ -67,7 +72,7 @@ void AggregationMultigrid::Cycle(size_t level, const Vector& b, Vector& x) const
     here.smoother.Solve(b, x);
     return;
   }
-  Vector sums = Vector::Zero(here.num_groups), moves, r;
+  VectorOf<Real> sums = VectorOf<Real>::Zero(here.num_groups), moves, r;
   for (Eigen::Index s = 0; s < b.size(); ++s) sums[here.group[static_cast<size_t>(s)]] += b[s];
   Cycle(level + 1, sums, moves);
   x.resize(b.size());
@@ -77,19 +82,25 @@ void AggregationMultigrid::Cycle(size_t level, const Vector& b, Vector& x) const
   x += r;
 }
 
-void AggregationMultigrid::CycleTransposed(size_t level, const Vector& b, Vector& x) const {
+template <typename Real>
+void AggregationMultigrid::CycleTransposed(size_t level, const VectorOf<Real>& b, VectorOf<Real>& x) const {
   if (level == levels_.size()) {
-    x = coarsest_.transpose().solve(b);
+    x = Vector(coarsest_.transpose().solve(Vector(b.template cast<double>()))).template cast<Real>();
     return;
   }
   const Level& here = levels_[level];
   here.smoother.SolveTransposed(b, x);
   if (here.group.empty()) return;
-  Vector sums = Vector::Zero(here.num_groups), moves, r;
+  VectorOf<Real> sums = VectorOf<Real>::Zero(here.num_groups), moves, r;
   SubtractTransposedProduct(level, x, b, r);
   for (Eigen::Index s = 0; s < b.size(); ++s) sums[here.group[static_cast<size_t>(s)]] += r[s];
   CycleTransposed(level + 1, sums, moves);
   for (Eigen::Index s = 0; s < b.size(); ++s) x[s] += moves[here.group[static_cast<size_t>(s)]];
 }
+
+template void AggregationMultigrid::Cycle(size_t, const VectorOf<double>&, VectorOf<double>&) const;
+template void AggregationMultigrid::Cycle(size_t, const VectorOf<float>&, VectorOf<float>&) const;
+template void AggregationMultigrid::CycleTransposed(size_t, const VectorOf<double>&, VectorOf<double>&) const;
+template void AggregationMultigrid::CycleTransposed(size_t, const VectorOf<float>&, VectorOf<float>&) const;
 
 }  // namespace bilevel

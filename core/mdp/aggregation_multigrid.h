@@ -29,9 +29,15 @@ class AggregationMultigrid {
   // what is smaller stay. Memory: about 35 bytes for each pair, 50 meanwhile. Cost: about that of 20 products.
   AggregationMultigrid(const SystemRows& system, const ParallelFor& parallel_for);
 
-  // x <- M^{-1} b and M^{-T} b, into another vector. Cost: about that of 5 products.
-  void Solve(const Vector& b, Vector& x) const { Cycle(0, b, x); }
-  void SolveTransposed(const Vector& b, Vector& x) const { CycleTransposed(0, b, x); }
+  // x <- M^{-1} b and M^{-T} b, in doubles or floats, into another vector. Cost: about that of 5 products.
+  template <typename Real>
+  void Solve(const VectorOf<Real>& b, VectorOf<Real>& x) const {
+    Cycle(0, b, x);
+  }
+  template <typename Real>
+  void SolveTransposed(const VectorOf<Real>& b, VectorOf<Real>& x) const {
+    CycleTransposed(0, b, x);
+  }
 
  private:
   struct Level {
@@ -42,10 +48,15 @@ class AggregationMultigrid {
   };
 
   // r <- b - A x and b - A^T x on a level.
-  void SubtractProduct(size_t level, const Vector& x, const Vector& b, Vector& r) const;
-  void SubtractTransposedProduct(size_t level, const Vector& x, const Vector& b, Vector& r) const;
-  void Cycle(size_t level, const Vector& b, Vector& x) const;
-  void CycleTransposed(size_t level, const Vector& b, Vector& x) const;
+  template <typename Real>
+  void SubtractProduct(size_t level, const VectorOf<Real>& x, const VectorOf<Real>& b, VectorOf<Real>& r) const;
+  template <typename Real>
+  void SubtractTransposedProduct(size_t level, const VectorOf<Real>& x, const VectorOf<Real>& b,
+                                 VectorOf<Real>& r) const;
+  template <typename Real>
+  void Cycle(size_t level, const VectorOf<Real>& b, VectorOf<Real>& x) const;
+  template <typename Real>
+  void CycleTransposed(size_t level, const VectorOf<Real>& b, VectorOf<Real>& x) const;
 
   SystemRows system_;
   std::vector<Level> levels_;

@@ -4,6 +4,8 @@
 #include <limits>
 #include <numeric>
 
+#include "core/base/flush_tiny.h"
+
 namespace bilevel {
 namespace {
 
@@ -125,42 +127,50 @@ void IncompleteLu::ForStatesOfBlocks(int64_t begin, int64_t end, bool forward, V
   }
 }
 
-void IncompleteLu::Solve(const Vector& b, Vector& x) const {
+template <typename Real>
+void IncompleteLu::Solve(const VectorOf<Real>& b, VectorOf<Real>& x) const {
   x.resize(b.size());
   ForParts(parallel_for_, num_blocks(), kTogether, [&](int64_t begin, int64_t end) {
+    const FlushTiny<Real> flush;
     // b less what the triangle takes of x, which is known there.
-    const auto rest = [&](const Triangle& triangle, int64_t s, double from) {
+    const auto rest = [&](const Triangle& triangle, int64_t s, Real from) {
       const auto row = static_cast<size_t>(s);
       for (uint32_t k = triangle.offsets[row]; k < triangle.offsets[row + 1]; ++k) {
-        from -= static_cast<double>(triangle.values[k]) * x[triangle.columns[k]];
+        from -= Real{triangle.values[k]} * x[triangle.columns[k]];
       }
       return from;
     };
     ForStatesOfBlocks(begin, end, true, [&](int64_t s) { x[s] = rest(lower_, s, b[s]); });
-    ForStatesOfBlocks(begin, end, false, [&](int64_t s) {
-      x[s] = rest(upper_, s, static_cast<double>(inverse_pivots_[static_cast<size_t>(s)]) * x[s]);
-    });
+    ForStatesOfBlocks(begin, end, false,
+                      [&](int64_t s) { x[s] = rest(upper_, s, Real{inverse_pivots_[static_cast<size_t>(s)]} * x[s]); });
   });
 }
 
-void IncompleteLu::SolveTransposed(const Vector& b, Vector& x) const {
+template <typename Real>
+void IncompleteLu::SolveTransposed(const VectorOf<Real>& b, VectorOf<Real>& x) const {
   x.resize(b.size());
   ForParts(parallel_for_, num_blocks(), kTogether, [&](int64_t begin, int64_t end) {
+    const FlushTiny<Real> flush;
     const int64_t first = blocks_[static_cast<size_t>(begin)], last = blocks_[static_cast<size_t>(end)];
     x.segment(first, last - first) = b.segment(first, last - first);
-    const auto take = [&](const Triangle& triangle, int64_t s, double solved) {
+    const auto take = [&](const Triangle& triangle, int64_t s, Real solved) {
       const auto row = static_cast<size_t>(s);
       for (uint32_t k = triangle.offsets[row]; k < triangle.offsets[row + 1]; ++k) {
-        x[triangle.columns[k]] -= static_cast<double>(triangle.values[k]) * solved;
+        x[triangle.columns[k]] -= Real{triangle.values[k]} * solved;
       }
     };
     ForStatesOfBlocks(begin, end, true, [&](int64_t s) {
-      const double solved = x[s];
+      const Real solved = x[s];
       take(upper_, s, solved);
-      x[s] = static_cast<double>(inverse_pivots_[static_cast<size_t>(s)]) * solved;
+      x[s] = Real{inverse_pivots_[static_cast<size_t>(s)]} * solved;
     });
     ForStatesOfBlocks(begin, end, false, [&](int64_t s) { take(lower_, s, x[s]); });
   });
 }
+
+template void IncompleteLu::Solve(const VectorOf<double>&, VectorOf<double>&) const;
+template void IncompleteLu::Solve(const VectorOf<float>&, VectorOf<float>&) const;
+template void IncompleteLu::SolveTransposed(const VectorOf<double>&, VectorOf<double>&) const;
+template void IncompleteLu::SolveTransposed(const VectorOf<float>&, VectorOf<float>&) const;
 
 }  // namespace bilevel

@@ -27,9 +27,11 @@ class IncompleteLu {
 
   const ParallelFor& parallel_for() const { return parallel_for_; }
 
-  // x <- M^{-1} b and M^{-T} b; x may be b. Cost: about that of two products.
-  void Solve(const Vector& b, Vector& x) const;
-  void SolveTransposed(const Vector& b, Vector& x) const;
+  // x <- M^{-1} b and M^{-T} b, in doubles or floats; x may be b. Cost: about that of two products.
+  template <typename Real>
+  void Solve(const VectorOf<Real>& b, VectorOf<Real>& x) const;
+  template <typename Real>
+  void SolveTransposed(const VectorOf<Real>& b, VectorOf<Real>& x) const;
 
  private:
   // CSR within blocks, columns increasing.

@@ -28,7 +28,7 @@ constexpr double kBadChord = 0.25;
 constexpr double kLeastForcing = 1e-4, kMostForcing = 0.1, kForcingFactor = 0.9;
 // While a Newton step gains less than this the policy is still changing, and a few sweeps, which are cheap beside it,
 // bring it further (benchmarks, grids: two thirds of the time).
-constexpr double kSlowFall = 0.1;
+constexpr double kSlowFall = 0.2;
 constexpr int64_t kFewestSweeps = 4, kMostSweeps = 40;  // for each product with P^pi two
 
 class Solver {

@@ -6,8 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "core/mdp/row_kernels.h"
-
 namespace bilevel {
 namespace {
 
@@ -47,7 +45,6 @@ PolicyMatrix::PolicyMatrix(const TabularMdp& mdp, ParallelFor parallel_for)
   const uint64_t pairs = CountPairs();
   merged_ = static_cast<double>(pairs) <= kWorthMerging * static_cast<double>(mdp.num_entries());
   if (merged_) BuildMerged(pairs);
-  BuildTransposed();
 }
 
 uint64_t PolicyMatrix::CountPairs() {
@@ -116,7 +113,16 @@ void PolicyMatrix::FindSlots(const std::vector<uint64_t>& offsets, const std::ve
   });
 }
 
-void PolicyMatrix::BuildTransposed() {
+const PolicyMatrix::Transposed& PolicyMatrix::TheTransposed() const {
+  if (transposed_ == nullptr) {
+    auto transposed = std::make_unique<Transposed>();
+    BuildTransposed(*transposed);
+    transposed_ = std::move(transposed);
+  }
+  return *transposed_;
+}
+
+void PolicyMatrix::BuildTransposed(Transposed& transposed) const {
   const ActionRows& rows = merged_ ? pattern_ : mdp_->transitions();
   const int S = rows.num_states(), A = rows.num_actions();
   std::vector<uint64_t> offsets(static_cast<size_t>(S) + 1, 0);
@@ -124,34 +130,35 @@ void PolicyMatrix::BuildTransposed() {
     rows.ForEachInRow(row, [&](uint64_t, uint64_t place) { ++offsets[rows.column(place) + 1]; });
   }
   for (int s = 0; s < S; ++s) {
-    max_column_entries_ = std::max(max_column_entries_, static_cast<int>(offsets[s + 1]));
+    transposed.max_row_entries = std::max(transposed.max_row_entries, static_cast<int>(offsets[s + 1]));
     offsets[s + 1] += offsets[s];
   }
   std::vector<uint32_t> sources(offsets.back());
-  to_transposed_ = AlignedArray<uint32_t>(rows.num_places());
-  std::fill(to_transposed_.begin(), to_transposed_.end(), kNone);
+  AlignedArray<uint32_t>& places = transposed.places;
+  places = AlignedArray<uint32_t>(rows.num_places());
+  std::fill(places.begin(), places.end(), kNone);
   {
     std::vector<uint64_t> next(offsets.begin(), offsets.end() - 1);
     for (int64_t row = 0; row < rows.num_rows(); ++row) {
       rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
         const uint64_t entry = next[rows.column(place)]++;
         sources[entry] = static_cast<uint32_t>(row / A);
-        to_transposed_[place] = static_cast<uint32_t>(entry);
+        places[place] = static_cast<uint32_t>(entry);
       });
     }
   }
-  transposed_pattern_ = ActionRows(S, 1, offsets, sources, {});
-  if (transposed_pattern_.layout() == ActionRows::Layout::kSlices) {
+  transposed.pattern = ActionRows(S, 1, offsets, sources, {});
+  if (transposed.pattern.layout() == ActionRows::Layout::kSlices) {
     for (int64_t row = 0; row < rows.num_rows(); ++row) {
       rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
         const uint32_t column = rows.column(place);
-        to_transposed_[place] = static_cast<uint32_t>(transposed_pattern_.FirstPlace(column) +
-                                                      kLanes * (to_transposed_[place] - offsets[column]));
+        places[place] =
+            static_cast<uint32_t>(transposed.pattern.FirstPlace(column) + kLanes * (places[place] - offsets[column]));
       });
     }
   }
-  transposed_ = AlignedArray<double>(transposed_pattern_.num_places());
-  std::fill(transposed_.begin(), transposed_.end(), 0.0);
+  transposed.values = AlignedArray<double>(transposed.pattern.num_places());
+  std::fill(transposed.values.begin(), transposed.values.end(), 0.0);
 }
 
 void PolicyMatrix::SetPolicy(const Vector& pi) {
@@ -162,7 +169,7 @@ void PolicyMatrix::SetPolicy(const Vector& pi) {
   } else {
     pi_ = pi;
   }
-  transposed_is_old_ = true;
+  if (transposed_ != nullptr) transposed_->is_old = true;
 }
 
 template <typename Slot>
@@ -181,29 +188,18 @@ void PolicyMatrix::FillMerged(const Vector& pi, const AlignedArray<Slot>& slots)
   });
 }
 
-void PolicyMatrix::FillTransposed() const {
-  if (!transposed_is_old_) return;
-  transposed_is_old_ = false;
+const PolicyMatrix::Transposed& PolicyMatrix::FillTransposed() const {
+  TheTransposed();
+  Transposed& transposed = *transposed_;
+  if (!std::exchange(transposed.is_old, false)) return transposed;
   const ActionRows& rows = merged_ ? pattern_ : mdp_->transitions();
   ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
     ForEachPlace(rows, first, last, [&](uint64_t place, int64_t, int64_t row) {
-      if (to_transposed_[place] == kNone) return;
-      transposed_[to_transposed_[place]] = merged_ ? values_[place] : pi_[row] * rows.value(place);
+      const uint32_t target = transposed.places[place];
+      if (target != kNone) transposed.values[target] = merged_ ? values_[place] : pi_[row] * rows.value(place);
     });
   });
-}
-
-void PolicyMatrix::MultiplyStates(const Vector& v, int64_t begin, int64_t end, Vector& result) const {
-  const SliceRange range{begin / kLanes, NumSlices(end)};
-  if (merged_) {
-    MultiplyRows(pattern_, values_.data(), v.data(), range, result.data());
-  } else {
-    MultiplyPolicy(mdp_->transitions(), pi_.data(), v.data(), range, result.data());
-  }
-}
-
-void PolicyMatrix::MultiplyStatesTransposed(const Vector& z, int64_t begin, int64_t end, Vector& result) const {
-  MultiplyRows(transposed_pattern_, transposed_.data(), z.data(), {begin / kLanes, NumSlices(end)}, result.data());
+  return transposed;
 }
 
 }  // namespace bilevel

@@ -7,13 +7,19 @@
 #define BILEVEL_CORE_MDP_POLICY_MATRIX_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/base/aligned_array.h"
+#include "core/base/flush_tiny.h"
 #include "core/base/parallel.h"
+#include "core/mdp/row_kernels.h"
 #include "core/mdp/tabular_mdp.h"
 
 namespace bilevel {
+
+template <typename Real>
+using VectorOf = Eigen::Matrix<Real, Eigen::Dynamic, 1>;
 
 class PolicyMatrix {
  public:
@@ -25,28 +31,32 @@ class PolicyMatrix {
   void SetPolicy(const Vector& pi);
 
   // P^pi v and (P^pi)^T z, [S]; into another vector than the factor. The first transposed one after SetPolicy costs
-  // O(entries) more.
+  // O(entries) more, the first of all about that of ten products.
   void Multiply(const Vector& v, Vector& result) const {
     Multiply(v, result, [](int64_t, int64_t) {});
   }
   void MultiplyTransposed(const Vector& z, Vector& result) const {
     MultiplyTransposed(z, result, [](int64_t, int64_t) {});
   }
-  // Calls then(begin, end) in the same threads for parts of kStatesInPart states as they are there.
-  template <typename Then>
-  void Multiply(const Vector& v, Vector& result, const Then& then) const {
+  // Calls then(begin, end) in the same threads for parts of kStatesInPart states as they are there. Real: double or
+  // float; P^pi is in double precision either way.
+  template <typename Real, typename Then>
+  void Multiply(const VectorOf<Real>& v, VectorOf<Real>& result, const Then& then) const {
     result.resize(num_states());
     ForParts(parallel_for_, num_states(), kStatesInPart, [&](int64_t begin, int64_t end) {
-      MultiplyStates(v, begin, end, result);
+      const FlushTiny<Real> flush;
+      MultiplyStates(v.data(), begin, end, result.data());
       then(begin, end);
     });
   }
-  template <typename Then>
-  void MultiplyTransposed(const Vector& z, Vector& result, const Then& then) const {
-    FillTransposed();
+  template <typename Real, typename Then>
+  void MultiplyTransposed(const VectorOf<Real>& z, VectorOf<Real>& result, const Then& then) const {
+    const Transposed& transposed = FillTransposed();
     result.resize(num_states());
     ForParts(parallel_for_, num_states(), kStatesInPart, [&](int64_t begin, int64_t end) {
-      MultiplyStatesTransposed(z, begin, end, result);
+      const FlushTiny<Real> flush;
+      MultiplyRows(transposed.pattern, transposed.values.data(), z.data(), {begin / kLanes, NumSlices(end)},
+                   result.data());
       then(begin, end);
     });
   }
@@ -55,10 +65,10 @@ class PolicyMatrix {
   const ParallelFor& parallel_for() const { return parallel_for_; }
   bool merged() const { return merged_; }
   // Stored pairs; where not merged, a pair counts once for each action that leads there.
-  uint64_t num_entries() const { return transposed_pattern_.num_entries(); }
+  uint64_t num_entries() const { return merged_ ? pattern_.num_entries() : mdp_->num_entries(); }
   // Largest number of entries in a row, in a column, and largest |s - s2| of a pair.
   int max_row_entries() const { return max_row_entries_; }
-  int max_column_entries() const { return max_column_entries_; }
+  int max_column_entries() const { return TheTransposed().max_row_entries; }
   int bandwidth() const { return bandwidth_; }
 
   // Calls visit(s, s2, probability) for all pairs, by s; where not merged, a pair may come more than once.
@@ -82,23 +92,41 @@ class PolicyMatrix {
   }
 
  private:
+  // (P^pi)^T with numbers by place, and the place in it of each place in P^pi (or P, where not merged).
+  struct Transposed {
+    ActionRows pattern;
+    AlignedArray<double> values;
+    AlignedArray<uint32_t> places;
+    int max_row_entries = 0;
+    bool is_old = true;
+  };
+
   // Counts pairs (s, s2), and decides whether they are merged.
   uint64_t CountPairs();
   void BuildMerged(uint64_t pairs);
-  void BuildTransposed();
+  // Built when first asked for.
+  const Transposed& TheTransposed() const;
+  void BuildTransposed(Transposed& transposed) const;
   template <typename Slot>
   void FindSlots(const std::vector<uint64_t>& offsets, const std::vector<uint32_t>& columns,
                  AlignedArray<Slot>& slots) const;
   template <typename Slot>
   void FillMerged(const Vector& pi, const AlignedArray<Slot>& slots);
-  void FillTransposed() const;
-  void MultiplyStates(const Vector& v, int64_t begin, int64_t end, Vector& result) const;
-  void MultiplyStatesTransposed(const Vector& z, int64_t begin, int64_t end, Vector& result) const;
+  const Transposed& FillTransposed() const;
+  template <typename Real>
+  void MultiplyStates(const Real* v, int64_t begin, int64_t end, Real* result) const {
+    const SliceRange range{begin / kLanes, NumSlices(end)};
+    if (merged_) {
+      MultiplyRows(pattern_, values_.data(), v, range, result);
+    } else {
+      MultiplyPolicy(mdp_->transitions(), pi_.data(), v, range, result);
+    }
+  }
 
   const TabularMdp* mdp_;
   ParallelFor parallel_for_;
   bool merged_ = false;
-  int max_row_entries_ = 0, max_column_entries_ = 0, bandwidth_ = 0;
+  int max_row_entries_ = 0, bandwidth_ = 0;
   Vector pi_;
   // Where merged: of P^pi, with numbers by place, and for each place in P which entry of its state's row it adds to, in
   // bytes if rows are short.
@@ -106,12 +134,7 @@ class PolicyMatrix {
   AlignedArray<double> values_;
   AlignedArray<uint8_t> short_slots_;
   AlignedArray<uint32_t> slots_;
-  // Of its transpose, with numbers by place, and the place in it of each place in P^pi (or P, where not merged).
-  ActionRows transposed_pattern_;
-  AlignedArray<uint32_t> to_transposed_;
-  // Filled in when first used for a policy.
-  mutable AlignedArray<double> transposed_;
-  mutable bool transposed_is_old_ = true;
+  mutable std::unique_ptr<Transposed> transposed_;
 };
 
 }  // namespace bilevel

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <type_traits>
 #include <utility>
+
+#include "core/base/flush_tiny.h"
+#include "core/mdp/part_sums.h"
 
 namespace bilevel {
 namespace {
@@ -16,6 +19,8 @@ constexpr double kStagnation = 0.5;
 // A residual below this share of the solution is rounding: numbers of that size were added up to form it.
 constexpr double kRoundingLevel = 4 * std::numeric_limits<double>::epsilon();
 constexpr int kMaxRefinements = 30;
+// In single precision the residual is formed anew when it has come down to this share of what it was at most.
+constexpr double kReliable = 1e-3;
 // BiCGSTAB gives up after so many iterations, or so many without a new smallest residual.
 constexpr int kMaxBiCgStabIterations = 2000;
 constexpr int kPatience = 200;
@@ -46,13 +51,6 @@ struct Spread {
     sum += other.sum;
     change += other.change;
   }
-};
-
-// Inner products of a vector.
-struct Inner {
-  double with_other = 0, with_itself = 0;
-
-  Inner operator+(const Inner& other) const { return {with_other + other.with_other, with_itself + other.with_itself}; }
 };
 
 }  // namespace
@@ -89,8 +87,8 @@ void PolicySystem::Multiply(Side side, const Vector& v, Vector& result) {
   }
 }
 
-template <typename Then>
-void PolicySystem::MultiplyThen(Side side, const Vector& v, Vector& result, const Then& then) {
+template <typename Real, typename Then>
+void PolicySystem::MultiplyThen(Side side, const VectorOf<Real>& v, VectorOf<Real>& result, const Then& then) {
   ++counters_.products;
   if (side == Side::kPlain) {
     matrix_->Multiply(v, result, then);
@@ -173,13 +171,10 @@ Vector PolicySystem::ApplyInverse(Side side, const Factorization& factorization,
 }
 
 double PolicySystem::Norm(Side side, const Vector& r) const {
-  if (side == Side::kTransposed) {
-    return SumParts(parallel_for_, r.size(), kStatesInPart,
-                    [&](int64_t begin, int64_t end) { return r.segment(begin, end - begin).lpNorm<1>(); });
-  }
-  return MostOfParts(parallel_for_, r.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
-    return r.segment(begin, end - begin).cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
-  });
+  const bool adds = side == Side::kTransposed;
+  const auto part = [&](int64_t begin, int64_t end) { return NormOf(adds, &r[begin], end - begin); };
+  return adds ? SumParts(parallel_for_, r.size(), kStatesInPart, part)
+              : MostOfParts(parallel_for_, r.size(), kStatesInPart, part);
 }
 
 PolicySystem::Outcome PolicySystem::Solve(double gamma, const Vector& b, double tolerance, const Interrupt& interrupt,
@@ -286,7 +281,8 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
     if (!std::isfinite(norm)) return {norm, false};
     if (interrupt.Check().has_value()) return {norm, false};
     Vector candidate = v;
-    const bool changed = BiCgStab(side, gamma, r, tolerance, interrupt, candidate);
+    const bool changed = single_precision_fails_ ? BiCgStab<double>(side, gamma, b, r, tolerance, interrupt, candidate)
+                                                 : BiCgStab<float>(side, gamma, b, r, tolerance, interrupt, candidate);
     Vector candidate_r = Residual(side, gamma, b, candidate);
     const double candidate_norm = Norm(side, candidate_r);
     if (candidate_norm < (changed ? 1 : kStagnation) * norm) {
@@ -297,6 +293,7 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
       continue;
     }
     if (changed) continue;
+    if (!std::exchange(single_precision_fails_, true)) continue;
     preconditioner_is_stale_ = true;
     // Breakdown: plain iteration contracts by gamma a step; then try again from there, ever more patiently.
     const int steps = 50 << std::min(failures++, 10);
@@ -362,7 +359,8 @@ void PolicySystem::MakePreconditioner(double gamma) {
   preconditioned_policy_ = policy_;
 }
 
-void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
+template <typename Real>
+void PolicySystem::Precondition(Side side, const VectorOf<Real>& b, VectorOf<Real>& x) const {
   const auto apply = [&](const auto& preconditioner) {
     if (side == Side::kPlain) {
       preconditioner.Solve(b, x);
@@ -383,79 +381,127 @@ void PolicySystem::Precondition(Side side, const Vector& b, Vector& x) const {
   }
 }
 
-// Van der Vorst (1992), "Bi-CGSTAB", preconditioned from the right.
-bool PolicySystem::BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance,
+// Van der Vorst (1992), "Bi-CGSTAB", preconditioned from the right. In single precision v is moved, and the residual
+// formed anew, each time that it has come down far enough for roundings to show, while directions go on: the reliable
+// updates of Sleijpen and van der Vorst (1996).
+template <typename Real>
+bool PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, const Vector& start_r, double tolerance,
                             const Interrupt& interrupt, Vector& v) {
+  using Reals = VectorOf<Real>;
+  constexpr bool kSingle = std::is_same_v<Real, float>;
   const int64_t size = v.size();
-  std::vector<Inner> parts(static_cast<size_t>((size + kStatesInPart - 1) / kStatesInPart));
-  const auto for_parts = [&](const auto& work) {
-    ForParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
+  std::vector<PartSums> parts(static_cast<size_t>((size + kStatesInPart - 1) / kStatesInPart));
+  const auto part_at = [&](int64_t begin) -> PartSums& { return parts[static_cast<size_t>(begin / kStatesInPart)]; };
+  // Calls work(begin, n) for all parts and puts together what it returns.
+  const auto sum_parts = [&](const auto& work) {
+    ForParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) {
+      const FlushTiny<Real> flush;
+      part_at(begin) = work(begin, end - begin);
+    });
+    return TotalOf(parts, side == Side::kTransposed);
   };
-  const auto total = [&] { return std::accumulate(parts.begin(), parts.end(), Inner{}); };
+  const auto dot = [](const Reals& x, const Reals& y, int64_t at, int64_t n) { return Dot(&x[at], &y[at], n); };
   // result = x - gamma P^pi x, and its inner products with `other` and itself.
-  const auto apply = [&](const Vector& x, const Vector& other, Vector& result) {
-    const auto finish = [&](int64_t begin, int64_t end) {
+  const auto apply = [&](const Reals& x, const Reals& other, Reals& result) {
+    MultiplyThen(side, x, result, [&](int64_t begin, int64_t end) {
       const int64_t n = end - begin;
       auto here = result.segment(begin, n);
-      here = x.segment(begin, n) - gamma * here;
-      parts[static_cast<size_t>(begin / kStatesInPart)] = {here.dot(other.segment(begin, n)), here.squaredNorm()};
-    };
-    MultiplyThen(side, x, result, finish);
-    return total();
+      here = x.segment(begin, n) - static_cast<Real>(gamma) * here;
+      part_at(begin) = {.with_other = dot(result, other, begin, n), .with_itself = dot(result, result, begin, n)};
+    });
+    return TotalOf(parts, false);
   };
   MakePreconditioner(gamma);
-  Vector r = start_r;
-  const Vector& shadow = start_r;
-  // The iterate of the smallest residual, where that is not v.
-  Vector best;
-  bool v_is_best = true;
-  double norm = Norm(side, r), best_norm = norm, best_scale = Norm(side, v);
+  double norm = Norm(side, start_r);
+  // Of what is iterated on, so that single precision has room to either side.
+  const double scale = kSingle ? std::ldexp(1.0, std::min(-std::ilogb(norm), 1000)) : 1.0;
+  norm *= scale;
   const double start = norm;
-  Vector p = Vector::Zero(size), ap = p, as(size), steep, steep_r;
+  double target = 0.5 * scale * std::max(tolerance, kRoundingLevel * Norm(side, v));
+  Reals r(size);
+  // r from the residual in double precision.
+  const auto take = [&](const Vector& from) {
+    return sum_parts([&](int64_t at, int64_t n) {
+             r.segment(at, n) = (scale * from.segment(at, n)).template cast<Real>();
+             return PartSums{.norm = NormOf(side == Side::kTransposed, &r[at], n)};
+           })
+        .norm;
+  };
+  take(start_r);
+  const Reals shadow = r;
+  Reals p = Reals::Zero(size), ap = p, as(size), steep, steep_r, move = p;
+  // The move to where the residual was smallest, where that is not `move`.
+  Reals best;
+  bool is_best = true;
+  double best_norm = norm, peak = norm, landed_norm = norm;
+  const auto land = [&] {
+    if (!is_best) std::swap(move, best);
+    sum_parts([&](int64_t at, int64_t n) {
+      v.segment(at, n) += move.segment(at, n).template cast<double>() / scale;
+      move.segment(at, n).setZero();
+      return PartSums{};
+    });
+  };
   double rho = 1, alpha = 1, omega = 1;
-  double next_rho = SumParts(parallel_for_, size, kStatesInPart,
-                             [&](int64_t begin, int64_t end) { return r.segment(begin, end - begin).squaredNorm(); });
+  double next_rho = sum_parts([&](int64_t at, int64_t n) { return PartSums{dot(r, r, at, n), 0, 0}; }).with_other;
   int since_best = 0;
   bool another = false;
   for (int i = 0; i < kMaxBiCgStabIterations && since_best < kPatience; ++i, ++since_best) {
-    if (best_norm <= 0.5 * std::max(tolerance, kRoundingLevel * best_scale)) break;
+    if (best_norm <= target) break;
     if (interrupt.Check().has_value()) break;
-    if (RenewsPreconditioner(i) || ChangePreconditioner(i, std::log(start / best_norm), std::log(start / tolerance))) {
+    if (RenewsPreconditioner(i) ||
+        ChangePreconditioner(i, std::log(start / best_norm), std::log(start / (scale * tolerance)))) {
       another = true;
       break;
     }
     if (next_rho == 0 || !std::isfinite(next_rho)) break;
-    const double beta = (next_rho / rho) * (alpha / omega);
-    for_parts([&](int64_t at, int64_t n) {
-      p.segment(at, n) = r.segment(at, n) + beta * (p.segment(at, n) - omega * ap.segment(at, n));
+    const auto beta = static_cast<Real>((next_rho / rho) * (alpha / omega)), last_omega = static_cast<Real>(omega);
+    sum_parts([&](int64_t at, int64_t n) {
+      p.segment(at, n) = r.segment(at, n) + beta * (p.segment(at, n) - last_omega * ap.segment(at, n));
+      return PartSums{};
     });
     rho = next_rho;
     Precondition(side, p, steep);
-    alpha = rho / apply(steep, shadow, ap).with_other;
-    for_parts([&](int64_t at, int64_t n) { r.segment(at, n) -= alpha * ap.segment(at, n); });
+    // What is taken from the residual and added to the move has to be the same number.
+    const auto a = static_cast<Real>(rho / apply(steep, shadow, ap).with_other);
+    alpha = a;
+    sum_parts([&](int64_t at, int64_t n) {
+      r.segment(at, n) -= a * ap.segment(at, n);
+      return PartSums{};
+    });
     Precondition(side, r, steep_r);
-    const Inner inner = apply(steep_r, r, as);
-    omega = inner.with_itself > 0 ? inner.with_other / inner.with_itself : 0;
-    next_rho = SumParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) {
-      const int64_t n = end - begin;
-      r.segment(begin, n) -= omega * as.segment(begin, n);
-      return r.segment(begin, n).dot(shadow.segment(begin, n));
+    const PartSums inner = apply(steep_r, r, as);
+    const auto o = static_cast<Real>(inner.with_itself > 0 ? inner.with_other / inner.with_itself : 0);
+    omega = o;
+    const PartSums now = sum_parts([&](int64_t at, int64_t n) {
+      r.segment(at, n) -= o * as.segment(at, n);
+      return PartSums{.with_other = dot(r, shadow, at, n), .norm = NormOf(side == Side::kTransposed, &r[at], n)};
     });
-    norm = Norm(side, r);
+    next_rho = now.with_other;
+    norm = now.norm;
     if (!std::isfinite(norm) || norm > 1e8 * start) break;
-    if (v_is_best && !(norm < best_norm)) best = v;
-    v_is_best = norm < best_norm;
-    for_parts([&](int64_t at, int64_t n) {
-      v.segment(at, n) += alpha * steep.segment(at, n) + omega * steep_r.segment(at, n);
+    if (is_best && !(norm < best_norm)) best = move;
+    is_best = norm < best_norm;
+    sum_parts([&](int64_t at, int64_t n) {
+      move.segment(at, n) += a * steep.segment(at, n) + o * steep_r.segment(at, n);
+      return PartSums{};
     });
-    if (v_is_best) {
+    peak = std::max(peak, norm);
+    if (is_best) {
       best_norm = norm;
-      best_scale = Norm(side, v);
       since_best = 0;
     }
     if (omega == 0) break;
+    if (kSingle && is_best && norm <= kReliable * peak && norm > target) {
+      land();
+      norm = peak = best_norm = take(Residual(side, gamma, b, v));
+      if (!(norm < kStagnation * landed_norm)) break;
+      landed_norm = norm;
+      next_rho = sum_parts([&](int64_t at, int64_t n) { return PartSums{dot(r, shadow, at, n), 0, 0}; }).with_other;
+      target = 0.5 * scale * std::max(tolerance, kRoundingLevel * Norm(side, v));
+    }
   }
-  if (!v_is_best) v = std::move(best);
+  land();
   return another;
 }
 

@@ -105,8 +105,8 @@ class PolicySystem {
   bool FactorizeInBand(double gamma, Factorization& factorization) const;
   void Multiply(Side side, const Vector& v, Vector& result);
   // The same, Krylov kind alone; then(begin, end) is called for each part of the states as it is there.
-  template <typename Then>
-  void MultiplyThen(Side side, const Vector& v, Vector& result, const Then& then);
+  template <typename Real, typename Then>
+  void MultiplyThen(Side side, const VectorOf<Real>& v, VectorOf<Real>& result, const Then& then);
   Vector Residual(Side side, double gamma, const Vector& b, const Vector& v);
   double Norm(Side side, const Vector& r) const;
   Factorization& Factorize(double gamma);
@@ -114,7 +114,8 @@ class PolicySystem {
   Outcome Refine(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
   Outcome Iterate(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
   // Where it pays, x <- M^{-1} b, else x <- b.
-  void Precondition(Side side, const Vector& b, Vector& x) const;
+  template <typename Real>
+  void Precondition(Side side, const VectorOf<Real>& b, VectorOf<Real>& x) const;
   // Makes the preconditioner for this policy and discount.
   void MakePreconditioner(double gamma);
   // The next one to try after so many iterations with the one at hand, which have brought down the logarithm of the
@@ -124,10 +125,11 @@ class PolicySystem {
   void IteratePlainly(Side side, double gamma, double tolerance, const Interrupt& interrupt, Vector& v, Vector& r);
   // Whether the one at hand belongs to another policy and has had its time; it is then to be made anew.
   bool RenewsPreconditioner(int iterations);
-  // One BiCGSTAB run from v, whose residual is start_r; returns on breakdown too. True: there is another preconditioner
-  // to go on with.
-  bool BiCgStab(Side side, double gamma, const Vector& start_r, double tolerance, const Interrupt& interrupt,
-                Vector& v);
+  // One BiCGSTAB run from v, whose residual is start_r, in vectors of Real; returns on breakdown too. True: there is
+  // another preconditioner to go on with.
+  template <typename Real>
+  bool BiCgStab(Side side, double gamma, const Vector& b, const Vector& start_r, double tolerance,
+                const Interrupt& interrupt, Vector& v);
 
   const TabularMdp* mdp_;
   Kind kind_;
@@ -142,7 +144,8 @@ class PolicySystem {
   // Krylov kind, once a solve was slow: I - gamma P^pi and what approximates its inverse, for which discount.
   Preconditioner preconditioner_ = Preconditioner::kNone;
   bool mixes_slowly_ = false;
-  double incomplete_lu_rate_ = 0;  // logarithm gained for each iteration, where multigrid came after it
+  bool single_precision_fails_ = false;  // once BiCGSTAB in it got no further
+  double incomplete_lu_rate_ = 0;        // logarithm gained for each iteration, where multigrid came after it
   bool multigrid_failed_ = false;
   std::unique_ptr<IncompleteLu> incomplete_lu_;
   std::unique_ptr<AggregationMultigrid> multigrid_;

@@ -20,21 +20,25 @@
 namespace bilevel {
 namespace {
 
-BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes& lanes) {
+template <typename Real>
+BILEVEL_LANES_INLINE void Gather(const Real* v, const uint32_t* columns, Lanes& lanes) {
+  using D = double;
   const uint32_t* c = columns;
-  lanes = Lanes{v[c[0]], v[c[1]], v[c[2]], v[c[3]], v[c[4]], v[c[5]], v[c[6]], v[c[7]]};
+  lanes = Lanes{D{v[c[0]]}, D{v[c[1]]}, D{v[c[2]]}, D{v[c[3]]}, D{v[c[4]]}, D{v[c[5]]}, D{v[c[6]]}, D{v[c[7]]}};
 }
 
 struct Kernels {
   StepRange (*sweep)(const SoftSweep&, SliceRange, Lanes*);
   void (*multiply)(const ActionRows&, const double*, const double*, SliceRange, double*);
+  void (*multiply_floats)(const ActionRows&, const double*, const float*, SliceRange, float*);
   void (*multiply_policy)(const ActionRows&, const double*, const double*, SliceRange, double*);
+  void (*multiply_policy_floats)(const ActionRows&, const double*, const float*, SliceRange, float*);
   void (*mix_full)(const ActionRows&, const double*, double*);
 };
 
 namespace portable {
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullAny};
+constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace portable
 
 #ifdef BILEVEL_X86_LOOPS
@@ -42,7 +46,7 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullA
 #pragma GCC target("avx2")
 namespace avx2 {
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullAny};
+constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace avx2
 #pragma GCC pop_options
 
@@ -50,15 +54,19 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullA
 #pragma GCC target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")
 namespace avx512 {
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullAny};
+constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace avx512
 
 namespace avx512_gather {
 BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes& lanes) {
   lanes = (Lanes)_mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(columns)), v, sizeof *v);
 }
+BILEVEL_LANES_INLINE void Gather(const float* v, const uint32_t* columns, Lanes& lanes) {
+  const __m256i places = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(columns));
+  lanes = (Lanes)_mm512_cvtps_pd(_mm256_i32gather_ps(v, places, sizeof *v));
+}
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyPolicyAny, MixFullAny};
+constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace avx512_gather
 #pragma GCC pop_options
 #endif
@@ -133,6 +141,16 @@ StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet 
 void MultiplyRows(const ActionRows& rows, const double* values, const double* v, SliceRange range, double* result,
                   InstructionSet set) {
   KernelsOf(set).multiply(rows, values, v, range, result);
+}
+
+void MultiplyRows(const ActionRows& rows, const double* values, const float* v, SliceRange range, float* result,
+                  InstructionSet set) {
+  KernelsOf(set).multiply_floats(rows, values, v, range, result);
+}
+
+void MultiplyPolicy(const ActionRows& rows, const double* pi, const float* v, SliceRange range, float* result,
+                    InstructionSet set) {
+  KernelsOf(set).multiply_policy_floats(rows, pi, v, range, result);
 }
 
 void MultiplyPolicy(const ActionRows& rows, const double* pi, const double* v, SliceRange range, double* result,

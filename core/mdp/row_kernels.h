@@ -59,8 +59,15 @@ StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet 
 void MultiplyRows(const ActionRows& rows, const double* values, const double* v, SliceRange range, double* result,
                   InstructionSet set = Fastest());
 
+// The same of and to single precision; sums are in double precision.
+void MultiplyRows(const ActionRows& rows, const double* values, const float* v, SliceRange range, float* result,
+                  InstructionSet set = Fastest());
+
 // result[s] = sum over actions of pi [S*A] times the row sums that MultiplyRows has: P^pi v.
 void MultiplyPolicy(const ActionRows& rows, const double* pi, const double* v, SliceRange range, double* result,
+                    InstructionSet set = Fastest());
+
+void MultiplyPolicy(const ActionRows& rows, const double* pi, const float* v, SliceRange range, float* result,
                     InstructionSet set = Fastest());
 
 // result [S, S], column by column: row s is the sum over actions of pi [S*A] times the rows of s. Layout kFull alone.

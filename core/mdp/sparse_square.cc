@@ -27,44 +27,6 @@ SparseSquare Store(const SystemRows& rows) {
   return A;
 }
 
-void SubtractProduct(const SparseSquare& A, const Vector& x, const Vector& b, const ParallelFor& parallel_for,
-                     Vector& r) {
-  r.resize(b.size());
-  ForParts(parallel_for, A.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
-    for (int64_t s = begin; s < end; ++s) {
-      double sum = b[s];
-      for (uint64_t k = A.offsets[static_cast<size_t>(s)]; k < A.offsets[static_cast<size_t>(s) + 1]; ++k) {
-        sum -= A.values[k] * x[A.columns[k]];
-      }
-      r[s] = sum;
-    }
-  });
-}
-
-void SubtractTransposedProduct(const SparseSquare& A, const Vector& x, const Vector& b, Vector& r) {
-  r = b;
-  for (int64_t s = 0; s < A.size(); ++s) {
-    const double factor = x[s];
-    for (uint64_t k = A.offsets[static_cast<size_t>(s)]; k < A.offsets[static_cast<size_t>(s) + 1]; ++k) {
-      r[A.columns[k]] -= A.values[k] * factor;
-    }
-  }
-}
-
-void SubtractProduct(const SystemRows& A, const Vector& x, const Vector& b, Vector& r) {
-  A.matrix.Multiply(x, r, [&](int64_t begin, int64_t end) {
-    auto here = r.segment(begin, end - begin);
-    here = b.segment(begin, end - begin) - x.segment(begin, end - begin) + A.gamma * here;
-  });
-}
-
-void SubtractTransposedProduct(const SystemRows& A, const Vector& x, const Vector& b, Vector& r) {
-  A.matrix.MultiplyTransposed(x, r, [&](int64_t begin, int64_t end) {
-    auto here = r.segment(begin, end - begin);
-    here = b.segment(begin, end - begin) - x.segment(begin, end - begin) + A.gamma * here;
-  });
-}
-
 int64_t JoinPairs(const SparseSquare& A, std::vector<uint32_t>& group) {
   const int64_t S = A.size();
   group.assign(static_cast<size_t>(S), kNone);

@@ -51,12 +51,45 @@ struct SystemRows {
 SparseSquare Store(const SystemRows& rows);
 
 // r <- b - A x and b - A^T x.
-void SubtractProduct(const SparseSquare& A, const Vector& x, const Vector& b, const ParallelFor& parallel_for,
-                     Vector& r);
-void SubtractTransposedProduct(const SparseSquare& A, const Vector& x, const Vector& b, Vector& r);
+template <typename Real>
+void SubtractProduct(const SparseSquare& A, const VectorOf<Real>& x, const VectorOf<Real>& b,
+                     const ParallelFor& parallel_for, VectorOf<Real>& r) {
+  r.resize(b.size());
+  ForParts(parallel_for, A.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      double sum = b[s];
+      A.ForEachInRow(s, [&](uint32_t column, double value) { sum -= value * static_cast<double>(x[column]); });
+      r[s] = static_cast<Real>(sum);
+    }
+  });
+}
 
-void SubtractProduct(const SystemRows& A, const Vector& x, const Vector& b, Vector& r);
-void SubtractTransposedProduct(const SystemRows& A, const Vector& x, const Vector& b, Vector& r);
+template <typename Real>
+void SubtractTransposedProduct(const SparseSquare& A, const VectorOf<Real>& x, const VectorOf<Real>& b,
+                               VectorOf<Real>& r) {
+  r = b;
+  for (int64_t s = 0; s < A.size(); ++s) {
+    const double factor = x[s];
+    A.ForEachInRow(s, [&](uint32_t column, double value) { r[column] -= static_cast<Real>(value * factor); });
+  }
+}
+
+template <typename Real>
+void SubtractProduct(const SystemRows& A, const VectorOf<Real>& x, const VectorOf<Real>& b, VectorOf<Real>& r) {
+  A.matrix.Multiply(x, r, [&](int64_t begin, int64_t end) {
+    auto here = r.segment(begin, end - begin);
+    here = b.segment(begin, end - begin) - x.segment(begin, end - begin) + static_cast<Real>(A.gamma) * here;
+  });
+}
+
+template <typename Real>
+void SubtractTransposedProduct(const SystemRows& A, const VectorOf<Real>& x, const VectorOf<Real>& b,
+                               VectorOf<Real>& r) {
+  A.matrix.MultiplyTransposed(x, r, [&](int64_t begin, int64_t end) {
+    auto here = r.segment(begin, end - begin);
+    here = b.segment(begin, end - begin) - x.segment(begin, end - begin) + static_cast<Real>(A.gamma) * here;
+  });
+}
 
 // For each state the group that it is joined in, numbered from 0: pairs of those that are most strongly coupled, by
 // -a(s, s2). Returns the number of groups.

@@ -51,6 +51,16 @@ TEST(PolicyMatrix, MultipliesByWhatTheDefinitionSays) {
         matrix.MultiplyTransposed(v, transposed);
         EXPECT_LT((product - P * v).norm(), 1e-13 * (1 + v.norm()));
         EXPECT_LT((transposed - P.transpose() * v).norm(), 1e-13 * (1 + v.norm()));
+        // In floats the sums are the same, rounded at the end.
+        const Eigen::VectorXf v_floats = v.cast<float>();
+        Eigen::VectorXf floats;
+        const auto nothing = [](int64_t, int64_t) {};
+        matrix.Multiply(v_floats, floats, nothing);
+        matrix.Multiply(v_floats.cast<double>(), product);
+        EXPECT_EQ(floats, product.cast<float>());
+        matrix.MultiplyTransposed(v_floats, floats, nothing);
+        matrix.MultiplyTransposed(v_floats.cast<double>(), transposed);
+        EXPECT_EQ(floats, transposed.cast<float>());
         Eigen::MatrixXd visited = Eigen::MatrixXd::Zero(S, S);
         matrix.ForEach([&](Eigen::Index s, uint32_t s2, double p) { visited(s, s2) += p; });
         EXPECT_LT((visited - P).norm(), 1e-13 * S);

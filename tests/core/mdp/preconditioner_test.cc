@@ -142,6 +142,30 @@ TEST(Preconditioners, AreTransposedByTheirTransposedSolves) {
   }
 }
 
+template <typename Preconditioner>
+void ExpectSameInFloats(const Preconditioner& preconditioner, Eigen::Index size) {
+  Rng rng(6);
+  const Eigen::VectorXf b_floats = DrawNormal(rng, size).cast<float>();
+  const Vector b = b_floats.cast<double>();
+  Vector x;
+  Eigen::VectorXf floats;
+  preconditioner.Solve(b_floats, floats);
+  preconditioner.Solve(b, x);
+  EXPECT_LT((floats.cast<double>() - x).norm(), 1e-5 * x.norm());
+  preconditioner.SolveTransposed(b_floats, floats);
+  preconditioner.SolveTransposed(b, x);
+  EXPECT_LT((floats.cast<double>() - x).norm(), 1e-5 * x.norm());
+}
+
+TEST(Preconditioners, DoTheSameInFloats) {
+  for (const char* name : {"grid-slip", "queue-2d", "birth-death"}) {
+    SCOPED_TRACE(name);
+    const System system(name, 10'000, 0.99);
+    ExpectSameInFloats(IncompleteLu(system.A, RunInOrder), system.mdp.num_states());
+    ExpectSameInFloats(AggregationMultigrid({system.matrix, system.gamma}, RunInOrder), system.mdp.num_states());
+  }
+}
+
 // A constant moves as one group: what incomplete LU alone hardly reduces, multigrid does at once.
 TEST(AggregationMultigrid, SeesWhatMovesTogether) {
   const System system("queue-2d", 10'000, 0.9999);
@@ -154,6 +178,29 @@ TEST(AggregationMultigrid, SeesWhatMovesTogether) {
   };
   EXPECT_GT(error(IncompleteLu(system.A, RunInOrder)), 0.9);
   EXPECT_LT(error(AggregationMultigrid({system.matrix, system.gamma}, RunInOrder)), 1e-6);
+}
+
+// Vectors are in single precision there, and the answer is not; neither where it begins at 1e200, nor where most of it
+// is below what single precision holds.
+TEST(PolicySystem, SolvesToRoundingLevelAtAnyScale) {
+  for (const char* name : {"grid-slip", "queue-2d", "birth-death"}) {
+    SCOPED_TRACE(name);
+    const System given(name, 400, 0.97);
+    const Eigen::MatrixXd A = given.Dense();
+    Rng rng(7);
+    Vector corner = Vector::Zero(A.rows());
+    corner[0] = 1;
+    const Vector normal = DrawNormal(rng, A.rows());
+    for (const Vector& b : {normal, Vector(1e200 * normal), Vector(1e-200 * normal), corner}) {
+      PolicySystem system(given.mdp, PolicySystem::Kind::kKrylov);
+      system.SetPolicy(given.pi);
+      Vector v = Vector::Zero(b.size()), z = v;
+      EXPECT_TRUE(system.Solve(given.gamma, b, 0, Interrupt(), v).converged);
+      EXPECT_TRUE(system.SolveTransposed(given.gamma, b, 0, Interrupt(), z).converged);
+      EXPECT_LT((b - A * v).lpNorm<Eigen::Infinity>(), 1e-14 * v.lpNorm<Eigen::Infinity>());
+      EXPECT_LT((b - A.transpose() * z).lpNorm<1>(), 1e-14 * z.lpNorm<1>());
+    }
+  }
 }
 
 // Long chains of solves, where every preconditioner has its turn.
