@@ -1,171 +1,325 @@
 #include "core/mdp/incomplete_lu.h"
 
 #include <algorithm>
-#include <limits>
-#include <numeric>
+#include <cstring>
+#include <type_traits>
 
+#include "core/base/aligned_array.h"
 #include "core/base/flush_tiny.h"
 
 namespace bilevel {
 namespace {
 
-// Blocks that one thread solves in turns, and about how many states they have together.
-constexpr int64_t kTogether = 4;
-constexpr int64_t kStatesTogether = 262144;
+// About how many states the blocks of a group have together.
+constexpr int64_t kStatesTogether = 524288;
 // Fewer states than this make one block.
 constexpr int64_t kWorthCutting = 32768;
+// Blocks go side by side where at least this share of places holds an entry. Where they do not, they have so many
+// states each.
+constexpr double kWorthPairing = 0.6;
+constexpr int64_t kStatesAlone = 65536;
+
+// So many numbers, in vectors that every machine has: GCC 12 keeps longer ones in memory.
+template <int kWidth, typename Real>
+struct Packet {
+  static constexpr int kInPart = std::min(kWidth, 16 / static_cast<int>(sizeof(Real))), kParts = kWidth / kInPart;
+  typedef Real Part __attribute__((vector_size(kInPart * sizeof(Real))));      // NOLINT: no `using` for dependent ones
+  typedef float Floats __attribute__((vector_size(kInPart * sizeof(float))));  // NOLINT
+
+  template <typename From>
+  static Packet Read(const From* from) {
+    Packet packet;
+    for (int k = 0; k < kParts; ++k) {
+      if constexpr (std::is_same_v<From, Real>) {
+        std::memcpy(&packet.part[k], from + k * kInPart, sizeof(Part));
+      } else if constexpr (kInPart == 1) {
+        packet.part[k] = Part{} + static_cast<Real>(from[k]);
+      } else {
+        Floats numbers;
+        std::memcpy(&numbers, from + k * kInPart, sizeof numbers);
+        packet.part[k] = __builtin_convertvector(numbers, Part);
+      }
+    }
+    return packet;
+  }
+  void Write(Real* to) const { std::memcpy(to, part, sizeof part); }
+
+  Packet& operator*=(const Packet& other) {
+    for (int k = 0; k < kParts; ++k) part[k] *= other.part[k];
+    return *this;
+  }
+  Packet& SubtractProduct(const Packet& x, const Packet& y) {
+    for (int k = 0; k < kParts; ++k) part[k] -= x.part[k] * y.part[k];
+    return *this;
+  }
+
+  Part part[kParts];
+};
 
 }  // namespace
 
 IncompleteLu::IncompleteLu(const SparseSquare& A, const ParallelFor& parallel_for) : parallel_for_(parallel_for) {
-  FindPattern(A);
-  Factorize(A);
+  Build(A);
 }
 
 IncompleteLu::IncompleteLu(const SystemRows& A, const ParallelFor& parallel_for) : parallel_for_(parallel_for) {
-  FindPattern(A);
-  Factorize(A);
+  Build(A);
 }
 
 void IncompleteLu::Renew(const SystemRows& A) { Factorize(A); }
 
 template <typename Rows>
-void IncompleteLu::FindPattern(const Rows& A) {
+void IncompleteLu::Build(const Rows& A) {
   const int64_t S = A.size();
-  const int64_t count = S < kWorthCutting ? 1 : kTogether * ((S + kStatesTogether - 1) / kStatesTogether);
-  for (int64_t block = 0; block <= count; ++block) blocks_.push_back(S * block / count);
-  lower_.offsets.resize(static_cast<size_t>(S) + 1);
-  upper_.offsets.resize(static_cast<size_t>(S) + 1);
-  inverse_pivots_.resize(static_cast<size_t>(S));
-  const auto for_blocks = [&](const auto& work) {
-    ForParts(parallel_for_, count, 1, [&](int64_t block, int64_t) {
-      const int64_t first = blocks_[static_cast<size_t>(block)], last = blocks_[static_cast<size_t>(block) + 1];
-      for (int64_t s = first; s < last; ++s) work(s, first, last);
-    });
+  const auto cut = [&](int64_t num_groups, int width) {
+    Cut(S, num_groups, width);
+    return FindPattern(A);
   };
-  for_blocks([&](int64_t s, int64_t first, int64_t last) {
-    uint32_t below = 0, above = 0;
-    A.ForEachInRow(s, [&](uint32_t column, double) {
-      below += column >= first && column < s ? 1 : 0;
-      above += column > s && column < last ? 1 : 0;
-    });
-    lower_.offsets[static_cast<size_t>(s) + 1] = below;
-    upper_.offsets[static_cast<size_t>(s) + 1] = above;
-  });
-  for (Triangle* triangle : {&lower_, &upper_}) {
-    std::partial_sum(triangle->offsets.begin(), triangle->offsets.end(), triangle->offsets.begin());
-    triangle->columns.resize(triangle->offsets.back());
-    triangle->values.resize(triangle->offsets.back());
+  if (S < kWorthCutting) {
+    cut(1, 1);
+  } else if (cut((S + kStatesTogether - 1) / kStatesTogether, kWide) < kWorthPairing) {
+    cut((S + kStatesAlone - 1) / kStatesAlone, 1);
   }
-  for_blocks([&](int64_t s, int64_t first, int64_t last) {
-    uint32_t below = lower_.offsets[static_cast<size_t>(s)], above = upper_.offsets[static_cast<size_t>(s)];
-    A.ForEachInRow(s, [&](uint32_t column, double) {
-      if (column >= first && column < s) lower_.columns[below++] = column;
-      if (column > s && column < last) upper_.columns[above++] = column;
-    });
-  });
+  Factorize(A);
+}
+
+void IncompleteLu::Cut(int64_t num_states, int64_t num_groups, int width) {
+  width_ = width;
+  const int64_t count = num_groups * width;
+  blocks_.clear();
+  for (int64_t block = 0; block <= count; ++block) blocks_.push_back(num_states * block / count);
+  longest_ = (num_states + count - 1) / count;
+}
+
+void IncompleteLu::AddLines(const std::vector<std::vector<uint32_t>>& columns, Triangle& triangle) const {
+  size_t most = 0;
+  for (const auto& lane : columns) most = std::max(most, lane.size());
+  for (size_t k = 0; k < most; ++k) {
+    uint32_t any = 0;
+    bool same = true, found = false;
+    for (const auto& lane : columns) {
+      if (lane.size() <= k) continue;
+      same = same && (!found || lane[k] == any);
+      if (!found) any = lane[k];
+      found = true;
+    }
+    if (same) {
+      triangle.starts.push_back(any);
+      continue;
+    }
+    triangle.starts.push_back(kApart + static_cast<uint32_t>(triangle.columns.size()));
+    for (const auto& lane : columns) triangle.columns.push_back(lane.size() <= k ? any : lane[k]);
+  }
+  triangle.offsets.push_back(static_cast<uint32_t>(triangle.starts.size()));
+}
+
+template <typename Rows>
+double IncompleteLu::FindPattern(const Rows& A) {
+  lower_ = upper_ = {};
+  for (Triangle* triangle : {&lower_, &upper_}) {
+    triangle->offsets.reserve(static_cast<size_t>(num_groups() * longest_) + 1);
+    triangle->offsets.push_back(0);
+  }
+  std::vector<std::vector<uint32_t>> below(static_cast<size_t>(width_)), above = below;
+  uint64_t entries = 0;
+  for (int64_t group = 0; group < num_groups(); ++group) {
+    const int64_t* const firsts = &blocks_[static_cast<size_t>(group * width_)];
+    for (int64_t i = 0; i < longest_; ++i) {
+      for (int lane = 0; lane < width_; ++lane) {
+        auto &lower = below[static_cast<size_t>(lane)], &upper = above[static_cast<size_t>(lane)];
+        lower.clear();
+        upper.clear();
+        const int64_t first = firsts[lane], last = firsts[lane + 1], s = first + i;
+        if (s >= last) continue;
+        A.ForEachInRow(s, [&](uint32_t column, double) {
+          if (column < first || column >= last || column == s) return;
+          (column < s ? lower : upper).push_back(static_cast<uint32_t>(column - first));
+        });
+        entries += lower.size() + upper.size();
+      }
+      AddLines(below, lower_);
+      AddLines(above, upper_);
+    }
+  }
+  const auto width = static_cast<size_t>(width_);
+  const size_t places = (lower_.starts.size() + upper_.starts.size()) * width;
+  for (Triangle* triangle : {&lower_, &upper_}) {
+    triangle->starts.shrink_to_fit();
+    triangle->columns.shrink_to_fit();
+    triangle->values.assign(triangle->starts.size() * width, 0.0F);
+  }
+  inverse_pivots_.assign(static_cast<size_t>(num_groups() * longest_) * width, 0.0F);
+  return places == 0 ? 1.0 : static_cast<double>(entries) / static_cast<double>(places);
 }
 
 template <typename Rows>
 void IncompleteLu::Factorize(const Rows& A) {
-  ForParts(parallel_for_, num_blocks(), 1, [&](int64_t block, int64_t) {
-    FactorizeBlock(A, blocks_[static_cast<size_t>(block)], blocks_[static_cast<size_t>(block) + 1]);
+  ForParts(parallel_for_, num_groups(), 1, [&](int64_t group, int64_t) {
+    for (int64_t block = group * width_; block < (group + 1) * width_; ++block) FactorizeBlock(A, block);
   });
 }
 
 template <typename Rows>
-void IncompleteLu::FactorizeBlock(const Rows& A, int64_t first, int64_t last) {
+void IncompleteLu::FactorizeBlock(const Rows& A, int64_t block) {
+  const int64_t first = blocks_[static_cast<size_t>(block)], last = blocks_[static_cast<size_t>(block) + 1];
+  const int64_t lane = block % width_, top = block / width_ * longest_;
+  const auto width = static_cast<size_t>(width_);
+  const auto place = [&](uint32_t line) { return line * width + static_cast<size_t>(lane); };
+  const auto pivot = [&](int64_t i) -> float& {
+    return inverse_pivots_[static_cast<size_t>(top + i) * width + static_cast<size_t>(lane)];
+  };
   // The row at hand: which row it was that last had an entry there.
   struct Entry {
     double value;
     int64_t row;
   };
-  std::vector<Entry> row(static_cast<size_t>(last - first), Entry{0, -1});
-  for (int64_t s = first; s < last; ++s) {
-    A.ForEachInRow(s, [&](uint32_t column, double value) {
+  std::vector<Entry> row(static_cast<size_t>(longest_), Entry{0, -1});
+  std::vector<uint32_t> below, above;
+  for (int64_t i = 0; i < last - first; ++i) {
+    below.clear();
+    above.clear();
+    A.ForEachInRow(first + i, [&](uint32_t column, double value) {
       if (column < first || column >= last) return;
-      row[static_cast<size_t>(column - first)] = {value, s};
+      const auto at = static_cast<uint32_t>(column - first);
+      row[at] = {value, i};
+      if (at < i) below.push_back(at);
+      if (at > i) above.push_back(at);
     });
-    for (uint32_t k = lower_.offsets[static_cast<size_t>(s)]; k < lower_.offsets[static_cast<size_t>(s) + 1]; ++k) {
-      const size_t above = lower_.columns[k];
-      const double factor = row[above - static_cast<size_t>(first)].value;
-      lower_.values[k] = static_cast<float>(factor * static_cast<double>(inverse_pivots_[above]));
-      for (uint32_t j = upper_.offsets[above]; j < upper_.offsets[above + 1]; ++j) {
-        Entry& entry = row[upper_.columns[j] - static_cast<size_t>(first)];
-        if (entry.row == s) entry.value -= factor * static_cast<double>(upper_.values[j]);
+    uint32_t line = lower_.offsets[static_cast<size_t>(top + i)];
+    for (const uint32_t at : below) {
+      const double factor = row[at].value;
+      lower_.values[place(line++)] = static_cast<float>(factor * static_cast<double>(pivot(at)));
+      const uint32_t end = upper_.offsets[static_cast<size_t>(top + at) + 1];
+      for (uint32_t k = upper_.offsets[static_cast<size_t>(top + at)]; k < end; ++k) {
+        Entry& entry = row[Column(upper_, k, lane)];
+        if (entry.row == i) entry.value -= factor * static_cast<double>(upper_.values[place(k)]);
       }
     }
-    const double inverse = 1 / row[static_cast<size_t>(s - first)].value;
-    inverse_pivots_[static_cast<size_t>(s)] = static_cast<float>(inverse);
-    for (uint32_t k = upper_.offsets[static_cast<size_t>(s)]; k < upper_.offsets[static_cast<size_t>(s) + 1]; ++k) {
-      upper_.values[k] = static_cast<float>(inverse * row[upper_.columns[k] - static_cast<size_t>(first)].value);
-    }
+    const double inverse = 1 / row[static_cast<size_t>(i)].value;
+    pivot(i) = static_cast<float>(inverse);
+    line = upper_.offsets[static_cast<size_t>(top + i)];
+    for (const uint32_t at : above) upper_.values[place(line++)] = static_cast<float>(inverse * row[at].value);
   }
 }
 
-template <typename Visitor>
-void IncompleteLu::ForStatesOfBlocks(int64_t begin, int64_t end, bool forward, Visitor visit) const {
-  const int64_t* const firsts = blocks_.data();
-  int64_t shortest = std::numeric_limits<int64_t>::max();
-  for (int64_t block = begin; block < end; ++block) shortest = std::min(shortest, firsts[block + 1] - firsts[block]);
-  if (end - begin == kTogether) {
-    const int64_t a = firsts[begin], b = firsts[begin + 1], c = firsts[begin + 2], d = firsts[begin + 3],
-                  e = firsts[begin + 4];
-    for (int64_t i = 0; i < shortest; ++i) {
-      visit(forward ? a + i : b - 1 - i);
-      visit(forward ? b + i : c - 1 - i);
-      visit(forward ? c + i : d - 1 - i);
-      visit(forward ? d + i : e - 1 - i);
+template <int kWidth, bool kTransposed, typename Real>
+void IncompleteLu::SolveGroups(const VectorOf<Real>& b, VectorOf<Real>& x) const {
+  using Reals = Packet<kWidth, Real>;
+  ForParts(parallel_for_, num_groups(), 1, [&](int64_t group, int64_t) {
+    const FlushTiny<Real> flush;
+    const int64_t top = group * longest_;
+    const int64_t* const firsts = &blocks_[static_cast<size_t>(group * kWidth)];
+    const float* const pivots = inverse_pivots_.data() + top * kWidth;
+    // The blocks' parts of the vector, state by state; past the end of a block 0.
+    AlignedArray<Real> side_by_side(static_cast<size_t>(longest_ * kWidth));
+    Real* const y = side_by_side.data();
+    const Real* from[kWidth];
+    Real* to[kWidth];
+    int64_t sizes[kWidth], shortest = longest_;
+    for (int lane = 0; lane < kWidth; ++lane) {
+      from[lane] = b.data() + firsts[lane];
+      to[lane] = x.data() + firsts[lane];
+      sizes[lane] = firsts[lane + 1] - firsts[lane];
+      shortest = std::min(shortest, sizes[lane]);
     }
-  } else {
-    shortest = 0;
-  }
-  for (int64_t block = begin; block < end; ++block) {
-    for (int64_t i = shortest; i < firsts[block + 1] - firsts[block]; ++i) {
-      visit(forward ? firsts[block] + i : firsts[block + 1] - 1 - i);
+    const auto take = [&](int64_t i) {
+      Real* const row = y + i * kWidth;
+      if (i < shortest) {
+        for (int lane = 0; lane < kWidth; ++lane) row[lane] = from[lane][i];
+      } else {
+        for (int lane = 0; lane < kWidth; ++lane) row[lane] = i < sizes[lane] ? from[lane][i] : Real{0};
+      }
+    };
+    const auto give = [&](int64_t i) {
+      const Real* const row = y + i * kWidth;
+      if (i < shortest) {
+        for (int lane = 0; lane < kWidth; ++lane) to[lane][i] = row[lane];
+      } else {
+        for (int lane = 0; lane < kWidth; ++lane) {
+          if (i < sizes[lane]) to[lane][i] = row[lane];
+        }
+      }
+    };
+    // Row i of the triangle times y, off `left`.
+    const auto subtract_row = [&](const Triangle& triangle, int64_t i, Reals left) {
+      const auto row = static_cast<size_t>(top + i);
+      const uint32_t* const starts = triangle.starts.data();
+      const float* const values = triangle.values.data();
+      for (uint32_t line = triangle.offsets[row], end = triangle.offsets[row + 1]; line < end; ++line) {
+        const uint32_t start = starts[line];
+        const Reals factor = Reals::Read(values + size_t{line} * kWidth);
+        if (start < kApart) {
+          left.SubtractProduct(factor, Reals::Read(y + size_t{start} * kWidth));
+        } else {
+          Real known[kWidth];
+          const uint32_t* const columns = &triangle.columns[start - kApart];
+          for (int lane = 0; lane < kWidth; ++lane) known[lane] = y[size_t{columns[lane]} * kWidth + size_t(lane)];
+          left.SubtractProduct(factor, Reals::Read(known));
+        }
+      }
+      return left;
+    };
+    // Row i of the triangle times `solved`, off y.
+    const auto subtract_column = [&](const Triangle& triangle, int64_t i, const Reals solved) {
+      const auto row = static_cast<size_t>(top + i);
+      const uint32_t* const starts = triangle.starts.data();
+      const float* const values = triangle.values.data();
+      for (uint32_t line = triangle.offsets[row], end = triangle.offsets[row + 1]; line < end; ++line) {
+        const uint32_t start = starts[line];
+        Reals share = Reals::Read(values + size_t{line} * kWidth);
+        if (start < kApart) {
+          Real* const at = y + size_t{start} * kWidth;
+          Reals::Read(at).SubtractProduct(share, solved).Write(at);
+        } else {
+          Real shares[kWidth];
+          share *= solved;
+          share.Write(shares);
+          const uint32_t* const columns = &triangle.columns[start - kApart];
+          for (int lane = 0; lane < kWidth; ++lane) y[size_t{columns[lane]} * kWidth + size_t(lane)] -= shares[lane];
+        }
+      }
+    };
+
+    if constexpr (kTransposed) {
+      for (int64_t i = 0; i < longest_; ++i) take(i);
+      for (int64_t i = 0; i < longest_; ++i) {
+        Reals state = Reals::Read(y + i * kWidth);
+        subtract_column(upper_, i, state);
+        state *= Reals::Read(pivots + i * kWidth);
+        state.Write(y + i * kWidth);
+      }
+      for (int64_t i = longest_ - 1; i >= 0; --i) {
+        subtract_column(lower_, i, Reals::Read(y + i * kWidth));
+        give(i);
+      }
+    } else {
+      constexpr int64_t kAhead = 16;  // what is taken is written by then
+      for (int64_t i = 0; i < std::min(kAhead, longest_); ++i) take(i);
+      for (int64_t i = 0; i < longest_; ++i) {
+        if (i + kAhead < longest_) take(i + kAhead);
+        subtract_row(lower_, i, Reals::Read(y + i * kWidth)).Write(y + i * kWidth);
+      }
+      for (int64_t i = longest_ - 1; i >= 0; --i) {
+        Reals state = Reals::Read(y + i * kWidth);
+        state *= Reals::Read(pivots + i * kWidth);
+        subtract_row(upper_, i, state).Write(y + i * kWidth);
+        if (i + kAhead < longest_) give(i + kAhead);
+      }
+      for (int64_t i = std::min(kAhead, longest_) - 1; i >= 0; --i) give(i);
     }
-  }
+  });
 }
 
 template <typename Real>
 void IncompleteLu::Solve(const VectorOf<Real>& b, VectorOf<Real>& x) const {
   x.resize(b.size());
-  ForParts(parallel_for_, num_blocks(), kTogether, [&](int64_t begin, int64_t end) {
-    const FlushTiny<Real> flush;
-    // b less what the triangle takes of x, which is known there.
-    const auto rest = [&](const Triangle& triangle, int64_t s, Real from) {
-      const auto row = static_cast<size_t>(s);
-      for (uint32_t k = triangle.offsets[row]; k < triangle.offsets[row + 1]; ++k) {
-        from -= Real{triangle.values[k]} * x[triangle.columns[k]];
-      }
-      return from;
-    };
-    ForStatesOfBlocks(begin, end, true, [&](int64_t s) { x[s] = rest(lower_, s, b[s]); });
-    ForStatesOfBlocks(begin, end, false,
-                      [&](int64_t s) { x[s] = rest(upper_, s, Real{inverse_pivots_[static_cast<size_t>(s)]} * x[s]); });
-  });
+  width_ == 1 ? SolveGroups<1, false>(b, x) : SolveGroups<kWide, false>(b, x);
 }
 
 template <typename Real>
 void IncompleteLu::SolveTransposed(const VectorOf<Real>& b, VectorOf<Real>& x) const {
   x.resize(b.size());
-  ForParts(parallel_for_, num_blocks(), kTogether, [&](int64_t begin, int64_t end) {
-    const FlushTiny<Real> flush;
-    const int64_t first = blocks_[static_cast<size_t>(begin)], last = blocks_[static_cast<size_t>(end)];
-    x.segment(first, last - first) = b.segment(first, last - first);
-    const auto take = [&](const Triangle& triangle, int64_t s, Real solved) {
-      const auto row = static_cast<size_t>(s);
-      for (uint32_t k = triangle.offsets[row]; k < triangle.offsets[row + 1]; ++k) {
-        x[triangle.columns[k]] -= Real{triangle.values[k]} * solved;
-      }
-    };
-    ForStatesOfBlocks(begin, end, true, [&](int64_t s) {
-      const Real solved = x[s];
-      take(upper_, s, solved);
-      x[s] = Real{inverse_pivots_[static_cast<size_t>(s)]} * solved;
-    });
-    ForStatesOfBlocks(begin, end, false, [&](int64_t s) { take(lower_, s, x[s]); });
-  });
+  width_ == 1 ? SolveGroups<1, true>(b, x) : SolveGroups<kWide, true>(b, x);
 }
 
 template void IncompleteLu::Solve(const VectorOf<double>&, VectorOf<double>&) const;

@@ -137,16 +137,16 @@ void PolicyMatrix::BuildTransposed(Transposed& transposed) const {
   AlignedArray<uint32_t>& places = transposed.places;
   places = AlignedArray<uint32_t>(rows.num_places());
   std::fill(places.begin(), places.end(), kNone);
-  {
-    std::vector<uint64_t> next(offsets.begin(), offsets.end() - 1);
-    for (int64_t row = 0; row < rows.num_rows(); ++row) {
-      rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
-        const uint64_t entry = next[rows.column(place)]++;
-        sources[entry] = static_cast<uint32_t>(row / A);
-        places[place] = static_cast<uint32_t>(entry);
-      });
-    }
+  // Each offset moves on to the next one, and back.
+  for (int64_t row = 0; row < rows.num_rows(); ++row) {
+    rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+      const uint64_t entry = offsets[rows.column(place)]++;
+      sources[entry] = static_cast<uint32_t>(row / A);
+      places[place] = static_cast<uint32_t>(entry);
+    });
   }
+  std::copy_backward(offsets.begin(), offsets.end() - 1, offsets.end());
+  offsets[0] = 0;
   transposed.pattern = ActionRows(S, 1, offsets, sources, {});
   if (transposed.pattern.layout() == ActionRows::Layout::kSlices) {
     for (int64_t row = 0; row < rows.num_rows(); ++row) {
