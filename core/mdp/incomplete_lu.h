@@ -28,6 +28,8 @@ class IncompleteLu {
   void Renew(const SystemRows& A);
 
   const ParallelFor& parallel_for() const { return parallel_for_; }
+  // Of the blocks, and the number of states.
+  const std::vector<int64_t>& first_states() const { return blocks_; }
 
   // x <- M^{-1} b and M^{-T} b, in doubles or floats; x may be b. Cost: about that of two products.
   template <typename Real>

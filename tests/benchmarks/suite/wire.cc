@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/array.h"
 #include "client/bilevel_client.h"
+#include "client/cli/environment_data.h"
 #include "client/environment_bytes.h"
 #include "client/problems/four_rooms.h"
 #include "core/base/rng.h"
@@ -129,6 +130,16 @@ Calls EmptyCalls(const client::BilevelClient& client, int callers, double second
 std::vector<double> Moved(Rng& rng, std::vector<double> x) {
   for (double& entry : x) entry += kMove * rng.Normal();
   return x;
+}
+
+// The problem with its environments uploaded, and named in their place: what repeated calls send.
+v1::Problem Named(const client::BilevelClient& client, v1::Problem problem) {
+  for (v1::Context& context : *problem.mutable_contexts()) {
+    const auto data = client::ToEnvironmentData(context.environment()).value();
+    const auto stored = client.UploadEnvironment(client::EnvironmentBytes::Create(data.arrays()).value()).value();
+    context.set_environment_name(stored.environment().name());
+  }
+  return problem;
 }
 
 // Calls EvaluateHypergradient of Four-Rooms at x moved a little each time, from the answer before.
@@ -253,7 +264,8 @@ std::vector<Row> MeasureEvaluations(const WireOptions& options) {
   const double core = EvaluateInCore(problem, options.seconds);
   const Server server(options.server);
   const client::BilevelClient client = Connect(server.address());
-  const auto evaluate = [&](int number) { return Evaluate(client, problem, static_cast<uint64_t>(number)); };
+  const v1::Problem named = Named(client, problem);
+  const auto evaluate = [&](int number) { return Evaluate(client, named, static_cast<uint64_t>(number)); };
   const double empty = EmptyCalls(client, kCallers, options.seconds).Each();
   Calls calls = Repeat(kCallers, options.seconds, evaluate);
   std::vector<Row> rows;
@@ -263,7 +275,8 @@ std::vector<Row> MeasureEvaluations(const WireOptions& options) {
   many.target = 0.8;
   many.at_least = true;
   many.note = absl::StrCat("empty ", static_cast<int>(1e6 * empty), " us, core ", static_cast<int>(1e6 * core),
-                           " us; p99 ", static_cast<int>(1e6 * calls.Quantile(0.99)), " us");
+                           " us; p99 ", static_cast<int>(1e6 * calls.Quantile(0.99)), " us; problem of ",
+                           named.ByteSizeLong() / 1000, " kB");
   if (calls.failed) many.missed = "a call failed";
   if (options.states == 0) return rows;
 

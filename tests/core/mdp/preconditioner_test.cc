@@ -1,6 +1,8 @@
 // Incomplete LU and multigrid: what approximates (I - gamma P^pi)^{-1}.
 
 #include <cmath>
+#include <map>
+#include <vector>
 
 #include "core/mdp/aggregation_multigrid.h"
 #include "core/mdp/incomplete_lu.h"
@@ -108,6 +110,62 @@ TEST(IncompleteLu, IsExactOnAChain) {
   expect_exact(system.Dense().transpose(), [&](const Vector& r, Vector& x) { lu.SolveTransposed(r, x); });
 }
 
+// Ones on the diagonal and, below or above it, two entries a row or, ragged, up to three.
+SparseSquare RandomTriangle(int size, bool lower, bool ragged, Rng& rng) {
+  SparseSquare A;
+  A.offsets.push_back(0);
+  for (int s = 0; s < size; ++s) {
+    std::map<uint32_t, double> row = {{static_cast<uint32_t>(s), 1.0}};
+    const int count = ragged ? static_cast<int>(rng.Below(4)) : 2;
+    while (static_cast<int>(row.size()) <= count) {
+      const int far = 1 + static_cast<int>(rng.Below(40)), column = lower ? s - far : s + far;
+      if (column < 0 || column >= size) break;
+      row[static_cast<uint32_t>(column)] = -0.3 * rng.Uniform();
+    }
+    for (const auto& [column, value] : row) {
+      A.columns.push_back(column);
+      A.values.push_back(value);
+    }
+    A.offsets.push_back(A.columns.size());
+  }
+  return A;
+}
+
+// Of a triangle nothing is left out but what couples blocks, and the rounding to single precision, however its rows
+// are laid side by side.
+TEST(IncompleteLu, SolvesTrianglesInBlocks) {
+  constexpr int kSize = 40'003;
+  for (const bool lower : {false, true}) {
+    for (const bool ragged : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << (lower ? "lower" : "upper") << (ragged ? ", ragged" : ""));
+      Rng rng(8);
+      const SparseSquare A = RandomTriangle(kSize, lower, ragged, rng);
+      const IncompleteLu lu(A, RunInOrder);
+      const std::vector<int64_t>& blocks = lu.first_states();
+      EXPECT_EQ(blocks.size(), ragged ? 2U : 9U);
+      const Vector b = DrawNormal(rng, kSize);
+      Vector x, z;
+      lu.Solve(b, x);
+      lu.SolveTransposed(b, z);
+      Vector r = b, most = Vector::Zero(kSize), r_transposed = b, most_transposed = most;
+      size_t block = 0;
+      for (int s = 0; s < kSize; ++s) {
+        while (s >= blocks[block + 1]) ++block;
+        A.ForEachInRow(s, [&](uint32_t column, double value) {
+          if (column < blocks[block] || column >= blocks[block + 1]) return;
+          r[s] -= value * x[column];
+          most[s] += std::abs(value * x[column]);
+          r_transposed[column] -= value * z[s];
+          most_transposed[column] += std::abs(value * z[s]);
+        });
+      }
+      EXPECT_TRUE((r.cwiseAbs().array() <= 0x1.1p-24 * most.array()).all());
+      EXPECT_TRUE((r_transposed.cwiseAbs().array() <= 0x1.1p-24 * most_transposed.array()).all());
+      EXPECT_GT(r.norm(), 0);
+    }
+  }
+}
+
 TEST(IncompleteLu, RenewsForAnotherMatrix) {
   const System system("grid-slip", 400, 0.9);
   IncompleteLu renewed(system.A, RunInOrder);
@@ -136,7 +194,7 @@ void ExpectAdjoint(const Preconditioner& preconditioner, Eigen::Index size) {
 TEST(Preconditioners, AreTransposedByTheirTransposedSolves) {
   for (const char* name : {"grid-slip", "queue-2d", "birth-death"}) {
     SCOPED_TRACE(name);
-    const System system(name, 10'000, 0.999);
+    const System system(name, 40'000, 0.999);
     ExpectAdjoint(IncompleteLu(system.A, RunInOrder), system.mdp.num_states());
     ExpectAdjoint(AggregationMultigrid({system.matrix, system.gamma}, RunInOrder), system.mdp.num_states());
   }
@@ -160,7 +218,7 @@ void ExpectSameInFloats(const Preconditioner& preconditioner, Eigen::Index size)
 TEST(Preconditioners, DoTheSameInFloats) {
   for (const char* name : {"grid-slip", "queue-2d", "birth-death"}) {
     SCOPED_TRACE(name);
-    const System system(name, 10'000, 0.99);
+    const System system(name, 40'000, 0.99);
     ExpectSameInFloats(IncompleteLu(system.A, RunInOrder), system.mdp.num_states());
     ExpectSameInFloats(AggregationMultigrid({system.matrix, system.gamma}, RunInOrder), system.mdp.num_states());
   }
