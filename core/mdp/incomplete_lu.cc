@@ -18,6 +18,8 @@ constexpr int64_t kWorthCutting = 32768;
 // states each.
 constexpr double kWorthPairing = 0.6;
 constexpr int64_t kStatesAlone = 65536;
+// As many places are taken in any case.
+constexpr size_t kFewPlaces = 65536;
 
 // So many numbers, in vectors that every machine has: GCC 12 keeps longer ones in memory.
 template <int kWidth, typename Real>
@@ -32,8 +34,6 @@ struct Packet {
     for (int k = 0; k < kParts; ++k) {
       if constexpr (std::is_same_v<From, Real>) {
         std::memcpy(&packet.part[k], from + k * kInPart, sizeof(Part));
-      } else if constexpr (kInPart == 1) {
-        packet.part[k] = Part{} + static_cast<Real>(from[k]);
       } else {
         Floats numbers;
         std::memcpy(&numbers, from + k * kInPart, sizeof numbers);
@@ -54,6 +54,26 @@ struct Packet {
   }
 
   Part part[kParts];
+};
+
+template <typename Real>
+struct Packet<1, Real> {
+  template <typename From>
+  static Packet Read(const From* from) {
+    return {static_cast<Real>(*from)};
+  }
+  void Write(Real* to) const { *to = part; }
+
+  Packet& operator*=(const Packet& other) {
+    part *= other.part;
+    return *this;
+  }
+  Packet& SubtractProduct(const Packet& x, const Packet& y) {
+    part -= x.part * y.part;
+    return *this;
+  }
+
+  Real part;
 };
 
 }  // namespace
@@ -121,7 +141,9 @@ double IncompleteLu::FindPattern(const Rows& A) {
     triangle->offsets.push_back(0);
   }
   std::vector<std::vector<uint32_t>> below(static_cast<size_t>(width_)), above = below;
+  const auto width = static_cast<size_t>(width_);
   uint64_t entries = 0;
+  const auto places = [&] { return (lower_.starts.size() + upper_.starts.size()) * width; };
   for (int64_t group = 0; group < num_groups(); ++group) {
     const int64_t* const firsts = &blocks_[static_cast<size_t>(group * width_)];
     for (int64_t i = 0; i < longest_; ++i) {
@@ -139,17 +161,16 @@ double IncompleteLu::FindPattern(const Rows& A) {
       }
       AddLines(below, lower_);
       AddLines(above, upper_);
+      if (places() > 2 * entries + kFewPlaces) return 0;
     }
   }
-  const auto width = static_cast<size_t>(width_);
-  const size_t places = (lower_.starts.size() + upper_.starts.size()) * width;
   for (Triangle* triangle : {&lower_, &upper_}) {
     triangle->starts.shrink_to_fit();
     triangle->columns.shrink_to_fit();
     triangle->values.assign(triangle->starts.size() * width, 0.0F);
   }
   inverse_pivots_.assign(static_cast<size_t>(num_groups() * longest_) * width, 0.0F);
-  return places == 0 ? 1.0 : static_cast<double>(entries) / static_cast<double>(places);
+  return places() == 0 ? 1.0 : static_cast<double>(entries) / static_cast<double>(places());
 }
 
 template <typename Rows>
@@ -211,8 +232,8 @@ void IncompleteLu::SolveGroups(const VectorOf<Real>& b, VectorOf<Real>& x) const
     const int64_t* const firsts = &blocks_[static_cast<size_t>(group * kWidth)];
     const float* const pivots = inverse_pivots_.data() + top * kWidth;
     // The blocks' parts of the vector, state by state; past the end of a block 0.
-    AlignedArray<Real> side_by_side(static_cast<size_t>(longest_ * kWidth));
-    Real* const y = side_by_side.data();
+    AlignedArray<Real> side_by_side(kWidth == 1 ? 0 : static_cast<size_t>(longest_ * kWidth));
+    Real* const y = kWidth == 1 ? x.data() + firsts[0] : side_by_side.data();
     const Real* from[kWidth];
     Real* to[kWidth];
     int64_t sizes[kWidth], shortest = longest_;
@@ -222,6 +243,7 @@ void IncompleteLu::SolveGroups(const VectorOf<Real>& b, VectorOf<Real>& x) const
       sizes[lane] = firsts[lane + 1] - firsts[lane];
       shortest = std::min(shortest, sizes[lane]);
     }
+    const int64_t count = kWidth == 1 ? sizes[0] : longest_;
     const auto take = [&](int64_t i) {
       Real* const row = y + i * kWidth;
       if (i < shortest) {
@@ -231,6 +253,7 @@ void IncompleteLu::SolveGroups(const VectorOf<Real>& b, VectorOf<Real>& x) const
       }
     };
     const auto give = [&](int64_t i) {
+      if (kWidth == 1) return;
       const Real* const row = y + i * kWidth;
       if (i < shortest) {
         for (int lane = 0; lane < kWidth; ++lane) to[lane][i] = row[lane];
@@ -281,31 +304,31 @@ void IncompleteLu::SolveGroups(const VectorOf<Real>& b, VectorOf<Real>& x) const
     };
 
     if constexpr (kTransposed) {
-      for (int64_t i = 0; i < longest_; ++i) take(i);
-      for (int64_t i = 0; i < longest_; ++i) {
+      for (int64_t i = 0; i < count; ++i) take(i);
+      for (int64_t i = 0; i < count; ++i) {
         Reals state = Reals::Read(y + i * kWidth);
         subtract_column(upper_, i, state);
         state *= Reals::Read(pivots + i * kWidth);
         state.Write(y + i * kWidth);
       }
-      for (int64_t i = longest_ - 1; i >= 0; --i) {
+      for (int64_t i = count - 1; i >= 0; --i) {
         subtract_column(lower_, i, Reals::Read(y + i * kWidth));
         give(i);
       }
     } else {
       constexpr int64_t kAhead = 16;  // what is taken is written by then
-      for (int64_t i = 0; i < std::min(kAhead, longest_); ++i) take(i);
-      for (int64_t i = 0; i < longest_; ++i) {
-        if (i + kAhead < longest_) take(i + kAhead);
+      for (int64_t i = 0; i < std::min(kAhead, count); ++i) take(i);
+      for (int64_t i = 0; i < count; ++i) {
+        if (i + kAhead < count) take(i + kAhead);
         subtract_row(lower_, i, Reals::Read(y + i * kWidth)).Write(y + i * kWidth);
       }
-      for (int64_t i = longest_ - 1; i >= 0; --i) {
+      for (int64_t i = count - 1; i >= 0; --i) {
         Reals state = Reals::Read(y + i * kWidth);
         state *= Reals::Read(pivots + i * kWidth);
         subtract_row(upper_, i, state).Write(y + i * kWidth);
-        if (i + kAhead < longest_) give(i + kAhead);
+        if (i + kAhead < count) give(i + kAhead);
       }
-      for (int64_t i = std::min(kAhead, longest_) - 1; i >= 0; --i) give(i);
+      for (int64_t i = std::min(kAhead, count) - 1; i >= 0; --i) give(i);
     }
   });
 }

@@ -19,19 +19,20 @@ namespace bilevel {
 
 class IncompleteLu {
  public:
-  // At most 2^31 - 1 entries. Memory: 4 bytes for each entry, 8 where states of different blocks have not the same
-  // neighbours, and 5 for each state (12 where blocks do not go side by side). Cost: about that of five products.
+  // At most kMostEntries. Memory: 4 bytes for each entry, 8 where states of different blocks have not the same
+  // neighbours, and 5 for each state (12 where blocks do not go side by side). Cost: about that of fifty products.
+  static constexpr uint64_t kMostEntries = uint64_t{1} << 30;
   IncompleteLu(const SparseSquare& A, const ParallelFor& parallel_for);
   IncompleteLu(const SystemRows& A, const ParallelFor& parallel_for);
 
-  // Factorises another matrix with entries at the same places.
+  // Factorises another matrix with entries at the same places. Cost: about that of fifteen products.
   void Renew(const SystemRows& A);
 
   const ParallelFor& parallel_for() const { return parallel_for_; }
   // Of the blocks, and the number of states.
   const std::vector<int64_t>& first_states() const { return blocks_; }
 
-  // x <- M^{-1} b and M^{-T} b, in doubles or floats; x may be b. Cost: about that of two products.
+  // x <- M^{-1} b and M^{-T} b, in doubles or floats; x may be b. Cost: about that of a product.
   template <typename Real>
   void Solve(const VectorOf<Real>& b, VectorOf<Real>& x) const;
   template <typename Real>
@@ -53,7 +54,7 @@ class IncompleteLu {
   int64_t num_groups() const { return (static_cast<int64_t>(blocks_.size()) - 1) / width_; }
   // Cuts S states into groups of `width` blocks.
   void Cut(int64_t num_states, int64_t num_groups, int width);
-  // Sets all but the numbers; returns the share of places that hold an entry.
+  // Sets all but the numbers; returns the share of places that hold an entry, or 0 where it is soon seen to be small.
   template <typename Rows>
   double FindPattern(const Rows& A);
   // Adds the lines of a state; columns: of each lane.

@@ -148,6 +148,7 @@ void PolicyMatrix::BuildTransposed(Transposed& transposed) const {
   std::copy_backward(offsets.begin(), offsets.end() - 1, offsets.end());
   offsets[0] = 0;
   transposed.pattern = ActionRows(S, 1, offsets, sources, {});
+  sources = {};
   if (transposed.pattern.layout() == ActionRows::Layout::kSlices) {
     for (int64_t row = 0; row < rows.num_rows(); ++row) {
       rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
@@ -157,6 +158,7 @@ void PolicyMatrix::BuildTransposed(Transposed& transposed) const {
       });
     }
   }
+  offsets = {};
   transposed.values = AlignedArray<double>(transposed.pattern.num_places());
   std::fill(transposed.values.begin(), transposed.values.end(), 0.0);
 }

@@ -318,7 +318,7 @@ bool PolicySystem::RenewsPreconditioner(int iterations) {
 }
 
 bool PolicySystem::ChangePreconditioner(int iterations, double gained, double wanted) {
-  if (!matrix_->merged()) return false;
+  if (!matrix_->merged() || matrix_->num_entries() > IncompleteLu::kMostEntries) return false;
   switch (preconditioner_) {
     case Preconditioner::kNone:
       if (iterations < kPlainIterations) return false;
