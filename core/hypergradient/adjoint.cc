@@ -7,7 +7,6 @@
 #include "core/mdp/for_states.h"
 
 namespace bilevel {
-namespace {}  // namespace
 
 Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, Vector y, const ParallelFor& parallel_for) {
   ForStates(parallel_for, mdp, [&](Eigen::Index, Eigen::Index first, Eigen::Index end) {

@@ -4,7 +4,6 @@
 #include "core/mdp/soft_bellman.h"
 
 namespace bilevel {
-namespace {}  // namespace
 
 PolicyValue EvaluatePolicy(const PolicyInput& input, double gamma, const Vector& c, const PolicyValue* near) {
   const TabularMdp& mdp = input.mdp;

@@ -3,7 +3,6 @@
 #include "core/base/floating_point.h"
 
 namespace bilevel {
-namespace {}  // namespace
 
 TermValue EvaluateTerm(const Demonstrations& term, const TermInput& input, const TermValue* /*near*/) {
   TermValue result;

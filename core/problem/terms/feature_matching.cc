@@ -5,7 +5,6 @@
 #include "core/problem/terms/occupancy_cost.h"
 
 namespace bilevel {
-namespace {}  // namespace
 
 TermValue EvaluateTerm(const FeatureMatching& term, const TermInput& input, const TermValue* near) {
   const OccupancyHorizon horizon = HorizonOf(term.discount, term.initial, input);

@@ -3,7 +3,6 @@
 #include "core/base/floating_point.h"
 
 namespace bilevel {
-namespace {}  // namespace
 
 OccupancyHorizon HorizonOf(const std::optional<double>& discount, const Vector& initial, const TermInput& input) {
   const bool own_initial = initial.size() != 0;
