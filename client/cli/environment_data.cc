@@ -100,4 +100,10 @@ absl::Status SortRows(EnvironmentData& data) {
                                         : SortRowsWith(data, data.probabilities_f32);
 }
 
+void ToSinglePrecision(EnvironmentData& data) {
+  if (data.probabilities.empty()) return;
+  data.probabilities_f32.assign(data.probabilities.begin(), data.probabilities.end());
+  data.probabilities = {};
+}
+
 }  // namespace bilevel::client

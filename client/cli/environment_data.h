@@ -42,6 +42,9 @@ absl::Status CheckOffsets(std::span<const std::uint64_t> offsets, std::uint64_t 
 // when a column is no state, or comes twice in a row. Cost: O(entries) where they are in order.
 absl::Status SortRows(EnvironmentData& data);
 
+// Rounds probabilities to binary32, where they are not. Cost: O(entries).
+void ToSinglePrecision(EnvironmentData& data);
+
 // Room for so many elements. RESOURCE_EXHAUSTED when there is none.
 template <typename T>
 absl::Status Reserve(std::vector<T>& vector, std::uint64_t count) {

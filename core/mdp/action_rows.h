@@ -9,6 +9,9 @@
 //
 // Entries keep the order that they have within their row, and sums run in it: all layouts give the same bits for finite
 // vectors, at any number of threads.
+//
+// Values are doubles or, to take half the memory, floats. Sums are in double precision either way: the same numbers
+// give the same bits. Full slices are always of doubles.
 
 #ifndef BILEVEL_CORE_MDP_ACTION_ROWS_H_
 #define BILEVEL_CORE_MDP_ACTION_ROWS_H_
@@ -60,8 +63,19 @@ class ActionRows {
   uint64_t Stride() const { return layout_ == Layout::kRows ? 1 : kLanes; }
 
   uint32_t column(uint64_t place) const { return columns_[place]; }
-  double value(uint64_t place) const { return values_[place]; }
-  double& value(uint64_t place) { return values_[place]; }
+  double value(uint64_t place) const { return floats_.empty() ? values_[place] : double{floats_[place]}; }
+  // Calls visit(values), a pointer to doubles or to floats by place, null where none are held.
+  template <typename Visitor>
+  void VisitValues(Visitor visit) const {
+    if (floats_.empty()) {
+      visit(values_.data());
+    } else {
+      visit(floats_.data());
+    }
+  }
+  bool in_floats() const { return !floats_.empty(); }
+  // Makes values doubles, if they were not, that can be written.
+  double* ToDoubles();
 
   // Calls visit(entry, place) for the entries of a row, in order.
   template <typename Visitor>
@@ -76,13 +90,14 @@ class ActionRows {
 
   // The arrays themselves, for kernels: lines [slices*A + 1], the first line of each block (not for kRows); runs, the
   // first column of each line whose columns follow each other, else kNoRun (null unless kSlices, and where there are
-  // few); offsets [S*A + 1]; columns and values by place.
+  // few); offsets [S*A + 1]; columns and values by place, the latter in one of two types.
   const uint32_t* lines() const { return lines_.data(); }
   static constexpr uint32_t kNoRun = std::numeric_limits<uint32_t>::max();
   const uint32_t* runs() const { return runs_.data(); }
   const uint32_t* offsets() const { return offsets_.data(); }
   const uint32_t* columns() const { return columns_.data(); }
   const double* values() const { return values_.data(); }
+  const float* floats() const { return floats_.data(); }
 
  private:
   friend class ActionRowsBuilder;
@@ -96,6 +111,7 @@ class ActionRows {
   AlignedArray<uint32_t> places_;  // [entries], kFull alone
   AlignedArray<uint32_t> columns_;
   AlignedArray<double> values_;
+  AlignedArray<float> floats_;  // in place of values_
 };
 
 }  // namespace bilevel

@@ -16,13 +16,26 @@ constexpr double kWorthRunning = 0.1;
 // For each place.
 constexpr double kRunBytes = static_cast<double>(sizeof(uint32_t)) / kLanes;
 
+// For each place.
+double BytesOf(ActionRowsBuilder::Values values) {
+  switch (values) {
+    case ActionRowsBuilder::Values::kNone:
+      return 0;
+    case ActionRowsBuilder::Values::kDoubles:
+      return sizeof(double);
+    case ActionRowsBuilder::Values::kFloats:
+      return sizeof(float);
+  }
+  return 0;
+}
+
 }  // namespace
 
-double ActionRowsBuilder::MostBytes(int64_t num_states, int64_t num_actions, uint64_t num_entries) {
+double ActionRowsBuilder::MostBytes(int64_t num_states, int64_t num_actions, uint64_t num_entries, Values values) {
   const double rows = static_cast<double>(num_states) * static_cast<double>(num_actions);
   const double blocks = static_cast<double>(NumSlices(num_states)) * static_cast<double>(num_actions);
   return sizeof(uint32_t) * (rows + blocks + 2) +
-         (sizeof(uint32_t) + sizeof(double) + kRunBytes) * kMostFilling * static_cast<double>(num_entries) +
+         (sizeof(uint32_t) + BytesOf(values) + kRunBytes) * kMostFilling * static_cast<double>(num_entries) +
          FullBytes(num_states, num_actions, num_entries);
 }
 
@@ -72,14 +85,15 @@ void ActionRowsBuilder::AddOffsets(std::span<const uint64_t> piece) {
   }
 }
 
-void ActionRowsBuilder::TakePlaces(bool with_values) {
+void ActionRowsBuilder::TakePlaces(Values values) {
   const uint64_t entries = rows_.num_entries(), filled = num_lines_ * kLanes;
   const bool slices = static_cast<double>(filled) <= kMostFilling * static_cast<double>(entries);
   rows_.layout_ = slices ? ActionRows::Layout::kSlices : ActionRows::Layout::kRows;
   if (!slices) rows_.lines_ = {};
   const size_t places = slices ? filled : entries;
   rows_.columns_ = AlignedArray<uint32_t>(places);
-  if (with_values) rows_.values_ = AlignedArray<double>(places);
+  if (values == Values::kDoubles) rows_.values_ = AlignedArray<double>(places);
+  if (values == Values::kFloats) rows_.floats_ = AlignedArray<float>(places);
   if (!slices) return;
   // Lanes without a state.
   const int64_t last = NumSlices(rows_.num_states_) - 1, A = rows_.num_actions_;
@@ -90,17 +104,22 @@ void ActionRowsBuilder::TakePlaces(bool with_values) {
                     .last = uint64_t{kLanes} * rows_.lines_[static_cast<size_t>(block) + 1],
                     .slice = static_cast<uint32_t>(last * kLanes)};
       FillColumns(row);
-      if (with_values) FillValues(row);
+      if (values == Values::kDoubles) FillValues(row, this->values());
+      if (values == Values::kFloats) FillValues(row, floats());
     }
   }
 }
 
+bool ActionRowsBuilder::BecomesFull() const {
+  return rows_.layout_ == ActionRows::Layout::kRows && !(rows_.values_.empty() && rows_.floats_.empty()) &&
+         FullBytes(rows_.num_states_, rows_.num_actions_, rows_.num_entries()) > 0;
+}
+
 double ActionRowsBuilder::Bytes() const {
-  const bool becomes_full = rows_.layout_ == ActionRows::Layout::kRows && !rows_.values_.empty();
   return static_cast<double>(sizeof(uint32_t) * (rows_.offsets_.size() + rows_.lines_.size() + rows_.columns_.size()) +
-                             sizeof(double) * rows_.values_.size()) +
+                             sizeof(double) * rows_.values_.size() + sizeof(float) * rows_.floats_.size()) +
          (rows_.layout_ == ActionRows::Layout::kSlices ? kRunBytes * static_cast<double>(rows_.columns_.size()) : 0) +
-         (becomes_full ? FullBytes(rows_.num_states_, rows_.num_actions_, rows_.num_entries()) : 0);
+         (BecomesFull() ? FullBytes(rows_.num_states_, rows_.num_actions_, rows_.num_entries()) : 0);
 }
 
 void ActionRowsBuilder::PutColumns(std::span<const uint32_t> columns) {
@@ -132,16 +151,13 @@ void ActionRowsBuilder::PutValues(std::span<const double> values) {
         return true;
       },
       [this](const Row& row) {
-        FillValues(row);
+        FillValues(row, this->values());
         return true;
       });
 }
 
 ActionRows ActionRowsBuilder::Finish() && {
-  if (rows_.layout_ == ActionRows::Layout::kRows && !rows_.values_.empty() &&
-      FullBytes(rows_.num_states_, rows_.num_actions_, rows_.num_entries()) > 0) {
-    MakeFull();
-  }
+  if (BecomesFull()) MakeFull();
   if (rows_.layout_ == ActionRows::Layout::kSlices) FindRuns();
   return std::move(rows_);
 }
@@ -179,11 +195,12 @@ void ActionRowsBuilder::MakeFull() {
       const uint64_t place =
           kLanes * (static_cast<uint64_t>(block * S) + rows_.columns_[k]) + static_cast<uint64_t>(s % kLanes);
       rows_.places_[k] = static_cast<uint32_t>(place);
-      values[place] = rows_.values_[k];
+      values[place] = rows_.value(k);
     }
   }
   rows_.columns_ = std::move(columns);
   rows_.values_ = std::move(values);
+  rows_.floats_ = {};
   rows_.layout_ = ActionRows::Layout::kFull;
 }
 

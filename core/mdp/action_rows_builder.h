@@ -14,8 +14,10 @@ namespace bilevel {
 
 class ActionRowsBuilder {
  public:
-  // Bytes held by rows of these sizes, values included: at most, since the layout is not known before the offsets are.
-  static double MostBytes(int64_t num_states, int64_t num_actions, uint64_t num_entries);
+  enum class Values { kNone, kDoubles, kFloats };
+
+  // Bytes held by rows of these sizes: at most, since the layout is not known before the offsets are.
+  static double MostBytes(int64_t num_states, int64_t num_actions, uint64_t num_entries, Values values);
 
   // Takes memory for offsets, and touches none.
   ActionRowsBuilder(int num_states, int num_actions);
@@ -26,7 +28,7 @@ class ActionRowsBuilder {
   bool has_all_offsets() const { return num_offsets_ == rows_.offsets_.size(); }
 
   // After the last offset: chooses the layout and takes memory for entries, and touches next to none of it.
-  void TakePlaces(bool with_values);
+  void TakePlaces(Values values);
   // What the rows hold at most, after TakePlaces; less where hardly any line is a run.
   double Bytes() const;
 
@@ -66,14 +68,17 @@ class ActionRowsBuilder {
     const uint32_t filling = row.entries == 0 ? row.slice : columns()[end - row.stride];
     for (uint64_t place = end; place < row.last; place += row.stride) columns()[place] = filling;
   }
-  void FillValues(const Row& row) {
+  template <typename Real>
+  void FillValues(const Row& row, Real* values) {
     for (uint64_t place = row.first + row.entries * row.stride; place < row.last; place += row.stride) {
-      values()[place] = 0;
+      values[place] = 0;
     }
   }
 
   uint32_t* columns() { return rows_.columns_.data(); }
+  // By place; null where they are of the other type.
   double* values() { return rows_.values_.data(); }
+  float* floats() { return rows_.floats_.data(); }
 
   ActionRows Finish() &&;
 
@@ -83,6 +88,8 @@ class ActionRowsBuilder {
 
   // Bytes of full slices of these sizes where they are to be used, else 0.
   static double FullBytes(int64_t num_states, int64_t num_actions, uint64_t num_entries);
+  // Whether rows that are not sliced are to be full slices.
+  bool BecomesFull() const;
   void FindRuns();
   void MakeFull();
 

@@ -180,12 +180,14 @@ void PolicyMatrix::FillMerged(const Vector& pi, const AlignedArray<Slot>& slots)
   const bool sliced = pattern_.layout() == ActionRows::Layout::kSlices;
   ForParts(parallel_for_, NumSlices(num_states()), kSlicesInPart, [&](int64_t first, int64_t last) {
     ForEachPlace(pattern_, first, last, [&](uint64_t place, int64_t, int64_t) { values_[place] = 0; });
-    ForEachPlace(rows, first, last, [&](uint64_t place, int64_t s, int64_t row) {
-      const uint64_t slot = slots[place];
-      const uint64_t target = sliced
-                                  ? kLanes * (pattern_.lines()[s / kLanes] + slot) + static_cast<uint64_t>(s % kLanes)
-                                  : pattern_.RowBegin(s) + slot;
-      values_[target] += pi[row] * rows.value(place);
+    rows.VisitValues([&](const auto* values) {
+      ForEachPlace(rows, first, last, [&](uint64_t place, int64_t s, int64_t row) {
+        const uint64_t slot = slots[place];
+        const uint64_t target = sliced
+                                    ? kLanes * (pattern_.lines()[s / kLanes] + slot) + static_cast<uint64_t>(s % kLanes)
+                                    : pattern_.RowBegin(s) + slot;
+        values_[target] += pi[row] * double{values[place]};
+      });
     });
   });
 }

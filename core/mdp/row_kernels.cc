@@ -30,6 +30,7 @@ BILEVEL_LANES_INLINE void Gather(const Real* v, const uint32_t* columns, Lanes& 
 struct Kernels {
   StepRange (*sweep)(const SoftSweep&, SliceRange, Lanes*);
   void (*multiply)(const ActionRows&, const double*, const double*, SliceRange, double*);
+  void (*multiply_narrow)(const ActionRows&, const float*, const double*, SliceRange, double*);
   void (*multiply_floats)(const ActionRows&, const double*, const float*, SliceRange, float*);
   void (*multiply_policy)(const ActionRows&, const double*, const double*, SliceRange, double*);
   void (*multiply_policy_floats)(const ActionRows&, const double*, const float*, SliceRange, float*);
@@ -38,7 +39,8 @@ struct Kernels {
 
 namespace portable {
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
+constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
+                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace portable
 
 #ifdef BILEVEL_X86_LOOPS
@@ -46,7 +48,8 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicy
 #pragma GCC target("avx2")
 namespace avx2 {
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
+constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
+                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace avx2
 #pragma GCC pop_options
 
@@ -54,7 +57,8 @@ constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicy
 #pragma GCC target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")
 namespace avx512 {
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
+constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
+                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace avx512
 
 namespace avx512_gather {
@@ -66,7 +70,8 @@ BILEVEL_LANES_INLINE void Gather(const float* v, const uint32_t* columns, Lanes&
   lanes = (Lanes)_mm512_cvtps_pd(_mm256_i32gather_ps(v, places, sizeof *v));
 }
 #include "core/mdp/row_loops.inc"
-constexpr Kernels kKernels = {SweepAny, MultiplyAny, MultiplyAny, MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
+constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
+                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
 }  // namespace avx512_gather
 #pragma GCC pop_options
 #endif
@@ -141,6 +146,14 @@ StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet 
 void MultiplyRows(const ActionRows& rows, const double* values, const double* v, SliceRange range, double* result,
                   InstructionSet set) {
   KernelsOf(set).multiply(rows, values, v, range, result);
+}
+
+void MultiplyRows(const ActionRows& rows, const double* v, SliceRange range, double* result, InstructionSet set) {
+  if (rows.in_floats()) {
+    KernelsOf(set).multiply_narrow(rows, rows.floats(), v, range, result);
+  } else {
+    KernelsOf(set).multiply(rows, rows.values(), v, range, result);
+  }
 }
 
 void MultiplyRows(const ActionRows& rows, const double* values, const float* v, SliceRange range, float* result,

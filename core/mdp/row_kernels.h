@@ -55,7 +55,11 @@ struct StepRange {
 
 StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet set = Fastest());
 
-// result[row] = sum over the row of entries times v[column]; values: by place, in place of those that rows holds.
+// result[row] = sum over the row of entries times v[column].
+void MultiplyRows(const ActionRows& rows, const double* v, SliceRange range, double* result,
+                  InstructionSet set = Fastest());
+
+// The same with values by place, in place of those that rows holds.
 void MultiplyRows(const ActionRows& rows, const double* values, const double* v, SliceRange range, double* result,
                   InstructionSet set = Fastest());
 

@@ -97,10 +97,11 @@ void TabularMdp::Move(std::span<const double> probabilities, Vector initial_dist
   probability_rounding_ = rounding;
   min_row_sum_ = std::numeric_limits<double>::infinity();
   max_row_sum_ = 0;
+  double* const values = transitions_.ToDoubles();
   for (Eigen::Index row = 0; row < num_rows(); ++row) {
     double sum = 0;
     transitions_.ForEachInRow(row, [&](uint64_t entry, uint64_t place) {
-      transitions_.value(place) = probabilities[entry];
+      values[place] = probabilities[entry];
       sum += probabilities[entry];
     });
     if (!available(row)) continue;
@@ -112,7 +113,7 @@ void TabularMdp::Move(std::span<const double> probabilities, Vector initial_dist
 Vector TabularMdp::ExpectNext(const Vector& v, const ParallelFor& parallel_for) const {
   Vector result(num_rows());
   ForParts(parallel_for, NumSlices(num_states_), kSlicesInPart, [&](int64_t first, int64_t last) {
-    MultiplyRows(transitions_, transitions_.values(), v.data(), {first, last}, result.data());
+    MultiplyRows(transitions_, v.data(), {first, last}, result.data());
   });
   return result;
 }
@@ -120,13 +121,15 @@ Vector TabularMdp::ExpectNext(const Vector& v, const ParallelFor& parallel_for) 
 Vector TabularMdp::PushForward(const Vector& y, const ParallelFor& parallel_for) const {
   const auto push = [&](int64_t first_state, int64_t last_state, Vector& result) {
     result = Vector::Zero(num_states_);
-    for (Eigen::Index row = first_state * num_actions_; row < last_state * num_actions_; ++row) {
-      const double weight = y[row];
-      if (weight == 0) continue;
-      transitions_.ForEachInRow(row, [&](uint64_t, uint64_t place) {
-        result[transitions_.column(place)] += transitions_.value(place) * weight;
-      });
-    }
+    transitions_.VisitValues([&](const auto* values) {
+      for (Eigen::Index row = first_state * num_actions_; row < last_state * num_actions_; ++row) {
+        const double weight = y[row];
+        if (weight == 0) continue;
+        transitions_.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+          result[transitions_.column(place)] += double{values[place]} * weight;
+        });
+      }
+    });
   };
   Vector result;
   if (num_states_ < kStatesToShare) {

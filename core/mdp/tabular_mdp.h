@@ -63,8 +63,8 @@ class TabularMdp {
   // Smallest and largest sum of an available row of P.
   double min_row_sum() const { return min_row_sum_; }
   double max_row_sum() const { return max_row_sum_; }
-  // Whether no available row of P misses one by more than 1e-8.
-  bool rows_sum_to_one() const { return min_row_sum_ > 1 - 1e-8; }
+  // Whether no available row of P misses one by more than 1e-7, which rounding to single precision may do.
+  bool rows_sum_to_one() const { return min_row_sum_ > 1 - 1e-7; }
   // Largest number of entries in a row.
   int max_row_entries() const { return max_row_entries_; }
 

@@ -9,6 +9,7 @@
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
+#include "core/mdp/float_row.h"
 
 namespace bilevel {
 namespace {
@@ -26,6 +27,10 @@ double Rows(const TabularMdpSizes& sizes) {
   return static_cast<double>(sizes.num_states) * static_cast<double>(sizes.num_actions);
 }
 
+ActionRowsBuilder::Values ValuesOf(const TabularMdpSizes& sizes) {
+  return sizes.single_precision ? ActionRowsBuilder::Values::kFloats : ActionRowsBuilder::Values::kDoubles;
+}
+
 // Of what comes beside transitions and termination.
 double BytesBeside(const TabularMdpSizes& sizes) {
   return sizeof(double) * static_cast<double>(sizes.num_states) + (sizes.has_available_actions ? Rows(sizes) : 0);
@@ -34,8 +39,8 @@ double BytesBeside(const TabularMdpSizes& sizes) {
 }  // namespace
 
 double TabularMdpBuilder::MostBytes(const TabularMdpSizes& sizes) {
-  return ActionRowsBuilder::MostBytes(sizes.num_states, sizes.num_actions, sizes.num_entries) + BytesBeside(sizes) +
-         (sizes.has_termination_probability ? sizeof(double) * Rows(sizes) : 0);
+  return ActionRowsBuilder::MostBytes(sizes.num_states, sizes.num_actions, sizes.num_entries, ValuesOf(sizes)) +
+         BytesBeside(sizes) + (sizes.has_termination_probability ? sizeof(double) * Rows(sizes) : 0);
 }
 
 double TabularMdpBuilder::Bytes() const {
@@ -85,7 +90,7 @@ absl::Status TabularMdpBuilder::AddOffsets(std::span<const uint64_t> piece) {
     return FieldError("transitions.offsets", absl::StrCat("ends at ", last_offset_,
                                                           "; must end at the number of entries, ", sizes_.num_entries));
   }
-  rows_.TakePlaces(/*with_values=*/true);
+  rows_.TakePlaces(ValuesOf(sizes_));
   return absl::OkStatus();
 }
 
@@ -188,16 +193,20 @@ absl::Status TabularMdpBuilder::ExplainColumns(int64_t row, std::span<const uint
   return absl::InternalError("no column breaks a rule");
 }
 
-absl::Status TabularMdpBuilder::AddProbabilities(std::span<const double> piece) { return AddReals(piece); }
-absl::Status TabularMdpBuilder::AddProbabilities(std::span<const float> piece) { return AddReals(piece); }
+absl::Status TabularMdpBuilder::AddProbabilities(std::span<const double> piece) {
+  return sizes_.single_precision ? AddReals(piece, rows_.floats()) : AddReals(piece, rows_.values());
+}
+absl::Status TabularMdpBuilder::AddProbabilities(std::span<const float> piece) {
+  return sizes_.single_precision ? AddReals(piece, rows_.floats()) : AddReals(piece, rows_.values());
+}
 
-template <typename Real>
-absl::Status TabularMdpBuilder::AddReals(std::span<const Real> piece) {
+template <typename Held, typename Real>
+absl::Status TabularMdpBuilder::AddReals(std::span<const Real> piece, Held* held) {
   absl::Status error;
   rows_.Walk(
       probability_at_, piece,
       [&](uint64_t place, uint64_t stride, std::span<const Real> run) {
-        double* const to = rows_.values() + place;
+        Held* const to = held + place;
         if (!mdp_.available(probability_at_.row)) {
           for (size_t k = 0; k < run.size(); ++k) to[k * stride] = 0;
           return true;
@@ -208,15 +217,15 @@ absl::Status TabularMdpBuilder::AddReals(std::span<const Real> piece) {
         for (size_t k = 0; k < run.size(); ++k) {
           const double p = run[k];
           fine &= (p >= 0) & (p <= most);
-          to[k * stride] = p;
+          to[k * stride] = static_cast<Held>(p);
           sum += p;
         }
         sum_ = sum;
-        if (!fine) error = ExplainProbabilities(probability_at_.row, place, stride, run.size());
+        if (!fine) error = ExplainProbabilities(probability_at_.row, place, stride, run);
         return fine;
       },
       [&](const ActionRowsBuilder::Row& row) {
-        rows_.FillValues(row);
+        rows_.FillValues(row, held);
         if (mdp_.available(row.number) && !EndRow(row)) {
           error = ExplainSum(row.number);
           return false;
@@ -230,22 +239,23 @@ absl::Status TabularMdpBuilder::AddReals(std::span<const Real> piece) {
 bool TabularMdpBuilder::EndRow(const ActionRowsBuilder::Row& row) {
   const double ending = termination_.empty() ? 0.0 : termination_[static_cast<size_t>(row.number)];
   if (!(std::abs(sum_ + ending - 1) <= tolerance_)) return false;
-  if (sizes_.single_precision && sum_ > 0) {
-    const double factor = (1 - ending) / sum_;
-    for (uint64_t k = 0; k < row.entries; ++k) rows_.values()[row.first + k * row.stride] *= factor;
-    sum_ = 1 - ending;
+  if (sizes_.single_precision && row.entries > 0) {
+    sum_ = Renormalize({rows_.floats() + row.first, row.stride, row.entries}, 1 - ending);
   }
   mdp_.min_row_sum_ = std::min(mdp_.min_row_sum_, sum_);
   mdp_.max_row_sum_ = std::max(mdp_.max_row_sum_, sum_);
   return true;
 }
 
-absl::Status TabularMdpBuilder::ExplainProbabilities(int64_t row, uint64_t place, uint64_t stride, uint64_t count) {
-  for (uint64_t k = 0; k < count; ++k, place += stride) {
-    const double p = rows_.values()[place];
+template <typename Real>
+absl::Status TabularMdpBuilder::ExplainProbabilities(int64_t row, uint64_t place, uint64_t stride,
+                                                     std::span<const Real> run) {
+  for (const double p : run) {
+    const uint32_t column = rows_.columns()[place];
+    place += stride;
     if (p >= 0 && p <= 1 + tolerance_) continue;
     return FieldError("transitions", absl::StrCat(RowName(row, sizes_.num_actions), " has probability ", ToText(p),
-                                                  " at column ", rows_.columns()[place], "; must be in [0, 1]"));
+                                                  " at column ", column, "; must be in [0, 1]"));
   }
   return absl::InternalError("no probability is out of range");
 }

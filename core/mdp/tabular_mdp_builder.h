@@ -61,10 +61,12 @@ class TabularMdpBuilder {
 
   absl::Status CheckTermination(int64_t first_row, int64_t last_row) const;
   absl::Status ExplainColumns(int64_t row, std::span<const uint32_t> run) const;
-  absl::Status ExplainProbabilities(int64_t row, uint64_t place, uint64_t stride, uint64_t count);
-  absl::Status ExplainSum(int64_t row) const;
   template <typename Real>
-  absl::Status AddReals(std::span<const Real> piece);
+  absl::Status ExplainProbabilities(int64_t row, uint64_t place, uint64_t stride, std::span<const Real> run);
+  absl::Status ExplainSum(int64_t row) const;
+  // Held: what it is stored as.
+  template <typename Held, typename Real>
+  absl::Status AddReals(std::span<const Real> piece, Held* held);
   // One row's probabilities are there.
   bool EndRow(const ActionRowsBuilder::Row& row);
 

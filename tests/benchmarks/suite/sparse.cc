@@ -32,6 +32,7 @@ struct World {
 
   explicit World(const Cell& cell) {
     testing::Family family = testing::MakeFamily(cell.family, cell.states);
+    family.spec.single_precision = cell.single_precision;
     mdp = std::make_shared<const TabularMdp>(*TabularMdp::Create(std::move(family.spec)));
     reward = std::move(family.reward);
   }
@@ -104,8 +105,10 @@ double ReadSeconds(const Cell& cell, const ParallelFor& parallel_for, const Vect
   return least;
 }
 
-double CsrBytes(const TabularMdp& mdp) {
-  return 8.0 * (static_cast<double>(mdp.num_rows()) + 1) + 12.0 * static_cast<double>(mdp.num_entries());
+double EntryBytes(const Cell& cell) { return cell.single_precision ? 8 : 12; }
+
+double CsrBytes(const Cell& cell, const TabularMdp& mdp) {
+  return 8.0 * (static_cast<double>(mdp.num_rows()) + 1) + EntryBytes(cell) * static_cast<double>(mdp.num_entries());
 }
 
 // Why an evaluation missed the tolerance; empty where it did not.
@@ -137,7 +140,7 @@ std::string NameOf(std::string_view family) {
 Row RowOf(const Cell& cell, std::string table) {
   Row row;
   row.table = std::move(table);
-  row.name = NameOf(cell.family);
+  row.name = NameOf(cell.family) + (cell.single_precision ? ", f32" : "");
   row.states = cell.states;
   row.discount = cell.discount;
   row.temperature = cell.temperature;
@@ -164,8 +167,8 @@ std::vector<Row> MeasureSweep(const Cell& cell) {
     if (round % (rounds / 5) == 0) bandwidth = std::max(bandwidth, triad.Measure(3));
   }
   // Entries, rewards, V, T V, and what stands in the cache line of either.
-  const double bytes = 12.0 * static_cast<double>(mdp.num_entries()) + 8.0 * static_cast<double>(mdp.num_rows()) +
-                       24.0 * mdp.num_states();
+  const double bytes = EntryBytes(cell) * static_cast<double>(mdp.num_entries()) +
+                       8.0 * static_cast<double>(mdp.num_rows()) + 24.0 * mdp.num_states();
   row.sweeps = 1;
   row.ratio = row.seconds * bandwidth / bytes;
   row.against = "roofline";
@@ -281,7 +284,7 @@ std::vector<Row> MeasureGradient(const Cell& cell, double most_sweeps, double mo
   warm.target = most_sweeps;
   warm.note = absl::StrCat("cold ", static_cast<int>(1e3 * cold) / 1e3, " s");
   memory.name += ", memory";
-  memory.ratio = 1e6 * 1.048576 * memory.peak_megabytes / CsrBytes(*world.mdp);
+  memory.ratio = 1e6 * 1.048576 * memory.peak_megabytes / CsrBytes(cell, *world.mdp);
   memory.against = "CSR";
   memory.target = most_memory;
   return {warm, memory};

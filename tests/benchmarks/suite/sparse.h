@@ -20,7 +20,8 @@ struct Cell {
   double discount = 0.99;
   double temperature = 0.1;
   int threads = 1;
-  double time_limit = 120;  // seconds, for each solve
+  bool single_precision = false;  // of stored probabilities
+  double time_limit = 120;        // seconds, for each solve
 };
 
 // RAND-4, GRID-SLIP, QUEUE-2D, BD-1D.

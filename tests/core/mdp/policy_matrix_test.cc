@@ -73,6 +73,47 @@ TEST(PolicyMatrix, MultipliesByWhatTheDefinitionSays) {
   EXPECT_GT(plain, 1);
 }
 
+// An environment in single precision, and one in double precision of the same numbers.
+TEST(PolicyMatrix, GivesTheSameBitsFromSinglePrecision) {
+  for (const std::string_view name : kFamilies) {
+    TabularMdpSpec spec = MakeFamily(name, 400).spec;
+    spec.single_precision = true;
+    const TabularMdp narrow = *TabularMdp::Create(spec);
+    ASSERT_TRUE(narrow.transitions().in_floats());
+    spec.single_precision = false;
+    spec.probabilities = narrow.Probabilities();
+    spec.termination_probability.resize(narrow.num_rows());
+    for (Eigen::Index row = 0; row < narrow.num_rows(); ++row) {
+      double sum = 0;
+      for (uint64_t k = spec.offsets[row]; k < spec.offsets[row + 1]; ++k) sum += spec.probabilities[k];
+      spec.termination_probability[row] = 1 - sum;
+    }
+    const TabularMdp wide = *TabularMdp::Create(spec);
+    EXPECT_EQ(narrow.max_row_sum(), wide.max_row_sum());
+    Rng rng(5);
+    const Vector pi = RandomPolicy(wide, rng), v = DrawNormal(rng, wide.num_states());
+    const Vector y = DrawNormal(rng, wide.num_rows());
+    EXPECT_EQ(narrow.ExpectNext(v), wide.ExpectNext(v)) << name;
+    EXPECT_EQ(narrow.PushForward(y), wide.PushForward(y)) << name;
+    EXPECT_EQ(narrow.DensePolicyTransitions(pi), wide.DensePolicyTransitions(pi)) << name;
+    PolicyMatrix from_floats(narrow, RunInOrder), from_doubles(wide, RunInOrder);
+    from_floats.SetPolicy(pi);
+    from_doubles.SetPolicy(pi);
+    Vector product, expected;
+    from_floats.Multiply(v, product);
+    from_doubles.Multiply(v, expected);
+    EXPECT_EQ(product, expected) << name;
+    from_floats.MultiplyTransposed(v, product);
+    from_doubles.MultiplyTransposed(v, expected);
+    EXPECT_EQ(product, expected) << name;
+    // What moves is in double precision from then on.
+    TabularMdp moved = narrow;
+    const std::vector<double> thirds(spec.probabilities.size(), 1.0 / 3);
+    moved.Move(thirds, wide.initial_distribution(), 0);
+    EXPECT_EQ(moved.Probabilities(), thirds);
+  }
+}
+
 TEST(PolicyMatrix, GivesTheSameBitsInAnyNumberOfThreads) {
   for (const std::string_view name : kFamilies) {
     const TabularMdp mdp = *TabularMdp::Create(MakeFamily(name, 40'000).spec);

@@ -4,10 +4,13 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/rng.h"
+#include "core/mdp/action_rows_builder.h"
 #include "core/mdp/tabular_mdp.h"
 #include "gtest/gtest.h"
 
@@ -62,6 +65,29 @@ struct Sample {
   }
 
   ActionRows rows() const { return {num_states, num_actions, offsets, columns, values}; }
+
+  ActionRows rows_in_floats() const {
+    ActionRowsBuilder builder(num_states, num_actions);
+    builder.AddOffsets(offsets);
+    builder.TakePlaces(ActionRowsBuilder::Values::kFloats);
+    builder.PutColumns(columns);
+    ActionRowsBuilder::Cursor at;
+    builder.Walk(
+        at, std::span<const double>(values),
+        [&](uint64_t place, uint64_t stride, std::span<const double> run) {
+          for (size_t k = 0; k < run.size(); ++k) builder.floats()[place + k * stride] = static_cast<float>(run[k]);
+          return true;
+        },
+        [&](const ActionRowsBuilder::Row& row) {
+          builder.FillValues(row, builder.floats());
+          return true;
+        });
+    return std::move(builder).Finish();
+  }
+
+  void RoundToFloats() {
+    for (double& value : values) value = static_cast<float>(value);
+  }
 };
 
 struct Result {
@@ -86,10 +112,10 @@ Result RunAll(const Sample& sample, const ActionRows& rows, InstructionSet set, 
   sweep.pi = r.pi.data();
   sweep.log_pi = r.log_pi.data();
   r.range = RunSoftSweep(sweep, {0, cut}, set);
-  MultiplyRows(rows, rows.values(), sample.v.data(), {0, cut}, r.product.data(), set);
+  MultiplyRows(rows, sample.v.data(), {0, cut}, r.product.data(), set);
   if (cut < NumSlices(S)) {
     r.range.Include(RunSoftSweep(sweep, {cut, NumSlices(S)}, set));
-    MultiplyRows(rows, rows.values(), sample.v.data(), {cut, NumSlices(S)}, r.product.data(), set);
+    MultiplyRows(rows, sample.v.data(), {cut, NumSlices(S)}, r.product.data(), set);
   }
   EXPECT_EQ(again, r.backup);
   EXPECT_EQ(r.range.smallest, r.range_of_value_only.smallest);
@@ -194,6 +220,57 @@ TEST(RowKernels, FollowTheDefinitionAlongRuns) {
     }
   }
   EXPECT_EQ(Sample(64, 4, false, false, 1).rows().runs(), nullptr);
+}
+
+// Numbers that floats hold give the same bits as floats and as doubles.
+void ExpectSameInFloats(Sample sample) {
+  sample.RoundToFloats();
+  const ActionRows doubles = sample.rows();
+  ActionRows floats = sample.rows_in_floats();
+  ASSERT_EQ(floats.layout(), doubles.layout());
+  EXPECT_EQ(floats.in_floats(), floats.layout() != ActionRows::Layout::kFull);
+  const int S = sample.num_states;
+  const int64_t slices = NumSlices(S);
+  const Vector pi = Vector::Random(doubles.num_rows());
+  const Eigen::VectorXf v_floats = sample.v.cast<float>();
+  for (const InstructionSet set : kInstructionSets) {
+    if (!Supports(set)) continue;
+    const Result expected = RunAll(sample, doubles, set, slices), result = RunAll(sample, floats, set, slices);
+    EXPECT_EQ(result.backup, expected.backup);
+    EXPECT_EQ(result.q, expected.q);
+    EXPECT_EQ(result.pi, expected.pi);
+    EXPECT_EQ(result.log_pi, expected.log_pi);
+    EXPECT_EQ(result.product, expected.product);
+    if (floats.layout() == ActionRows::Layout::kFull) continue;
+    Vector product(S), expected_product(S);
+    MultiplyPolicy(floats, pi.data(), sample.v.data(), {0, slices}, product.data(), set);
+    MultiplyPolicy(doubles, pi.data(), sample.v.data(), {0, slices}, expected_product.data(), set);
+    EXPECT_EQ(product, expected_product);
+    Eigen::VectorXf narrow(S), expected_narrow(S);
+    MultiplyPolicy(floats, pi.data(), v_floats.data(), {0, slices}, narrow.data(), set);
+    MultiplyPolicy(doubles, pi.data(), v_floats.data(), {0, slices}, expected_narrow.data(), set);
+    EXPECT_EQ(narrow, expected_narrow);
+  }
+  const double* const widened = floats.ToDoubles();
+  EXPECT_FALSE(floats.in_floats());
+  for (uint64_t place = 0; place < doubles.num_places(); ++place) EXPECT_EQ(widened[place], doubles.value(place));
+}
+
+TEST(RowKernels, GiveTheSameBitsFromFloatsInEveryLayout) {
+  uint64_t seed = 200;
+  int floats = 0;
+  for (const int S : {1, 8, 9, 61}) {
+    for (const int A : {1, 4, 40}) {
+      for (const bool ragged : {false, true}) {
+        SCOPED_TRACE(::testing::Message() << "S=" << S << " A=" << A << " ragged=" << ragged);
+        const Sample sample(S, A, ragged, true, seed++);
+        floats += sample.rows_in_floats().in_floats() ? 1 : 0;
+        ExpectSameInFloats(sample);
+      }
+      ExpectSameInFloats(Sample::OfNeighbours(S, A, false, seed++));
+    }
+  }
+  EXPECT_GT(floats, 10);
 }
 
 TEST(RowKernels, MixFullRowsByTheirWeights) {

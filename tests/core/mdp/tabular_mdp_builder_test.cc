@@ -133,14 +133,24 @@ void ExpectSpec(const TabularMdpSpec& spec, const TabularMdp& mdp) {
     const double ending = spec.termination_probability.size() == 0 ? 0 : spec.termination_probability[row];
     double sum = 0;
     for (uint64_t k = begin; k < end; ++k) sum += spec.probabilities[k];
+    double total = 0;
     uint64_t visited = begin;
     mdp.transitions().ForEachInRow(row, [&](uint64_t entry, uint64_t place) {
       EXPECT_EQ(entry, visited++);
       EXPECT_EQ(mdp.transitions().column(place), spec.columns[entry]);
-      const double p =
-          spec.single_precision ? spec.probabilities[entry] * ((1 - ending) / sum) : spec.probabilities[entry];
-      EXPECT_EQ(mdp.transitions().value(place), available ? p : 0) << "row " << row;
+      const double held = mdp.transitions().value(place);
+      total += held;
+      if (!available || !spec.single_precision) {
+        EXPECT_EQ(held, available ? spec.probabilities[entry] : 0) << "row " << row;
+      } else {
+        const double p = spec.probabilities[entry] * ((1 - ending) / sum);
+        EXPECT_NEAR(held, p, 0x1p-20 * p) << "row " << row;
+        EXPECT_EQ(held, double{static_cast<float>(held)});
+      }
     });
+    if (available && spec.single_precision && begin != end) {
+      EXPECT_EQ(total + ending, 1) << "row " << row;
+    }
     EXPECT_EQ(visited, end);
   }
 }
@@ -157,7 +167,8 @@ TabularMdpSpec Draw(uint64_t seed, int S, bool ragged, bool masks, bool terminat
   if (termination) spec.termination_probability = Vector::Zero(S * A);
   for (int row = 0; row < S * A; ++row) {
     const bool ends = ragged && termination && rng.Below(5) == 0;
-    const double ending = !termination ? 0 : ends ? 1 : 0.5 * rng.Uniform();
+    // Of so few digits that rows of floats can leave it.
+    const double ending = !termination ? 0 : ends ? 1 : static_cast<double>(rng.Below(64)) / 128;
     if (termination) spec.termination_probability[row] = ending;
     uint64_t length = ragged ? 1 + rng.Below(static_cast<uint64_t>(S)) : static_cast<uint64_t>(std::min(3, S));
     if (ends) length = 0;
