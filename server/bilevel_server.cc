@@ -98,18 +98,21 @@ BilevelServer::BilevelServer(const ServerOptions& options)
     : dispatcher_(options.dispatcher),
       sessions_(std::make_unique<SessionRegistry>(dispatcher_.budget(),
                                                   static_cast<size_t>(options.dispatcher.limits.sessions))),
-      environments_(std::make_unique<EnvironmentStore>(static_cast<size_t>(options.dispatcher.limits.environments))),
+      environments_(std::make_unique<EnvironmentStore>(static_cast<size_t>(options.dispatcher.limits.environments),
+                                                       dispatcher_.budget())),
       uploads_(std::make_unique<UploadRegistry>(dispatcher_.options().limits, dispatcher_.budget(), *environments_)),
       intake_(std::make_unique<RequestIntake>(dispatcher_.budget(), options.pace)),
       answers_(std::make_unique<PaceWatch>(options.pace)),
       service_(std::make_unique<SolverService>(dispatcher_, *environments_, *intake_, *answers_)),
       environment_service_(std::make_unique<EnvironmentService>(dispatcher_, *environments_, *uploads_)),
       session_service_(std::make_unique<SessionService>(dispatcher_, *sessions_)) {
-  dispatcher_.budget().OnShortage([uploads = uploads_.get(), intake = intake_.get(), answers = answers_.get()] {
-    uploads->ForgetLate();
-    intake->ForgetLate();
-    answers->TellLate();
-  });
+  dispatcher_.budget().OnShortage(
+      [environments = environments_.get(), uploads = uploads_.get(), intake = intake_.get(), answers = answers_.get()] {
+        environments->ForgetPatterns();
+        uploads->ForgetLate();
+        intake->ForgetLate();
+        answers->TellLate();
+      });
 }
 
 absl::StatusOr<std::unique_ptr<BilevelServer>> BilevelServer::Start(const ServerOptions& options) {

@@ -43,8 +43,8 @@ absl::Status Dispatcher::Enqueue(const Cost& cost, const Share& share, NamedEnvi
         call->abandoned()
             ? absl::CancelledError("the caller is gone")
             : RunGuarded(work, Run(call, queued, cost, options_.limits, parallel_for_, environments, *reservation));
-    environments.clear();
     reservation.reset();
+    environments.clear();
     call.reset();
     done(status);
   };

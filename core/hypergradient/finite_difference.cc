@@ -11,7 +11,7 @@
 namespace bilevel {
 namespace {
 
-Vector Direction(int index, Eigen::Index n, bool coordinates, Rng& rng) {
+Vector DrawDirection(int index, Eigen::Index n, bool coordinates, Rng& rng) {
   if (coordinates) return Vector::Unit(n, index);
   Vector d(n);
   do {
@@ -52,7 +52,7 @@ absl::StatusOr<GradientCheck> CheckGradient(const BilevelProblem& problem, const
   Rng rng(options.seed);
   Eigen::Index done = 0;
   for (; done < count; ++done) {
-    const Vector d = Direction(static_cast<int>(done), x.size(), coordinates, rng);
+    const Vector d = DrawDirection(static_cast<int>(done), x.size(), coordinates, rng);
     const Vector x_ahead = x + options.step * d, x_behind = x - options.step * d;
     ASSIGN_OR_RETURN(const auto ahead, evaluator.EvaluateObjective(x_ahead, interrupt));
     ASSIGN_OR_RETURN(const auto behind, evaluator.EvaluateObjective(x_behind, interrupt));

@@ -10,7 +10,7 @@ constexpr double kMostMoved = 0x1p-20;
 // A row's sum is off by no more where it has been added up.
 constexpr double kExact = 0x1p-50;
 
-double Sum(const FloatRow& row) {
+double SumOf(const FloatRow& row) {
   double sum = 0;
   for (uint64_t k = 0; k < row.count; ++k) sum += double{row[k]};
   return sum;
@@ -49,7 +49,7 @@ void LowerOne(const FloatRow& row, double excess) {
 }  // namespace
 
 double Renormalize(const FloatRow& row, double total) {
-  const double sum = Sum(row);
+  const double sum = SumOf(row);
   if (sum == 0) return 0;
   const double factor = total / sum;
   // What rounding takes from an entry the next one gets.
@@ -60,11 +60,11 @@ double Renormalize(const FloatRow& row, double total) {
     row[k] = static_cast<float>(takes ? exact + carry : exact);
     carry += exact - double{row[k]};
   }
-  double rest = total - Sum(row);
+  double rest = total - SumOf(row);
   while (std::abs(rest) > kExact && MoveLargest(row, rest)) {
   }
   if (rest < -kExact) LowerOne(row, -rest);
-  return Sum(row);
+  return SumOf(row);
 }
 
 }  // namespace bilevel

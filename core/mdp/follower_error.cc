@@ -77,7 +77,7 @@ void BoundPolicy(const RegularizedMdp& follower, const Vector& r, const SoftBack
 }
 
 // |T U - U|, at least.
-Vector Gap(const RegularizedMdp& follower, const Vector& U) {
+Vector BackupGap(const RegularizedMdp& follower, const Vector& U) {
   const SoftBackup at_u = ApplySoftBellman(follower, U);
   return (at_u.value - U).cwiseAbs() * (1 + 4 * kUnitRoundoff) + BoundSoftBellmanRounding(follower, U, at_u).value +
          kUnitRoundoff * U.cwiseAbs();
@@ -115,7 +115,7 @@ FollowerError BoundFollowerError(const RegularizedMdp& follower, const LowerLeve
   if (!e.allFinite()) e.setZero();
   e += solution.value;  // U
   error.value_shift = e - solution.value;
-  const Vector g = Gap(follower, e);
+  const Vector g = BackupGap(follower, e);
 
   const Vector log_rounding =
       LogPolicyRounding(follower, backup, BoundSoftBellmanRounding(follower, solution.value, backup));

@@ -31,10 +31,10 @@ constexpr double kLeastForcing = 1e-4, kMostForcing = 0.1, kForcingFactor = 0.9;
 constexpr double kSlowFall = 0.2;
 constexpr int64_t kFewestSweeps = 4, kMostSweeps = 40;  // for each product with P^pi two
 
-class Solver {
+class LowerLevelSolver {
  public:
-  Solver(const RegularizedMdp& follower, const LowerLevelOptions& options, const Interrupt& interrupt,
-         PolicySystem& system)
+  LowerLevelSolver(const RegularizedMdp& follower, const LowerLevelOptions& options, const Interrupt& interrupt,
+                   PolicySystem& system)
       : follower_(follower), options_(options), interrupt_(interrupt), system_(system) {
     for (Eigen::Index row = 0; row < follower.reward.size(); ++row) {
       if (follower.mdp->available(row)) reward_scale_ = std::max(reward_scale_, std::abs(follower.reward[row]));
@@ -316,7 +316,7 @@ absl::StatusOr<LowerLevelSolution> SolveLowerLevel(const RegularizedMdp& followe
                                                    PolicySystem& system) {
   RETURN_IF_ERROR(options.Validate());
   RETURN_IF_ERROR(CheckMethod(options, follower.mdp->num_states()));
-  return Solver(follower, options, interrupt, system).Run(start);
+  return LowerLevelSolver(follower, options, interrupt, system).Run(start);
 }
 
 }  // namespace bilevel

@@ -42,10 +42,10 @@ constexpr size_t kPlainWindow = 4, kMostPlainProducts = 100;
 constexpr double kForeseenProducts = 60;
 
 // Of a vector: its range, or, transposed, its 1-norm and that of its change.
-struct Spread {
+struct SpreadOfIterate {
   double least = std::numeric_limits<double>::infinity(), most = -least, sum = 0, change = 0;
 
-  void Include(const Spread& other) {
+  void Include(const SpreadOfIterate& other) {
     least = std::min(least, other.least);
     most = std::max(most, other.most);
     sum += other.sum;
@@ -224,7 +224,7 @@ void PolicySystem::IteratePlainly(Side side, double gamma, double tolerance, con
   const bool stochastic = mdp_->rows_sum_to_one();
   const bool transposed = side == Side::kTransposed;
   const int64_t size = v.size();
-  std::vector<Spread> spreads(static_cast<size_t>((size + kStatesInPart - 1) / kStatesInPart));
+  std::vector<SpreadOfIterate> spreads(static_cast<size_t>((size + kStatesInPart - 1) / kStatesInPart));
   std::vector<double> norms;
   Vector next;
   while (norms.size() < kMostPlainProducts) {
@@ -234,7 +234,7 @@ void PolicySystem::IteratePlainly(Side side, double gamma, double tolerance, con
       auto now = next.segment(begin, end - begin);
       v.segment(begin, end - begin) += before;
       now *= gamma;
-      Spread& spread = spreads[static_cast<size_t>(begin / kStatesInPart)];
+      SpreadOfIterate& spread = spreads[static_cast<size_t>(begin / kStatesInPart)];
       if (transposed) {
         spread = {.sum = now.lpNorm<1>(), .change = (now - gamma * before).lpNorm<1>()};
       } else {
@@ -242,7 +242,7 @@ void PolicySystem::IteratePlainly(Side side, double gamma, double tolerance, con
       }
     });
     std::swap(r, next);  // next is r before this step
-    Spread spread = spreads.front();
+    SpreadOfIterate spread = spreads.front();
     for (size_t part = 1; part < spreads.size(); ++part) spread.Include(spreads[part]);
     const double plain = transposed ? spread.sum : std::max(std::abs(spread.least), std::abs(spread.most));
     double shifted = std::numeric_limits<double>::infinity();

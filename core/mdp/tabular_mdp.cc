@@ -172,6 +172,32 @@ Vector TabularMdp::PushForward(std::span<const double> entries, const Vector& y)
   return result;
 }
 
+std::shared_ptr<const PolicyPattern> TabularMdp::SharePolicyPattern(const ParallelFor& parallel_for) const {
+  std::shared_ptr<LazyPattern> lazy;
+  {
+    const std::lock_guard lock(kept_pattern_->mutex);
+    if (kept_pattern_->lazy == nullptr) kept_pattern_->lazy = std::make_shared<LazyPattern>();
+    lazy = kept_pattern_->lazy;
+  }
+  std::call_once(lazy->once, [&] {
+    lazy->pattern = std::make_unique<const PolicyPattern>(transitions_, parallel_for);
+    lazy->is_made = true;
+  });
+  return {lazy, lazy->pattern.get()};
+}
+
+double TabularMdp::PolicyPatternBytes() const {
+  const std::lock_guard lock(kept_pattern_->mutex);
+  const LazyPattern* const lazy = kept_pattern_->lazy.get();
+  return lazy != nullptr && lazy->is_made ? lazy->pattern->Bytes() : 0;
+}
+
+void TabularMdp::ForgetPolicyPattern() const {
+  std::shared_ptr<LazyPattern> last;
+  const std::lock_guard lock(kept_pattern_->mutex);
+  std::swap(last, kept_pattern_->lazy);
+}
+
 Eigen::MatrixXd TabularMdp::DensePolicyTransitions(const Vector& pi) const {
   Eigen::MatrixXd result;
   FormDensePolicyTransitions(pi, result);

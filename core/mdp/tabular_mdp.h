@@ -9,7 +9,10 @@
 #ifndef BILEVEL_CORE_MDP_TABULAR_MDP_H_
 #define BILEVEL_CORE_MDP_TABULAR_MDP_H_
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -17,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/parallel.h"
 #include "core/mdp/action_rows.h"
+#include "core/mdp/policy_pattern.h"
 
 namespace bilevel {
 
@@ -105,12 +109,29 @@ class TabularMdp {
     }
   }
 
+  // Where P^pi can have entries: made when first asked for, while others who ask wait, and kept for all who ask later,
+  // those that have copies of this too.
+  std::shared_ptr<const PolicyPattern> SharePolicyPattern(const ParallelFor& parallel_for) const;
+  // What is kept of it, in bytes; and forgets it, so that its memory is free when the last user is done.
+  double PolicyPatternBytes() const;
+  void ForgetPolicyPattern() const;
+
   // P as it is stored, and [S*A] of 0 and 1 (null: all available): for kernels.
   const ActionRows& transitions() const { return transitions_; }
   const uint8_t* available_actions() const { return available_.empty() ? nullptr : available_.data(); }
 
  private:
   friend class TabularMdpBuilder;
+  struct LazyPattern {
+    std::once_flag once;
+    std::unique_ptr<const PolicyPattern> pattern;
+    std::atomic<bool> is_made = false;
+  };
+  struct KeptPattern {
+    std::mutex mutex;
+    std::shared_ptr<LazyPattern> lazy;
+  };
+
   TabularMdp() = default;
 
   int num_states_ = 0;
@@ -122,6 +143,7 @@ class TabularMdp {
   double max_row_sum_ = 0;
   int max_row_entries_ = 0;
   double probability_rounding_ = 0;
+  std::shared_ptr<KeptPattern> kept_pattern_ = std::make_shared<KeptPattern>();
 };
 
 }  // namespace bilevel

@@ -97,7 +97,7 @@ std::vector<int> Ends(const TabularMdp& mdp) {
 }
 
 // Largest difference between rewards of available pairs.
-double Spread(const RegularizedMdp& follower) {
+double SpreadOfRewards(const RegularizedMdp& follower) {
   double low = std::numeric_limits<double>::infinity(), high = -low;
   for (Eigen::Index row = 0; row < follower.reward.size(); ++row) {
     if (!follower.mdp->available(row)) continue;
@@ -132,7 +132,7 @@ void AdviseContext(const BilevelProblem& problem, size_t c, const Vector& x, con
                      "; that last step still pays its reward and, with several actions, entropy. Leave one action "
                      "available to avoid it"));
   }
-  const double spread = Spread(follower), tau = context.temperature;
+  const double spread = SpreadOfRewards(follower), tau = context.temperature;
   const double horizon = 1 / (1 - context.discount);
   if (spread > kDwarfed * tau) {
     add("temperature", absl::StrCat("is ", ToText(tau), " and rewards differ by up to ", ToText(spread),

@@ -15,7 +15,7 @@
 namespace bilevel {
 namespace {
 
-constexpr double kSumTolerance = 1e-9;
+constexpr double kGroupSumTolerance = 1e-9;
 // A theta below this share of the largest contributes nothing that double precision can see.
 constexpr double kVanishing = 1e-280;
 
@@ -87,7 +87,7 @@ class Distribution {
         largest = std::max(largest, sums_[columns_[end]]);
       }
       if (end - i < static_cast<size_t>(group.size)) smallest = 0;
-      if (group.scale * (largest - smallest) > kSumTolerance) {
+      if (group.scale * (largest - smallest) > kGroupSumTolerance) {
         fault = absl::StrCat("has sums between ", ToText(smallest), " and ", ToText(largest),
                              " over the parameters of group ", g,
                              "; they must be equal for probabilities to sum to one at every x");
@@ -95,9 +95,9 @@ class Distribution {
       total += group.scale * largest;
       i = end;
     }
-    if (fault.empty() && std::abs(total - expected) > kSumTolerance) {
+    if (fault.empty() && std::abs(total - expected) > kGroupSumTolerance) {
       fault = absl::StrCat("sums to ", ToText(total), " at every x; must be ", ToText(expected), " +- ",
-                           ToText(kSumTolerance));
+                           ToText(kGroupSumTolerance));
     }
     for (const Eigen::Index column : columns_) sums_[column] = 0;
     columns_.clear();

@@ -12,7 +12,7 @@
 namespace bilevel {
 namespace {
 
-constexpr double kPadding = 1 + 1e-12;
+constexpr double kSumPadding = 1 + 1e-12;
 
 absl::Status CheckFinite(std::string_view field, const double* values, Eigen::Index count) {
   for (Eigen::Index i = 0; i < count; ++i) {
@@ -163,7 +163,7 @@ void ParametricReward::AddPullbackRadius(Vector radius, double mass, const Vecto
   if (has_quadratic()) {
     const double steps = static_cast<double>(x.size() + radius.size()) + 16;
     const Vector abs_x = x.cwiseAbs();
-    const double beyond = mass > 0 ? kPadding * mass * coefficient_.lpNorm<Eigen::Infinity>() : 0.0;
+    const double beyond = mass > 0 ? kSumPadding * mass * coefficient_.lpNorm<Eigen::Infinity>() : 0.0;
     gradient_radius.x += 2 * (coefficient_.cwiseAbs().dot(radius) + beyond) * (matrix_ * x).cwiseAbs() +
                          2 * steps * kUnitRoundoff *
                              (coefficient_.cwiseAbs().dot(magnitude.cwiseAbs() + radius) + beyond) *
@@ -173,7 +173,7 @@ void ParametricReward::AddPullbackRadius(Vector radius, double mass, const Vecto
     const double steps = static_cast<double>(features_.max_column_entries()) + 16;
     radius += steps * kUnitRoundoff * magnitude.cwiseAbs();
     gradient_radius.theta += features_.AbsTransposedProduct(radius);
-    if (mass > 0) gradient_radius.theta += kPadding * mass * features_.LargestInColumns();
+    if (mass > 0) gradient_radius.theta += kSumPadding * mass * features_.LargestInColumns();
   }
 }
 

@@ -23,7 +23,7 @@ namespace bilevel {
 namespace {
 
 constexpr int kFirstPowerIterations = 100;
-constexpr double kObjectiveNoise = 1e-12;
+constexpr double kRelativeNoise = 1e-12;
 // The exact gradient is asked for when |h| meets the tolerance; if it does not agree, not again for this many steps.
 constexpr int kConvergencePatience = 10;
 constexpr double kDivergence = 1e12;
@@ -31,7 +31,7 @@ constexpr double kDivergence = 1e12;
 constexpr double kMuchNearer = 10;
 
 // What the single loop carries for one context.
-struct Follower {
+struct TrackedFollower {
   Vector value;       // V_k [S]
   SoftBackup backup;  // T at V_k: Q_k and pi_k
   Vector w;           // w_k [S]
@@ -41,10 +41,10 @@ struct Follower {
   std::optional<double> zeta;
 };
 
-class Solver {
+class MSobirlSolver {
  public:
-  Solver(const BilevelProblem& problem, const MSobirlOptions& method, const OuterOptions& options,
-         const Interrupt& interrupt, ProgressReporter& reporter)
+  MSobirlSolver(const BilevelProblem& problem, const MSobirlOptions& method, const OuterOptions& options,
+                const Interrupt& interrupt, ProgressReporter& reporter)
       : problem_(problem), method_(method), options_(options), interrupt_(interrupt), reporter_(reporter) {}
 
   absl::StatusOr<OuterResult> Run(const Vector& start) {
@@ -96,7 +96,7 @@ class Solver {
     followers_.resize(problem_.contexts.size());
     for (size_t c = 0; c < followers_.size(); ++c) {
       const int S = problem_.contexts[c].mdp->num_states();
-      Follower& follower = followers_[c];
+      TrackedFollower& follower = followers_[c];
       const WarmStart& warm = options_.warm_start;
       const bool has_value = c < warm.values.size() && warm.values[c].size() == S;
       follower.value = has_value ? warm.values[c] : Vector::Zero(S);
@@ -106,7 +106,7 @@ class Solver {
     }
     UpdateFollowers();
     if (method_.adjoint_step != MSobirlOptions::AdjointStep::kGradient) return;
-    for (Follower& follower : followers_) {
+    for (TrackedFollower& follower : followers_) {
       // Slightly uneven, so that it is orthogonal to no singular vector that matters.
       follower.singular = Vector::LinSpaced(follower.value.size(), 1.0, 2.0).normalized();
     }
@@ -119,7 +119,7 @@ class Solver {
   void UpdateFollowers() {
     theta_ = problem_.map.Apply(x_);
     Vector backup;
-    for (Follower& follower : followers_) {
+    for (TrackedFollower& follower : followers_) {
       const RegularizedMdp mdp = follower.world->At(x_, theta_);
       for (int i = 0; i < method_.sweeps && !interrupt_.Check().has_value(); ++i) {
         SoftValueBackup(mdp, follower.value, backup);
@@ -140,7 +140,7 @@ class Solver {
 
   // One power iteration for lambda_max(A^T A); the estimate never exceeds it.
   void EstimateLambda(size_t c) {
-    Follower& follower = followers_[c];
+    TrackedFollower& follower = followers_[c];
     const Vector image = ApplyA(c, follower.singular);
     follower.lambda_max = image.squaredNorm();
     const Vector next = ApplyATransposed(c, image);
@@ -162,7 +162,7 @@ class Solver {
   }
 
   double Zeta(size_t c) {
-    Follower& follower = followers_[c];
+    TrackedFollower& follower = followers_[c];
     EstimateLambda(c);
     if (!follower.zeta.has_value()) return 1 / follower.lambda_max;
     if (*follower.zeta >= 2 / follower.lambda_max) {
@@ -180,7 +180,7 @@ class Solver {
     objectives_.clear();
     values_.clear();
     for (size_t c = 0; c < followers_.size(); ++c) {
-      Follower& follower = followers_[c];
+      TrackedFollower& follower = followers_[c];
       const Context& context = problem_.contexts[c];
       const TabularMdp& mdp = follower.world->mdp();
       const TermInput input{mdp,
@@ -240,8 +240,8 @@ class Solver {
   void KeepIfBest(const Vector& h) {
     if (!std::isfinite(objective_) || !h.allFinite()) return;
     double residual = 0;
-    for (const Follower& follower : followers_) {
-      const double rounding = kObjectiveNoise * (1 + follower.value.lpNorm<Eigen::Infinity>());
+    for (const TrackedFollower& follower : followers_) {
+      const double rounding = kRelativeNoise * (1 + follower.value.lpNorm<Eigen::Infinity>());
       residual = std::max({residual, rounding, (follower.backup.value - follower.value).lpNorm<Eigen::Infinity>()});
     }
     const bool nearer = kMuchNearer * residual < best_residual_;
@@ -257,7 +257,7 @@ class Solver {
     Progress progress{iterations_, Evaluations(), objective_, h_norm_, best_objective_, best_x_, std::nullopt};
     if (options_.certify_progress) {
       WarmStart start;
-      for (const Follower& follower : followers_) start.values.push_back(follower.value);
+      for (const TrackedFollower& follower : followers_) start.values.push_back(follower.value);
       progress.certificate = CertifyForProgress(problem_, x_, options_.lower_level, start, interrupt_);
     }
     return progress;
@@ -290,7 +290,7 @@ class Solver {
   HypergradientEvaluator& Evaluator() {
     if (evaluator_ == nullptr) {
       WarmStart warm;
-      for (const Follower& follower : followers_) {
+      for (const TrackedFollower& follower : followers_) {
         warm.values.push_back(follower.value.allFinite() ? follower.value : Vector());
       }
       evaluator_ = std::make_unique<HypergradientEvaluator>(problem_, options_.lower_level, warm);
@@ -319,7 +319,7 @@ class Solver {
     point.gradient = h;
     point.gradient_norm = problem_.ProjectedGradientNorm(x, h);
     point.termination = termination_;
-    for (const Follower& follower : followers_) {
+    for (const TrackedFollower& follower : followers_) {
       point.contexts.emplace_back();
       point.contexts.back().solution.method = LowerLevelMethod::kSweeps;
       point.contexts.back().solution.termination = {StopReason::kIterationLimit, "one step of the single loop"};
@@ -343,7 +343,7 @@ class Solver {
       ++exact_evaluations_;
       ASSIGN_OR_RETURN(HypergradientPoint other, Evaluator().EvaluateCertified(best_x_, interrupt_));
       const double margin =
-          std::isfinite(result.best.objective) ? kObjectiveNoise * (1 + std::abs(result.best.objective)) : 0.0;
+          std::isfinite(result.best.objective) ? kRelativeNoise * (1 + std::abs(result.best.objective)) : 0.0;
       if (!interrupt_.Check().has_value() &&
           Better(problem_, other.objective + problem_.sign() * margin, result.best.objective)) {
         result.best = std::move(other);
@@ -363,7 +363,7 @@ class Solver {
   const OuterOptions& options_;
   const Interrupt& interrupt_;
   ProgressReporter& reporter_;
-  std::vector<Follower> followers_;
+  std::vector<TrackedFollower> followers_;
   std::vector<ContextObjective> values_;
   std::vector<double> objectives_;
   std::unique_ptr<HypergradientEvaluator> evaluator_;
@@ -393,7 +393,7 @@ absl::Status MSobirlOptions::Validate() const {
 absl::StatusOr<OuterResult> SolveMSobirl(const BilevelProblem& problem, const Vector& x, const MSobirlOptions& method,
                                          const OuterOptions& options, const Interrupt& interrupt,
                                          ProgressReporter& reporter) {
-  return Solver(problem, method, options, interrupt, reporter).Run(x);
+  return MSobirlSolver(problem, method, options, interrupt, reporter).Run(x);
 }
 
 }  // namespace bilevel

@@ -184,10 +184,10 @@ class Searcher {
   ProgressReporter silent_;
 };
 
-class Solver {
+class PortfolioSearch {
  public:
-  Solver(const BilevelProblem& problem, const PortfolioOptions& method, const OuterOptions& options,
-         const Interrupt& interrupt, ProgressReporter& reporter)
+  PortfolioSearch(const BilevelProblem& problem, const PortfolioOptions& method, const OuterOptions& options,
+                  const Interrupt& interrupt, ProgressReporter& reporter)
       : problem_(problem),
         method_(method),
         options_(options),
@@ -493,7 +493,7 @@ absl::Status PortfolioOptions::Validate() const {
 absl::StatusOr<OuterResult> SolvePortfolio(const BilevelProblem& problem, const Vector& start,
                                            const PortfolioOptions& method, const OuterOptions& options,
                                            const Interrupt& interrupt, ProgressReporter& reporter) {
-  return Solver(problem, method, options, interrupt, reporter).Run(start);
+  return PortfolioSearch(problem, method, options, interrupt, reporter).Run(start);
 }
 
 }  // namespace bilevel

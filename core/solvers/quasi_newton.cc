@@ -22,10 +22,10 @@ constexpr int kMaxTrials = 20;
 // at 1.13 on average with it and at 0.90 without: long steps of a young model skip over good optima.
 constexpr double kTrusted = 0.3;
 
-class Stepper {
+class QuasiNewtonSteps {
  public:
-  Stepper(const BilevelProblem& problem, const QuasiNewtonOptions& method, const Interrupt& interrupt,
-          MonotoneDescent& descent)
+  QuasiNewtonSteps(const BilevelProblem& problem, const QuasiNewtonOptions& method, const Interrupt& interrupt,
+                   MonotoneDescent& descent)
       : problem_(problem),
         interrupt_(interrupt),
         descent_(descent),
@@ -121,7 +121,7 @@ absl::StatusOr<OuterResult> SolveQuasiNewton(const BilevelProblem& problem, cons
                                                   " entries; must have num_parameters = ", problem.num_parameters));
   }
   MonotoneDescent descent(problem, options, interrupt, reporter);
-  Stepper stepper(problem, method, interrupt, descent);
+  QuasiNewtonSteps stepper(problem, method, interrupt, descent);
   ASSIGN_OR_RETURN(OuterResult result, descent.Run(start, [&] { return stepper.Step(); }));
   result.quasi_newton = stepper.state();
   result.notes = stepper.Notes();

@@ -71,9 +71,9 @@ class Response {
   Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver_;
 };
 
-class Solver {
+class SensitivitySolver {
  public:
-  Solver(const BilevelProblem& problem, Hessian& hessian, const Interrupt& interrupt)
+  SensitivitySolver(const BilevelProblem& problem, Hessian& hessian, const Interrupt& interrupt)
       : problem_(problem),
         hessian_(hessian),
         interrupt_(interrupt),
@@ -270,7 +270,7 @@ absl::StatusOr<Sensitivities> ComputeSensitivities(const BilevelProblem& problem
     nothing.note = "left out: " + hessian->termination().detail;
     return nothing;
   }
-  return Solver(problem, *hessian, interrupt).Run();
+  return SensitivitySolver(problem, *hessian, interrupt).Run();
 }
 
 }  // namespace bilevel

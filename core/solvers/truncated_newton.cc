@@ -23,11 +23,11 @@ namespace {
 using Outcome = MonotoneDescent::Outcome;
 
 // Of (3), before a gradient step.
-constexpr int kMaxTrials = 10;
+constexpr int kMaxRadii = 10;
 // Of the longest move that a gradient step may make. On Four-Rooms, mean optimum over 24 starts each from N(0, 0.01^2),
 // N(0, 0.3^2) and N(0, 1) at temperature 0.001, beta 1: 0.61, 0.83, 0.90 with 0.3; 1.10, 0.88, 0.92 with 0.6; 0.93 from
 // the first with 1. Shorter steps follow the slope from 0 into the poorer basin at 0.587.
-constexpr double kTrusted = 0.6;
+constexpr double kTrustedShare = 0.6;
 // The trust region grows when a step to its rim brought this share of what q promised, and shrinks below the other.
 constexpr double kGood = 0.5, kPoor = 0.2;
 // Smaller shares of the objective tell nothing about q.
@@ -35,10 +35,10 @@ constexpr double kVisible = 1e-12;
 // Of the longest radius.
 constexpr double kCollapsed = 1e-9;
 
-class Stepper {
+class NewtonSteps {
  public:
-  Stepper(const TruncatedNewtonOptions& method, const OuterOptions& options, const Interrupt& interrupt,
-          MonotoneDescent& descent)
+  NewtonSteps(const TruncatedNewtonOptions& method, const OuterOptions& options, const Interrupt& interrupt,
+              MonotoneDescent& descent)
       : problem_(descent.problem()),
         method_(method),
         lower_level_(options.lower_level),
@@ -73,7 +73,7 @@ class Stepper {
   }
 
  private:
-  double LongestRadius() const { return kTrusted * descent_.LongestMove(); }
+  double LongestRadius() const { return kTrustedShare * descent_.LongestMove(); }
 
   absl::StatusOr<Outcome> Move(const Vector& x, const Vector& gradient) {
     const ActiveFace face(problem_.feasible_set, x, gradient, problem_.penalties.l1);
@@ -94,7 +94,7 @@ class Stepper {
       const Vector next = problem_.feasible_set.Prox(x - t * gradient, t * l1);
       return MonotoneDescent::Trial{next, MonotoneDescent::kSufficientDecrease * (next - x).squaredNorm() / t};
     };
-    return descent_.Search(std::min(gradient_step_, kTrusted * longest), along);
+    return descent_.Search(std::min(gradient_step_, kTrustedShare * longest), along);
   }
 
   // (2)
@@ -135,7 +135,7 @@ class Stepper {
       return MonotoneDescent::Trial{problem_.feasible_set.Prox(origin + stretch.cwiseProduct(point.p), weight * l1),
                                     -MonotoneDescent::kSufficientDecrease * promised};
     };
-    ASSIGN_OR_RETURN(const Outcome outcome, descent_.Search(1, along, kMaxTrials));
+    ASSIGN_OR_RETURN(const Outcome outcome, descent_.Search(1, along, kMaxRadii));
     if (outcome != Outcome::kMoved) return outcome;
     if (path.met_negative_curvature()) ++curved_down_;
     const double share = problem_.sign() * (descent_.current().objective - before) / promised;
@@ -171,7 +171,7 @@ absl::StatusOr<OuterResult> SolveTruncatedNewton(const BilevelProblem& problem, 
                                                  const TruncatedNewtonOptions& method, const OuterOptions& options,
                                                  const Interrupt& interrupt, ProgressReporter& reporter) {
   MonotoneDescent descent(problem, options, interrupt, reporter);
-  Stepper stepper(method, options, interrupt, descent);
+  NewtonSteps stepper(method, options, interrupt, descent);
   ASSIGN_OR_RETURN(OuterResult result, descent.Run(start, [&] { return stepper.Step(); }));
   result.hessian_products = stepper.products();
   result.notes = stepper.Notes();

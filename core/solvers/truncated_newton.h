@@ -17,7 +17,7 @@
 // [D1] A trust region, not a line search: where phi curves down a line search has no natural length, and a shorter step
 // should turn towards steepest descent.
 // [D2] radius is at most 0.6 max(1, |x|), which it is at first: longer steps end on plateaus of saturated maps.
-// [D3] After kMaxTrials of (3) the step is one of (1).
+// [D3] After kMaxRadii of (3) the step is one of (1).
 // [D4] When the trust region has shrunk so far that its rim, along the negative gradient, promises less than the
 // rounding of F, no step helps: MonotoneDescent solves the followers more exactly, goes to the next stage of the worst
 // case, or ends.

@@ -24,8 +24,8 @@ absl::StatusOr<BilevelProblem> Replace(BilevelProblem problem, const std::vector
 }
 
 // Mean and spread of what the redraws bring.
-struct Spread {
-  explicit Spread(Eigen::Index n) : sum(Vector::Zero(n)), squares(sum) {}
+struct SpreadOfDraws {
+  explicit SpreadOfDraws(Eigen::Index n) : sum(Vector::Zero(n)), squares(sum) {}
 
   void Add(const Vector& value) {
     ++count;
@@ -59,7 +59,7 @@ absl::StatusOr<PlugInGradient> EstimatePlugIn(const BilevelProblem& problem, con
   LowerLevelOptions lower_level = options.lower_level;
   lower_level.refuse_unreachable = false;
   const Eigen::Index n = x.size();
-  Spread spread(n + 1);  // the objective last
+  SpreadOfDraws spread(n + 1);  // the objective last
   for (int i = 0; i < options.redraws && !interrupt.Check().has_value(); ++i) {
     Rng rng(options.seed, static_cast<uint64_t>(i));
     ASSIGN_OR_RETURN(

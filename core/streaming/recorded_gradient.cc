@@ -237,9 +237,9 @@ Critics AskCritics(const Setting& at, const TabularMdp& model, const Vector& pi,
 }
 
 // Adds one context's share.
-class Sum {
+class SampledSum {
  public:
-  explicit Sum(Eigen::Index n) : variance_(Vector::Zero(n)) {
+  explicit SampledSum(Eigen::Index n) : variance_(Vector::Zero(n)) {
     estimate_.exploitation = estimate_.exploration = estimate_.bias = Vector::Zero(n);
   }
 
@@ -335,7 +335,7 @@ absl::StatusOr<GradientEstimate> EstimateFromRecords(const BilevelProblem& probl
   }
   const bool learned = !data.scores.empty() && data.scores[0].size() != 0;
   RETURN_IF_ERROR(CheckRecordable(problem, options, learned));
-  Sum sum(x.size());
+  SampledSum sum(x.size());
   int64_t cut = 0;
   bool off_policy = false, own = false, sampled = false, walked_by_others = false, cut_walks = false;
   for (size_t c = 0; c < problem.contexts.size(); ++c) {

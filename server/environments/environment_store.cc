@@ -1,5 +1,6 @@
 #include "server/environments/environment_store.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,17 +12,62 @@
 namespace bilevel::server {
 namespace {
 
-struct Held {
-  TabularMdp mdp;
-  MemoryBudget::Reservation reservation;
-};
-
 absl::Status Unknown(const std::string& id) {
   return absl::NotFoundError(absl::StrCat(AbslText(kEnvironmentPrefix), id,
                                           " does not exist; environments end with the server: upload it again"));
 }
 
 }  // namespace
+
+// Memory of where policies lead that is kept beyond the calls that used it.
+class EnvironmentStore::KeptPattern {
+ public:
+  double bytes() const {
+    const std::lock_guard lock(mutex_);
+    return reservation_.bytes();
+  }
+
+  // Keeps the pattern, or forgets it.
+  void Keep(const TabularMdp& mdp, MemoryBudget& budget) {
+    const std::lock_guard lock(mutex_);
+    const double bytes = mdp.PolicyPatternBytes();
+    if (bytes <= reservation_.bytes()) return;
+    reservation_ = {};
+    std::optional<MemoryBudget::Reservation> reservation = budget.TryReserve(bytes);
+    if (reservation.has_value()) {
+      reservation_ = *std::move(reservation);
+    } else {
+      mdp.ForgetPolicyPattern();
+    }
+  }
+
+  void Forget(const TabularMdp& mdp) {
+    const std::lock_guard lock(mutex_);
+    mdp.ForgetPolicyPattern();
+    reservation_ = {};
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  MemoryBudget::Reservation reservation_;
+};
+
+struct EnvironmentStore::Held {
+  Held(StoredEnvironment description, TabularMdp environment, MemoryBudget::Reservation memory)
+      : about(std::move(description)), mdp(std::move(environment)), reservation(std::move(memory)) {}
+
+  StoredEnvironment about;  // but `mdp` and what is kept
+  TabularMdp mdp;
+  MemoryBudget::Reservation reservation;
+  mutable KeptPattern pattern;
+};
+
+StoredEnvironment EnvironmentStore::Describe(const std::shared_ptr<const Held>& held) {
+  StoredEnvironment environment = held->about;
+  environment.mdp = std::shared_ptr<const TabularMdp>(held, &held->mdp);
+  environment.memory_bytes += held->pattern.bytes();
+  return environment;
+}
 
 absl::Status EnvironmentStore::CheckRoom() const {
   const std::lock_guard lock(mutex_);
@@ -42,36 +88,46 @@ absl::Status EnvironmentStore::CheckRoomLocked() const {
 absl::StatusOr<EnvironmentStore::Added> EnvironmentStore::Add(const std::string& id, TabularMdp mdp,
                                                               uint64_t total_bytes,
                                                               MemoryBudget::Reservation reservation) {
-  StoredEnvironment environment{.id = id,
-                                .mdp = nullptr,
-                                .total_bytes = total_bytes,
-                                .memory_bytes = reservation.bytes(),
-                                .created = std::chrono::system_clock::now()};
-  const auto held = std::make_shared<const Held>(Held{std::move(mdp), std::move(reservation)});
-  environment.mdp = std::shared_ptr<const TabularMdp>(held, &held->mdp);
+  StoredEnvironment about{.id = id,
+                          .mdp = nullptr,
+                          .total_bytes = total_bytes,
+                          .memory_bytes = reservation.bytes(),
+                          .created = std::chrono::system_clock::now()};
+  const auto held = std::make_shared<const Held>(std::move(about), std::move(mdp), std::move(reservation));
   const std::lock_guard lock(mutex_);
-  if (const auto found = environments_.find(id); found != environments_.end()) return Added{found->second, true};
+  if (const auto found = environments_.find(id); found != environments_.end()) {
+    return Added{Describe(found->second), true};
+  }
   RETURN_IF_ERROR(CheckRoomLocked());
-  environments_.emplace(id, environment);
-  return Added{std::move(environment), false};
+  environments_.emplace(id, held);
+  return Added{Describe(held), false};
 }
 
 absl::StatusOr<StoredEnvironment> EnvironmentStore::Find(const std::string& id) const {
   const std::lock_guard lock(mutex_);
   const auto found = environments_.find(id);
   if (found == environments_.end()) return Unknown(id);
-  return found->second;
+  const std::shared_ptr<const Held>& held = found->second;
+  StoredEnvironment environment = Describe(held);
+  environment.mdp = std::shared_ptr<const TabularMdp>(
+      &held->mdp, [held, &budget = budget_](const TabularMdp* mdp) { held->pattern.Keep(*mdp, budget); });
+  return environment;
+}
+
+void EnvironmentStore::ForgetPatterns() const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, held] : environments_) held->pattern.Forget(held->mdp);
 }
 
 std::vector<StoredEnvironment> EnvironmentStore::List() const {
   const std::lock_guard lock(mutex_);
   std::vector<StoredEnvironment> list;
-  for (const auto& [id, environment] : environments_) list.push_back(environment);
+  for (const auto& [id, held] : environments_) list.push_back(Describe(held));
   return list;
 }
 
 absl::Status EnvironmentStore::Delete(const std::string& id) {
-  StoredEnvironment last;
+  std::shared_ptr<const Held> last;
   const std::lock_guard lock(mutex_);
   const auto found = environments_.find(id);
   if (found == environments_.end()) return Unknown(id);

@@ -27,14 +27,14 @@ struct StoredEnvironment {
   std::string id;  // SHA-256 in 64 hex digits
   std::shared_ptr<const TabularMdp> mdp;
   uint64_t total_bytes = 0;  // of the canonical layout
-  double memory_bytes = 0;
+  double memory_bytes = 0;   // with what is kept of where policies lead (TabularMdp::SharePolicyPattern)
   std::chrono::system_clock::time_point created;
 };
 
 class EnvironmentStore {
  public:
-  // most: environments at a time.
-  explicit EnvironmentStore(size_t most) : most_(most) {}
+  // most: environments at a time. The budget must outlive this and all that it hands out.
+  EnvironmentStore(size_t most, MemoryBudget& budget) : most_(most), budget_(budget) {}
 
   // RESOURCE_EXHAUSTED (ENVIRONMENT_LIMIT) when there are as many as there may be.
   absl::Status CheckRoom() const;
@@ -47,8 +47,12 @@ class EnvironmentStore {
   absl::StatusOr<Added> Add(const std::string& id, TabularMdp mdp, uint64_t total_bytes,
                             MemoryBudget::Reservation reservation);
 
-  // NOT_FOUND for an id that is not in use.
+  // NOT_FOUND for an id that is not in use. Once all copies of `mdp` are gone, what was found of where policies lead
+  // stays for the next, if the budget has room for it at once.
   absl::StatusOr<StoredEnvironment> Find(const std::string& id) const;
+
+  // Forgets what stays so.
+  void ForgetPatterns() const;
 
   // In order of ids.
   std::vector<StoredEnvironment> List() const;
@@ -57,11 +61,17 @@ class EnvironmentStore {
   absl::Status Delete(const std::string& id);
 
  private:
+  class KeptPattern;
+  struct Held;
+
   absl::Status CheckRoomLocked() const;
+  // With `mdp` for those who only look.
+  static StoredEnvironment Describe(const std::shared_ptr<const Held>& held);
 
   const size_t most_;
+  MemoryBudget& budget_;
   mutable std::mutex mutex_;
-  std::map<std::string, StoredEnvironment> environments_;
+  std::map<std::string, std::shared_ptr<const Held>> environments_;
 };
 
 }  // namespace bilevel::server

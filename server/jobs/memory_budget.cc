@@ -44,6 +44,11 @@ absl::StatusOr<MemoryBudget::Reservation> MemoryBudget::Reserve(double bytes) {
                       .retry_delay = kRetryDelay});
 }
 
+std::optional<MemoryBudget::Reservation> MemoryBudget::TryReserve(double bytes) {
+  if (!TryTake(bytes)) return std::nullopt;
+  return Reservation(this, bytes);
+}
+
 bool MemoryBudget::TryTake(double bytes) {
   const std::lock_guard lock(mutex_);
   if (used_ + bytes > limit_) return false;

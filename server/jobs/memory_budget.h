@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -50,6 +51,9 @@ class MemoryBudget {
   // RESOURCE_EXHAUSTED naming estimate, limit and what to do: MEMORY_BUDGET_EXCEEDED when `bytes` alone is above the
   // limit, MEMORY_BUSY (with a retry delay) when only what others hold stands in the way.
   absl::StatusOr<Reservation> Reserve(double bytes);
+
+  // A reservation where it fits at once; where it does not nobody is asked to give anything back.
+  std::optional<Reservation> TryReserve(double bytes);
 
   // Called before a reservation is refused as MEMORY_BUSY, in its thread and without locks of the budget: gives back
   // what nobody needs any more, so that it may be tried once more. Set before the budget is shared.

@@ -57,7 +57,7 @@ class UploadRegistryTest : public ::testing::Test {
 
   std::atomic<Clock::time_point> now_ = Clock::time_point();
   MemoryBudget budget_{1e6};
-  EnvironmentStore store_{4};
+  EnvironmentStore store_{4, budget_};
   UploadRegistry uploads_ = Make();
 };
 

@@ -1,6 +1,7 @@
 #include "core/mdp/policy_matrix.h"
 
 #include <atomic>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -112,6 +113,27 @@ TEST(PolicyMatrix, GivesTheSameBitsFromSinglePrecision) {
     moved.Move(thirds, wide.initial_distribution(), 0);
     EXPECT_EQ(moved.Probabilities(), thirds);
   }
+}
+
+TEST(PolicyPattern, IsMadeOnceForAllWhoAskAtOnce) {
+  const TabularMdp mdp = *TabularMdp::Create(MakeFamily("grid-slip", 40'000).spec);
+  const TabularMdp copy = mdp;
+  EXPECT_EQ(mdp.PolicyPatternBytes(), 0);
+  std::vector<std::shared_ptr<const PolicyPattern>> patterns(6);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < patterns.size(); ++i) {
+    threads.emplace_back([&, i] {
+      patterns[i] = (i % 2 == 0 ? mdp : copy).SharePolicyPattern(RunInOrder);
+      patterns[i]->MakeTransposed(mdp.transitions());
+      EXPECT_GT(mdp.PolicyPatternBytes(), 0);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& pattern : patterns) EXPECT_EQ(pattern, patterns[0]);
+  EXPECT_EQ(copy.PolicyPatternBytes(), patterns[0]->Bytes());
+  mdp.ForgetPolicyPattern();
+  EXPECT_EQ(copy.PolicyPatternBytes(), 0);
+  EXPECT_NE(mdp.SharePolicyPattern(RunInOrder), patterns[0]);
 }
 
 TEST(PolicyMatrix, GivesTheSameBitsInAnyNumberOfThreads) {
