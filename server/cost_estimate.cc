@@ -203,6 +203,11 @@ double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
 
 }  // namespace
 
+bool PointsGoTogether(double points, double rows) {
+  constexpr double kMostRows = 1 << 14;
+  return points > kPointsInRun && rows <= kMostRows;
+}
+
 double LeastBytes(double message_bytes) { return (1 << 20) + 4 * message_bytes; }
 
 absl::StatusOr<Cost> EstimateCost(const v1::SolveLowerLevelRequest& request, const Limits& limits,
@@ -218,7 +223,12 @@ absl::StatusOr<Cost> EstimateCost(const v1::EvaluateHypergradientRequest& reques
   ASSIGN_OR_RETURN(const ProblemSize size, Measure(request.problem(), request.lower_level(), limits, environments));
   const auto points = static_cast<double>(CountPoints(request.parameters()));
   const double one = PointBytes(size, request.return_policies(), request.return_warm_start());
-  return Finish(request, size, points, 2 * points, points * one, limits);
+  ASSIGN_OR_RETURN(Cost cost, Finish(request, size, points, 2 * points, points * one, limits));
+  // Each thread has an evaluator.
+  if (PointsGoTogether(points, size.rows)) {
+    cost.bytes += EvaluatorBytes(size) * (std::min<double>(limits.threads, std::ceil(points / kPointsInRun)) - 1);
+  }
+  return cost;
 }
 
 absl::StatusOr<Cost> EstimateCost(const v1::PullbackRequest& request, const Limits& limits,

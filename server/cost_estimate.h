@@ -19,6 +19,11 @@ namespace bilevel::server {
 // Requests estimated below this run in the short lane.
 inline constexpr double kShortSeconds = 0.05;
 
+// Many points of small problems go at the same time, in runs of so many: those whose environments have at most so many
+// rows, S*A, in all contexts together.
+inline constexpr size_t kPointsInRun = 8;
+bool PointsGoTogether(double points, double rows);
+
 struct Cost {
   double bytes = 0;
   double seconds = 0;

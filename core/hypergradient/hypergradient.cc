@@ -4,11 +4,13 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "core/base/floating_point.h"
 #include "core/base/status_macros.h"
 #include "core/hypergradient/context_gradient.h"
+#include "core/problem/for_contexts.h"
 #include "core/problem/world.h"
 
 namespace bilevel {
@@ -89,6 +91,7 @@ HypergradientEvaluator::HypergradientEvaluator(const BilevelProblem& problem, co
     : problem_(problem), options_(options), warm_start_(start) {
   warm_start_.values.resize(problem.contexts.size());
   warm_start_.adjoints.resize(problem.contexts.size());
+  norms_hopeless_.resize(problem.contexts.size());
   for (const Context& context : problem.contexts) {
     worlds_.push_back(std::make_unique<World>(problem, worlds_.size(), SystemKind(options, context.mdp->num_states()),
                                               options.parallel_for));
@@ -119,54 +122,51 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::EvaluateCertified(con
 struct HypergradientEvaluator::Contribution {
   explicit Contribution(int n) : gradient(n), refined(n), radius(n) {}
 
-  bool diverged = false;  // the follower's values overflowed; the rest is as it began
+  bool diverged = false;  // the follower's values overflowed; gradients are as they began
+  ContextPoint point;
+  Termination termination;
+  double objective = std::numeric_limits<double>::quiet_NaN();
+  double adjoint_backward_error = 0;
   ParameterGradient gradient, refined, radius;
   double objective_radius = 0;
 };
 
-absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::RunContext(size_t c, const Mapped& at,
-                                                                                        bool certify,
-                                                                                        const Interrupt& interrupt,
-                                                                                        HypergradientPoint& point) {
+absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::RunContext(size_t c, const Vector& x,
+                                                                                        const Mapped& at, bool certify,
+                                                                                        const Interrupt& interrupt) {
   Contribution part(problem_.num_parameters);
   const Context& context = problem_.contexts[c];
   PolicySystem& system = worlds_[c]->system();
   const PolicySystem::Counters before = system.counters();
-  RegularizedMdp follower = worlds_[c]->At(point.x, at.theta);
-  point.contexts.emplace_back();
-  ContextPoint& result = point.contexts.back();
-  ASSIGN_OR_RETURN(result.solution, SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
-  point.termination = Worse(point.termination, result.solution.termination);
-  if (!std::isfinite(result.solution.residual)) {
+  RegularizedMdp follower = worlds_[c]->At(x, at.theta);
+  LowerLevelSolution& solution = part.point.solution;
+  ASSIGN_OR_RETURN(solution, SolveLowerLevel(follower, options_, warm_start_.values[c], interrupt, system));
+  part.termination = solution.termination;
+  if (!std::isfinite(solution.residual)) {
     part.diverged = true;
-    point.context_objectives.push_back(std::numeric_limits<double>::quiet_NaN());
     return part;
   }
-  warm_start_.values[c] = {};           // it has served; the answer takes its place below
-  options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
-  system.SetPolicy(result.solution.backup.pi, PolicySystem::Change::kSlight);
+  warm_start_.values[c] = {};  // it has served; the answer takes its place below
+  system.SetPolicy(solution.backup.pi, PolicySystem::Change::kSlight);
 
-  const ContextRequest request{context, follower, point.x, at.theta, options_, interrupt, system};
-  ContextGradient gradient =
-      DifferentiateContext(request, {result.solution.value, result.solution.backup}, warm_start_.adjoints[c]);
+  const ContextRequest request{context, follower, x, at.theta, options_, interrupt, system};
+  ContextGradient gradient = DifferentiateContext(request, {solution.value, solution.backup}, warm_start_.adjoints[c]);
   if (const std::optional<StopReason> reason = interrupt.Check(); reason.has_value()) {
-    point.termination = Worse(point.termination, Termination{*reason, "stopped inside an evaluation"});
+    part.termination = Worse(part.termination, Termination{*reason, "stopped inside an evaluation"});
   }
-  point.context_objectives.push_back(gradient.objective.value);
-  Certificate& certificate = point.certificate;
-  certificate.backward_error = std::max(certificate.backward_error, result.solution.residual);
-  certificate.adjoint_backward_error = std::max(certificate.adjoint_backward_error, gradient.adjoint.residual_l1);
+  part.objective = gradient.objective.value;
+  part.adjoint_backward_error = gradient.adjoint.residual_l1;
 
   if (gradient.adjoint.z.allFinite()) warm_start_.adjoints[c] = {};
   if (certify) {
     Trim(gradient);
-    CertifyContext(c, at, request, gradient, follower, result, part);
+    CertifyContext(c, at, request, gradient, follower, part);
   }
   part.gradient = std::move(gradient.gradient);
-  warm_start_.values[c] = result.solution.value;
+  warm_start_.values[c] = solution.value;
   if (gradient.adjoint.z.allFinite()) warm_start_.adjoints[c] = gradient.adjoint.z;
-  result.counters.products = system.counters().products - before.products;
-  result.counters.factorizations = system.counters().factorizations - before.factorizations;
+  part.point.counters.products = system.counters().products - before.products;
+  part.point.counters.factorizations = system.counters().factorizations - before.factorizations;
   return part;
 }
 
@@ -175,10 +175,10 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
 // go as soon as it can be, as is whatever has [S*A] numbers.
 void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const ContextRequest& request,
                                             const ContextGradient& gradient, RegularizedMdp& follower,
-                                            ContextPoint& point, Contribution& part) {
+                                            Contribution& part) {
   PolicySystem& system = request.system;
   const double small = std::min(kSmall, kToleranceTimes * options_.adjoint_tolerance);
-  const bool norms = !norms_hopeless_ && !sharp_ && small >= kSmallForNorms &&
+  const bool norms = norms_hopeless_[c] == 0 && !sharp_ && small >= kSmallForNorms &&
                      system.kind() == PolicySystem::Kind::kKrylov && !request.context.dynamics.has_value();
   Majorant::Effort effort = norms ? Majorant::Effort::kNorms : Majorant::Effort::kSolves;
   const auto step = [&](const LowerLevelSolution& from, LargestError* largest) {
@@ -187,7 +187,7 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
     error.log_pi_radius = error.pi_radius = {};
     return RefineFollower(follower, from, error);
   };
-  RefinedFollower next = step(point.solution, &point.error);
+  RefinedFollower next = step(part.point.solution, &part.point.error);
   ContextGradient further;
   ContextRadius radius;
   const auto bound = [&](const ContextGradient& near) {
@@ -201,7 +201,7 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
   bound(gradient);
   const double excess = norms ? Excess(radius, gradient, further, small) : 0;
   if (excess > 1 && !request.interrupt.Check().has_value()) {
-    norms_hopeless_ = norms_hopeless_ || excess > kHopeless;
+    if (excess > kHopeless) norms_hopeless_[c] = 1;
     effort = Majorant::Effort::kSolves;
     LowerLevelSolution solution{.value = std::move(next.value), .backup = std::move(next.backup)};
     solution.residual = (solution.backup.value - solution.value).lpNorm<Eigen::Infinity>();
@@ -221,12 +221,34 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
   Mapped at;
   at.theta = problem_.map.Apply(x);
   at.rounding = problem_.map.BoundRounding(x, at.theta);
+  std::vector<std::optional<Contribution>> runs(problem_.contexts.size());
+  const bool in_order = !ContextsGoTogether(problem_);
+  bool hopeless = false;  // a context says that the point will come to nothing
+  RETURN_IF_ERROR(ForContexts(problem_, options_.parallel_for, interrupt, [&](size_t c, const Interrupt& its) {
+    if (hopeless) return absl::OkStatus();
+    absl::StatusOr<Contribution> part = RunContext(c, x, at, certify, its);
+    if (!part.ok()) return part.status();
+    if (in_order) hopeless = part->diverged && problem_.contexts[c].weight != 0;
+    runs[c] = *std::move(part);
+    return absl::OkStatus();
+  }));
+  options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
+
   HypergradientPoint point;
   point.x = x;
   std::vector<Contribution> parts;
-  for (size_t c = 0; c < problem_.contexts.size(); ++c) {
-    ASSIGN_OR_RETURN(Contribution part, RunContext(c, at, certify, interrupt, point));
-    if (part.diverged && problem_.contexts[c].weight != 0) return Diverged(std::move(point));
+  for (size_t c = 0; c < runs.size(); ++c) {
+    Contribution& part = *runs[c];
+    point.termination = Worse(point.termination, part.termination);
+    point.context_objectives.push_back(part.objective);
+    point.contexts.push_back(std::move(part.point));
+    Certificate& certificate = point.certificate;
+    if (part.diverged) {
+      if (problem_.contexts[c].weight != 0) return Diverged(std::move(point));
+    } else {
+      certificate.backward_error = std::max(certificate.backward_error, point.contexts.back().solution.residual);
+      certificate.adjoint_backward_error = std::max(certificate.adjoint_backward_error, part.adjoint_backward_error);
+    }
     parts.push_back(std::move(part));
   }
   Combine(parts, certify, interrupt, point);

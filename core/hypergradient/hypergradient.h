@@ -61,6 +61,7 @@ struct HypergradientPoint {
 };
 
 // Evaluates at many x, one after the other; keeps factorisations and warm starts between calls. Not thread-safe.
+// Contexts may go at the same time (core/problem/for_contexts.h).
 class HypergradientEvaluator {
  public:
   // problem must outlive this, pass CheckObjective; options must be valid. Entries of `start` with the wrong size are
@@ -97,18 +98,19 @@ class HypergradientEvaluator {
   struct Contribution;
 
   absl::StatusOr<HypergradientPoint> Run(const Vector& x, bool certify, const Interrupt& interrupt);
-  absl::StatusOr<Contribution> RunContext(size_t c, const Mapped& at, bool certify, const Interrupt& interrupt,
-                                          HypergradientPoint& point);
+  // What any number of contexts do at the same time: each changes what is its own.
+  absl::StatusOr<Contribution> RunContext(size_t c, const Vector& x, const Mapped& at, bool certify,
+                                          const Interrupt& interrupt);
   void CertifyContext(size_t c, const Mapped& at, const ContextRequest& request, const ContextGradient& gradient,
-                      RegularizedMdp& follower, ContextPoint& point, Contribution& part);
+                      RegularizedMdp& follower, Contribution& part);
   void Combine(const std::vector<Contribution>& parts, bool certify, const Interrupt& interrupt,
                HypergradientPoint& point) const;
 
   const BilevelProblem& problem_;
   LowerLevelOptions options_;
   bool sharp_ = false;
-  bool norms_hopeless_ = false;  // for certificates
   WarmStart warm_start_;
+  std::vector<char> norms_hopeless_;            // for certificates, of each context
   std::vector<std::unique_ptr<World>> worlds_;  // one for each context
   int evaluations_ = 0;
 };

@@ -1,4 +1,7 @@
+#include <algorithm>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
@@ -9,8 +12,18 @@
 #include "server/convert/options.h"
 #include "server/convert/problem.h"
 #include "server/convert/solution.h"
+#include "server/cost_estimate.h"
 
 namespace bilevel::server {
+namespace {
+
+double Rows(const BilevelProblem& problem) {
+  double rows = 0;
+  for (const Context& context : problem.contexts) rows += static_cast<double>(context.mdp->num_rows());
+  return rows;
+}
+
+}  // namespace
 
 absl::Status EvaluateHypergradient(const v1::EvaluateHypergradientRequest& request, const Run& run,
                                    v1::EvaluateHypergradientResponse* response) {
@@ -32,20 +45,45 @@ absl::Status EvaluateHypergradient(const v1::EvaluateHypergradientRequest& reque
 
   const Interrupt interrupt = run.MakeInterrupt(time_limit);
   const SolutionArrays arrays{.policy = request.return_policies()};
-  HypergradientEvaluator evaluator(problem, options, start);
-  Termination termination;
-  for (size_t i = 0; i < points.size(); ++i) {
-    const std::optional<StopReason> stop = interrupt.Check();
-    if (i > 0 && stop.has_value()) {
-      termination = {*stop, absl::StrCat("stopped after ", i, " of ", points.size(), " points")};
-      break;
+  std::vector<v1::Hypergradient*> messages;
+  for (size_t i = 0; i < points.size(); ++i) messages.push_back(response->add_points());
+  // Of each point, and each run of them: the first of a run starts as the request says, the others from the one before.
+  std::vector<std::optional<Termination>> terminations(points.size());
+  const size_t run_length =
+      PointsGoTogether(static_cast<double>(points.size()), Rows(problem)) ? kPointsInRun : points.size();
+  std::vector<absl::Status> statuses((points.size() + run_length - 1) / run_length);
+  const auto evaluate = [&](size_t number) -> absl::Status {
+    HypergradientEvaluator evaluator(problem, options, start);
+    for (size_t i = number * run_length; i < std::min(points.size(), (number + 1) * run_length); ++i) {
+      if (i > 0 && interrupt.Check().has_value()) break;
+      ASSIGN_OR_RETURN(const HypergradientPoint point,
+                       InField("lower_level", evaluator.EvaluateCertified(points[i], interrupt)));
+      terminations[i] = point.termination;
+      EncodeHypergradient(problem, point, arrays, messages[i]);
+      if (request.return_warm_start()) EncodeWarmStart(evaluator.warm_start(), messages[i]->mutable_warm_start());
     }
-    ASSIGN_OR_RETURN(const HypergradientPoint point,
-                     InField("lower_level", evaluator.EvaluateCertified(points[i], interrupt)));
-    termination = Worse(termination, point.termination);
-    v1::Hypergradient* message = response->add_points();
-    EncodeHypergradient(problem, point, arrays, message);
-    if (request.return_warm_start()) EncodeWarmStart(evaluator.warm_start(), message->mutable_warm_start());
+    return absl::OkStatus();
+  };
+  const auto run_at = [&](int number) {
+    statuses[static_cast<size_t>(number)] = evaluate(static_cast<size_t>(number));
+  };
+  if (statuses.size() == 1) {
+    run_at(0);
+  } else {
+    run.parallel_for()(static_cast<int>(statuses.size()), run_at);
+  }
+  for (absl::Status& status : statuses) RETURN_IF_ERROR(std::move(status));
+
+  Termination termination;
+  size_t reached = 0;
+  for (; reached < points.size() && terminations[reached].has_value(); ++reached) {
+    termination = Worse(termination, *terminations[reached]);
+  }
+  if (reached < points.size()) {
+    const auto first = static_cast<int>(reached);
+    response->mutable_points()->DeleteSubrange(first, response->points_size() - first);
+    termination = {interrupt.Check().value_or(StopReason::kTimeLimit),
+                   absl::StrCat("stopped after ", reached, " of ", points.size(), " points")};
   }
   EncodeTermination(termination, response->mutable_termination());
   run.AddServerStop(response->mutable_termination());

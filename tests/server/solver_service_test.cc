@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <functional>
+#include <numeric>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -133,6 +136,97 @@ TEST(SolverService, ManyPointsComeBackInOrderWithoutPoliciesUnlessAskedFor) {
     EXPECT_NEAR(response.points(i).objective(), (1 - x) / (1 + std::exp(-x)), 1e-12);
     EXPECT_FALSE(response.points(i).contexts(0).has_policy());
     EXPECT_FALSE(response.points(i).has_warm_start());
+  }
+}
+
+// In runs of eight, each from the start, on as many threads as there are.
+TEST(SolverService, RunsOfPointsAreTheSameOnOneThreadAndOnThree) {
+  constexpr int kPoints = 37;
+  v1::EvaluateHypergradientRequest request;
+  *request.mutable_problem() = client::TwoState();
+  std::vector<double> points(kPoints);
+  for (size_t i = 0; i < points.size(); ++i) points[i] = 0.1 * static_cast<double>(i) - 2;
+  *request.mutable_parameters() = client::MakeArray(points, {kPoints, 1});
+  request.set_return_policies(true);
+  request.set_return_warm_start(true);
+  std::vector<std::string> bytes;
+  for (const int threads : {1, 3}) {
+    Loopback loopback(LoopbackOptions(threads));
+    v1::EvaluateHypergradientResponse response;
+    ASSERT_TRUE(Evaluate(loopback, request, &response).ok());
+    ASSERT_EQ(response.points_size(), kPoints);
+    for (int i = 0; i < kPoints; ++i) {
+      const double x = points[static_cast<size_t>(i)];
+      EXPECT_EQ(Number(response.points(i).parameters()), x);
+      EXPECT_NEAR(response.points(i).objective(), (1 - x) / (1 + std::exp(-x)), 1e-12);
+      EXPECT_TRUE(response.points(i).has_warm_start());
+    }
+    response.clear_run_info();
+    bytes.push_back(response.SerializeAsString());
+  }
+  EXPECT_EQ(bytes[0], bytes[1]);
+}
+
+// A ring: one action stays, the other goes on. Large enough for contexts to go at the same time.
+v1::Environment Ring() {
+  constexpr uint32_t kStates = 700;
+  v1::Environment environment;
+  environment.set_num_states(kStates);
+  environment.set_num_actions(2);
+  v1::SparseMatrix& rows = *environment.mutable_transitions()->mutable_sparse();
+  rows.set_rows(2 * kStates);
+  rows.set_cols(kStates);
+  std::vector<uint64_t> offsets = {0};
+  std::vector<uint32_t> columns;
+  for (uint32_t s = 0; s < kStates; ++s) {
+    for (const uint32_t next : {s, (s + 1) % kStates}) {
+      columns.push_back(next);
+      offsets.push_back(columns.size());
+    }
+  }
+  *rows.mutable_offsets() = client::MakeArray(std::span<const uint64_t>(offsets));
+  *rows.mutable_columns() = client::MakeArray(std::span<const uint32_t>(columns));
+  *rows.mutable_values() = client::MakeArray(std::vector<double>(columns.size(), 1.0));
+  return environment;
+}
+
+TEST(SolverService, ContextsThatGoTogetherAnswerAsEachAlone) {
+  constexpr int kContexts = 4;
+  Loopback loopback(LoopbackOptions(3));
+  v1::PullbackRequest all;
+  all.mutable_problem()->set_num_parameters(1);
+  all.set_return_warm_start(true);
+  for (int c = 0; c < kContexts; ++c) {
+    v1::Context& context = *all.mutable_problem()->add_contexts();
+    *context.mutable_environment() = Ring();
+    context.set_discount(0.8 + 0.05 * c);
+    context.set_temperature(0.1 * (c + 1));
+    std::vector<double> reward(1400);
+    for (size_t i = 0; i < reward.size(); ++i) reward[i] = std::sin(static_cast<double>(i) + c);
+    *context.mutable_reward()->mutable_base() = client::MakeArray(reward, {700, 2});
+    *all.add_cotangents()->mutable_value() = client::MakeArray(std::vector<double>(700, 1.0 / 700), {700});
+  }
+  v1::PullbackResponse together;
+  grpc::ClientContext context;
+  const grpc::Status status = loopback.stub().Pullback(&context, all, &together);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(together.contexts_size(), kContexts);
+  ASSERT_EQ(together.gradients_size(), kContexts);
+  for (int c = 0; c < kContexts; ++c) {
+    v1::PullbackRequest one = all;
+    one.mutable_problem()->clear_contexts();
+    *one.mutable_problem()->add_contexts() = all.problem().contexts(c);
+    one.clear_cotangents();
+    *one.add_cotangents() = all.cotangents(c);
+    v1::PullbackResponse alone;
+    grpc::ClientContext its;
+    ASSERT_TRUE(loopback.stub().Pullback(&its, one, &alone).ok());
+    EXPECT_EQ(together.contexts(c).SerializeAsString(), alone.contexts(0).SerializeAsString());
+    EXPECT_EQ(together.gradients(c).SerializeAsString(), alone.gradients(0).SerializeAsString());
+    // F is the mean of V: dF/dr has the mass 1 / (1 - discount).
+    const std::vector<double> shares = client::ToVector(together.gradients(c).reward()).value();
+    EXPECT_NEAR(std::accumulate(shares.begin(), shares.end(), 0.0), 1 / (1 - all.problem().contexts(c).discount()),
+                1e-8);
   }
 }
 

@@ -1,6 +1,5 @@
 #include "core/mdp/policy_matrix.h"
 
-#include <atomic>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -9,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/families.h"
 #include "tests/support/random_problem.h"
+#include "tests/support/threads.h"
 
 namespace bilevel::testing {
 namespace {
@@ -19,18 +19,6 @@ Vector RandomPolicy(const TabularMdp& mdp, Rng& rng) {
     if (!mdp.available(row)) pi[row] = 0;
   }
   return pi.cwiseQuotient(RepeatForActions(mdp, SumOverActions(mdp, pi)));
-}
-
-// Parts in three threads, in no particular order.
-void InThreads(int count, const std::function<void(int)>& task) {
-  std::atomic<int> next{0};
-  const auto work = [&] {
-    for (int part = next++; part < count; part = next++) task(part);
-  };
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 2; ++i) threads.emplace_back(work);
-  work();
-  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(PolicyMatrix, MultipliesByWhatTheDefinitionSays) {
@@ -141,7 +129,7 @@ TEST(PolicyMatrix, GivesTheSameBitsInAnyNumberOfThreads) {
     const TabularMdp mdp = *TabularMdp::Create(MakeFamily(name, 40'000).spec);
     Rng rng(3);
     const Vector pi = RandomPolicy(mdp, rng), v = DrawNormal(rng, mdp.num_states());
-    PolicyMatrix alone(mdp, RunInOrder), together(mdp, InThreads);
+    PolicyMatrix alone(mdp, RunInOrder), together(mdp, Threads(3));
     Vector results[2][2];
     for (int i = 0; i < 2; ++i) {
       PolicyMatrix& matrix = i == 0 ? alone : together;
@@ -156,7 +144,7 @@ TEST(PolicyMatrix, GivesTheSameBitsInAnyNumberOfThreads) {
     follower.reward = DrawNormal(rng, mdp.num_rows());
     follower.discount = 0.9;
     const SoftBackup one = ApplySoftBellman(follower, v);
-    follower.parallel_for = InThreads;
+    follower.parallel_for = Threads(3);
     const SoftBackup many = ApplySoftBellman(follower, v);
     EXPECT_EQ(one.value, many.value) << name;
     EXPECT_EQ(one.pi, many.pi) << name;
