@@ -30,7 +30,8 @@ Dispatcher::Dispatcher(const DispatcherOptions& options)
     : options_(WithThreads(options)),
       budget_(options.memory_budget),
       parallel_for_([this](int count, const std::function<void(int)>& part) { pool_.Share(count, part); }),
-      pool_({.long_threads = options.threads, .short_threads = 1, .queue_length = options.queue_length}) {}
+      pool_({.long_threads = options.threads, .short_threads = options.threads, .queue_length = options.queue_length}) {
+}
 
 absl::Status Dispatcher::Enqueue(const Cost& cost, const Share& share, NamedEnvironments environments,
                                  std::shared_ptr<CallState> call, Work work, Done done) {
