@@ -188,6 +188,7 @@ std::vector<Row> MeasureSolve(const Cell& cell, double prototype) {
   double spent = 0;
   int rounds = 0;
   while (rounds == 0 || (spent < 1 && rounds < 10)) {
+    world.mdp->ForgetPolicyPattern();
     const double start = Now();
     PolicySystem system(*world.mdp, PolicySystem::Kind::kKrylov, parallel_for);
     const auto solution = SolveLowerLevel(follower, options, {}, After(cell.time_limit), system);
@@ -233,6 +234,7 @@ std::vector<Row> MeasureAdjoint(const Cell& cell) {
   }
   const Vector& pi = solution->backup.pi;
   const Vector y = pi.cwiseProduct(pi);
+  world.mdp->ForgetPolicyPattern();
   const double start = Now();
   PolicySystem system(*world.mdp, PolicySystem::Kind::kKrylov, parallel_for);
   system.SetPolicy(pi);
