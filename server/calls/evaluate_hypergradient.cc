@@ -53,7 +53,9 @@ absl::Status EvaluateHypergradient(const v1::EvaluateHypergradientRequest& reque
       PointsGoTogether(static_cast<double>(points.size()), Rows(problem)) ? kPointsInRun : points.size();
   std::vector<absl::Status> statuses((points.size() + run_length - 1) / run_length);
   const auto evaluate = [&](size_t number) -> absl::Status {
-    HypergradientEvaluator evaluator(problem, options, start);
+    LowerLevelOptions its = options;
+    its.refuse_unreachable = number == 0;  // what the first point could reach, others reach as far as they can
+    HypergradientEvaluator evaluator(problem, its, start);
     for (size_t i = number * run_length; i < std::min(points.size(), (number + 1) * run_length); ++i) {
       if (i > 0 && interrupt.Check().has_value()) break;
       ASSIGN_OR_RETURN(const HypergradientPoint point,

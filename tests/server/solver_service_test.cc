@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -165,6 +166,23 @@ TEST(SolverService, RunsOfPointsAreTheSameOnOneThreadAndOnThree) {
     bytes.push_back(response.SerializeAsString());
   }
   EXPECT_EQ(bytes[0], bytes[1]);
+}
+
+// Of all points the first decides whether a tolerance can be reached at all.
+TEST(SolverService, LaterRunsOfPointsReachAsFarAsTheyCan) {
+  Loopback loopback;
+  v1::EvaluateHypergradientRequest request;
+  *request.mutable_problem() = client::TwoState();
+  request.mutable_lower_level()->set_residual_tolerance(2e-15);
+  *request.mutable_parameters() = client::MakeArray(std::vector<double>{50}, {1, 1});
+  v1::EvaluateHypergradientResponse response;
+  EXPECT_EQ(Evaluate(loopback, request, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  std::vector<double> points(16, 0);
+  std::fill(points.begin() + 8, points.end(), 50);
+  *request.mutable_parameters() = client::MakeArray(points, {16, 1});
+  const grpc::Status status = Evaluate(loopback, request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.points_size(), 16);
 }
 
 // A ring: one action stays, the other goes on. Large enough for contexts to go at the same time.
