@@ -164,9 +164,10 @@ class LowerLevelSolver {
 
   // Sweeps still needed if the reach goes on falling as it did.
   double Foreseen(const std::vector<double>& spans) const {
-    const double now = spans.back(), then = spans[spans.size() - 1 - kContractionWindow];
+    const size_t window = std::min<size_t>(kContractionWindow, spans.size() - 1);
+    const double now = spans.back(), then = spans[spans.size() - 1 - window];
     if (!(now < then)) return std::numeric_limits<double>::infinity();
-    const double rate = std::log(then / now) / kContractionWindow;
+    const double rate = std::log(then / now) / static_cast<double>(window);
     return std::max(0.0, std::log(now / Tolerance())) / rate;
   }
 

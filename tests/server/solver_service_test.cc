@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -480,26 +481,28 @@ TEST(SolverService, AFullQueueRefusesWithRetryInfo) {
   options.dispatcher.queue_length = 1;
   Loopback loopback(options);
   RunningOptimize running(loopback.stub());
-  grpc::ClientContext waiting_context;
-  const auto waiting = loopback.stub().Optimize(&waiting_context, EndlessRequest());
-  grpc::Status status;
-  // The call that waits may arrive after the one that is to be refused; a refused one is tried again.
-  EXPECT_TRUE(WaitFor([&] {
-    grpc::ClientContext context;
-    SetDeadline(context, milliseconds(300));
-    const auto reader = loopback.stub().Optimize(&context, EndlessRequest());
+  // Of two more calls one waits, whichever comes first, and the other is refused, which ends the wait of the first.
+  std::array<grpc::ClientContext, 2> contexts;
+  std::array<grpc::Status, 2> statuses;
+  const auto call = [&](size_t i) {
+    SetDeadline(contexts[i], seconds(20));
+    const auto reader = loopback.stub().Optimize(&contexts[i], EndlessRequest());
     v1::OptimizeEvent event;
     while (reader->Read(&event)) {
     }
-    status = reader->Finish();
-    return status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
-  }));
-  const ErrorDetails details = DetailsOf(status);
-  EXPECT_EQ(details.info.reason(), reasons::kQueueFull);
+    statuses[i] = reader->Finish();
+    contexts[1 - i].TryCancel();
+  };
+  std::thread other(call, 1);
+  call(0);
+  other.join();
+  const size_t refused = statuses[0].error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED ? 0 : 1;
+  EXPECT_EQ(statuses[1 - refused].error_code(), grpc::StatusCode::CANCELLED) << statuses[1 - refused].error_message();
+  const ErrorDetails details = DetailsOf(statuses[refused]);
+  EXPECT_EQ(details.info.reason(), reasons::kQueueFull) << statuses[refused].error_message();
   EXPECT_TRUE(details.has_retry);
+  ASSERT_EQ(details.quota.violations_size(), 1);
   EXPECT_EQ(details.quota.violations(0).subject(), "queue_length");
-  waiting_context.TryCancel();
-  running.Cancel();
 }
 
 TEST(SolverService, ACallThatIsCancelledWhileItWaitsFreesItsPlaceAtOnce) {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <map>
 
 #include "core/mdp/follower_error.h"
 #include "gmock/gmock.h"
@@ -135,6 +136,41 @@ TEST(LowerLevel, WarmStartSavesWorkAndLeavesTheAnswer) {
   const LowerLevelSolution cold = Solve(follower), warm = Solve(follower, {}, cold.value);
   EXPECT_LT(warm.sweeps, cold.sweeps);
   EXPECT_LT((cold.value - warm.value).lpNorm<Eigen::Infinity>(), 1e-10);
+}
+
+// On a ring where 0.9 stay and 0.05 go to either side, sweeps contract a mode exp(i k s) by gamma (0.9 + 0.1 cos k).
+TEST(LowerLevel, AWarmStartIsSweptOnIfWhatIsLeftIsQuickThoughTheSystemMixesSlowly) {
+  constexpr int kStates = 4000;
+  TabularMdpSpec spec{.num_states = kStates, .num_actions = 1, .offsets = {0}};
+  for (int s = 0; s < kStates; ++s) {
+    std::map<uint32_t, double> row = {{s, 0.9}, {(s + 1) % kStates, 0.05}, {(s + kStates - 1) % kStates, 0.05}};
+    for (const auto& [column, probability] : row) {
+      spec.columns.push_back(column);
+      spec.probabilities.push_back(probability);
+    }
+    spec.offsets.push_back(spec.columns.size());
+  }
+  const TabularMdp mdp = Make(spec);
+  Vector reward(kStates), quick(kStates), slow(kStates);
+  for (int s = 0; s < kStates; ++s) {
+    reward[s] = std::cos(2 * M_PI * s / kStates);
+    quick[s] = s % 2 == 0 ? 1 : -1;
+    slow[s] = reward[s];
+  }
+  const RegularizedMdp follower = FollowerOf(mdp, reward, 0.999, 1);
+  const LowerLevelOptions options{.residual_tolerance = 1e-8};
+  PolicySystem system(mdp, PolicySystem::Kind::kKrylov);
+  const auto solve = [&](const Vector& start) {
+    return SolveLowerLevel(follower, options, start, Interrupt(), system).value();
+  };
+  const LowerLevelSolution cold = solve({});
+  EXPECT_GT(cold.newton_steps, 0);
+  ASSERT_TRUE(system.mixes_slowly());
+  const LowerLevelSolution near = solve(cold.value + 1e-4 * quick), far = solve(cold.value + 1e-4 * slow);
+  EXPECT_EQ(near.newton_steps, 0);
+  EXPECT_NEAR(near.sweeps, std::log(1e-4 / 1e-8) / -std::log(0.999 * 0.8), 5);
+  EXPECT_GT(far.newton_steps, 0);
+  EXPECT_LT(far.sweeps, 24);
 }
 
 TEST(LowerLevel, UnreachableToleranceIsRefusedByName) {
