@@ -203,9 +203,10 @@ double PointBytes(const ProblemSize& size, bool policies, bool warm_start) {
 
 }  // namespace
 
-bool PointsGoTogether(double points, double rows) {
-  constexpr double kMostRows = 1 << 14;
-  return points > kPointsInRun && rows <= kMostRows;
+bool PointsGoTogether(double points, const EnvironmentTotals& totals) {
+  constexpr double kMostRows = 1 << 14, kMostPairs = 1 << 20;
+  return points > kPointsInRun && totals.rows <= kMostRows &&
+         totals.entries + totals.states * totals.states <= kMostPairs;
 }
 
 double LeastBytes(double message_bytes) { return (1 << 20) + 4 * message_bytes; }
@@ -224,9 +225,9 @@ absl::StatusOr<Cost> EstimateCost(const v1::EvaluateHypergradientRequest& reques
   const auto points = static_cast<double>(CountPoints(request.parameters()));
   const double one = PointBytes(size, request.return_policies(), request.return_warm_start());
   ASSIGN_OR_RETURN(Cost cost, Finish(request, size, points, 2 * points, points * one, limits));
-  // Each thread has an evaluator.
-  if (PointsGoTogether(points, size.rows)) {
-    cost.bytes += EvaluatorBytes(size) * (std::min<double>(limits.threads, std::ceil(points / kPointsInRun)) - 1);
+  // Each thread has an evaluator: the call's own and idle ones of long calls.
+  if (PointsGoTogether(points, {.states = size.states, .rows = size.rows, .entries = size.entries})) {
+    cost.bytes += EvaluatorBytes(size) * std::min<double>(limits.threads, std::ceil(points / kPointsInRun) - 1);
   }
   return cost;
 }

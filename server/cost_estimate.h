@@ -19,10 +19,14 @@ namespace bilevel::server {
 // Requests estimated below this run in the short lane.
 inline constexpr double kShortSeconds = 0.05;
 
-// Many points of small problems go at the same time, in runs of so many: those whose environments have at most so many
-// rows, S*A, in all contexts together.
+// Many points of small problems go at the same time, in runs of so many, each with an evaluator of its own.
 inline constexpr size_t kPointsInRun = 8;
-bool PointsGoTogether(double points, double rows);
+struct EnvironmentTotals {  // over contexts
+  double states = 0;
+  double rows = 0;
+  double entries = 0;
+};
+bool PointsGoTogether(double points, const EnvironmentTotals& totals);
 
 struct Cost {
   double bytes = 0;

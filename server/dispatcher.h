@@ -22,7 +22,7 @@ namespace bilevel::server {
 
 struct DispatcherOptions {
   Limits limits;
-  int threads = 1;                 // long workers, >= 1
+  int threads = 1;                 // for long calls, and as many for short ones; >= 1
   int queue_length = 64;           // requests that may wait in each lane, >= 0
   double memory_budget = 1 << 30;  // bytes
 };

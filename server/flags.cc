@@ -25,7 +25,7 @@ ABSL_FLAG(absl::Duration, drain_delay, absl::Seconds(5),
           "how long calls are still served after SIGTERM while health says NOT_SERVING, for load balancers; "
           "a second signal cuts it short");
 ABSL_FLAG(int, threads, 0,
-          "solver threads for long calls; short calls have one more; 0: one for each processor that the machine or "
+          "solver threads for long calls, and as many for short ones; 0: one for each processor that the machine or "
           "the container grants");
 ABSL_FLAG(uint64_t, memory_budget, 0,
           "bytes that running and waiting requests may hold together, as estimated; 0: half of the memory of "

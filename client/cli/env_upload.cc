@@ -83,7 +83,10 @@ class Source {
 
   absl::StatusOr<EnvironmentData> Read(int context) const {
     absl::StatusOr<EnvironmentData> data = ReadAsItIs(context);
-    if (data.ok() && flags_.single_precision) ToSinglePrecision(*data);
+    if (!data.ok() || !flags_.single_precision) return data;
+    if (absl::Status status = ToSinglePrecision(*data); !status.ok()) {
+      return absl::ResourceExhaustedError(absl::StrCat(file_, " ", status.message()));
+    }
     return data;
   }
 

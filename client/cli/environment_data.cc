@@ -100,10 +100,12 @@ absl::Status SortRows(EnvironmentData& data) {
                                         : SortRowsWith(data, data.probabilities_f32);
 }
 
-void ToSinglePrecision(EnvironmentData& data) {
-  if (data.probabilities.empty()) return;
+absl::Status ToSinglePrecision(EnvironmentData& data) {
+  if (data.probabilities.empty()) return absl::OkStatus();
+  if (absl::Status status = Reserve(data.probabilities_f32, data.probabilities.size()); !status.ok()) return status;
   data.probabilities_f32.assign(data.probabilities.begin(), data.probabilities.end());
   data.probabilities = {};
+  return absl::OkStatus();
 }
 
 }  // namespace bilevel::client

@@ -42,9 +42,6 @@ absl::Status CheckOffsets(std::span<const std::uint64_t> offsets, std::uint64_t 
 // when a column is no state, or comes twice in a row. Cost: O(entries) where they are in order.
 absl::Status SortRows(EnvironmentData& data);
 
-// Rounds probabilities to binary32, where they are not. Cost: O(entries).
-void ToSinglePrecision(EnvironmentData& data);
-
 // Room for so many elements. RESOURCE_EXHAUSTED when there is none.
 template <typename T>
 absl::Status Reserve(std::vector<T>& vector, std::uint64_t count) {
@@ -57,6 +54,9 @@ absl::Status Reserve(std::vector<T>& vector, std::uint64_t count) {
   }
   return absl::ResourceExhaustedError("is larger than this machine's memory");
 }
+
+// Rounds probabilities to binary32, where they are not. RESOURCE_EXHAUSTED when there is no room. Cost: O(entries).
+absl::Status ToSinglePrecision(EnvironmentData& data);
 
 // The three kinds of files. Errors name the file, the place in it and the rule. INVALID_ARGUMENT, NOT_FOUND,
 // RESOURCE_EXHAUSTED.

@@ -232,7 +232,10 @@ absl::StatusOr<HypergradientPoint> HypergradientEvaluator::Run(const Vector& x, 
     runs[c] = *std::move(part);
     return absl::OkStatus();
   }));
-  options_.refuse_unreachable = false;  // what a first point could reach, later ones reach as far as they can
+  // What a first point could reach, later ones reach as far as they can.
+  if (std::any_of(runs.begin(), runs.end(), [](const auto& part) { return part.has_value() && !part->diverged; })) {
+    options_.refuse_unreachable = false;
+  }
 
   HypergradientPoint point;
   point.x = x;

@@ -70,7 +70,7 @@ class HypergradientEvaluator {
   ~HypergradientEvaluator();
 
   // Objective and gradient at x. An interruption or a limit is no error: the point says so in `termination`, and its
-  // bound still holds. INVALID_ARGUMENT: see SolveLowerLevel.
+  // bound still holds. INVALID_ARGUMENT: see SolveLowerLevel; once a point has come to something no more.
   absl::StatusOr<HypergradientPoint> Evaluate(const Vector& x, const Interrupt& interrupt);
 
   // The same with all certificates.

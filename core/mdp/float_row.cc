@@ -16,7 +16,8 @@ double SumOf(const FloatRow& row) {
   return sum;
 }
 
-// The largest entry that comes closer to taking `rest`, moved; whether there was one. Takes what it took off the rest.
+// Moves the largest entry that takes some of `rest`, and takes that off it; whether there was one. Of entries of one
+// binary order there is then none left that would.
 bool MoveLargest(const FloatRow& row, double& rest) {
   float* best = nullptr;
   float moved = 0;
@@ -25,7 +26,9 @@ bool MoveLargest(const FloatRow& row, double& rest) {
     if (best != nullptr && entry <= *best) continue;
     const auto next = static_cast<float>(double{entry} + rest);
     const double change = double{next} - double{entry};
-    if (change == 0 || std::abs(change) > kMostMoved * double{entry} || next > 1) continue;
+    if (!(std::abs(rest - change) < std::abs(rest)) || std::abs(change) > kMostMoved * double{entry} || next > 1) {
+      continue;
+    }
     best = &entry;
     moved = next;
   }

@@ -18,7 +18,7 @@ struct FloatRow {
 // Scales entries >= 0 to the sum `total` in [0, 1], rounded so that in double precision they add up to it: what
 // rounding takes from one goes to others, at most 2^-18 of each. Where `total` is no sum of floats, or all other
 // entries are too small to take what the largest leaves, the sum stays below it, by at most 2^-24. Returns the sum. All
-// 0 stays so. Cost: O(count), a few times over.
+// 0 stays so. Cost: O(count) for each binary order among the entries.
 double Renormalize(const FloatRow& row, double total);
 
 }  // namespace bilevel

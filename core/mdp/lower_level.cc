@@ -137,7 +137,7 @@ class LowerLevelSolver {
   // more than kForeseenSweeps are still to come.
   void Sweep(int sweeps, bool foresee) {
     const double gamma = follower_.discount;
-    const bool stochastic = follower_.mdp->rows_sum_to_one();
+    const bool stochastic = follower_.mdp->rows_sum_to_one(gamma);
     const int first = warm_ && system_.mixes_slowly() ? kFewFirstSweeps : kFirstSweeps;
     std::vector<double> spans;
     range_ = {step_.minCoeff(), step_.maxCoeff()};

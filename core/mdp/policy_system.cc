@@ -221,7 +221,7 @@ PolicySystem::Outcome PolicySystem::Refine(Side side, double gamma, const Vector
 // left, r, is near a multiple of the first eigenvector by then. That is a constant, or, transposed, r itself.
 void PolicySystem::IteratePlainly(Side side, double gamma, double tolerance, const Interrupt& interrupt, Vector& v,
                                   Vector& r) {
-  const bool stochastic = mdp_->rows_sum_to_one();
+  const bool stochastic = mdp_->rows_sum_to_one(gamma);
   const bool transposed = side == Side::kTransposed;
   const int64_t size = v.size();
   std::vector<SpreadOfIterate> spreads(static_cast<size_t>((size + kStatesInPart - 1) / kStatesInPart));

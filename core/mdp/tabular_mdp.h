@@ -9,6 +9,7 @@
 #ifndef BILEVEL_CORE_MDP_TABULAR_MDP_H_
 #define BILEVEL_CORE_MDP_TABULAR_MDP_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -67,8 +68,9 @@ class TabularMdp {
   // Smallest and largest sum of an available row of P.
   double min_row_sum() const { return min_row_sum_; }
   double max_row_sum() const { return max_row_sum_; }
-  // Whether no available row of P misses one by more than 1e-7, which rounding to single precision may do.
-  bool rows_sum_to_one() const { return min_row_sum_ > 1 - 1e-7; }
+  // Whether all available rows of P add up to one, as far as it matters at this discount. What rounding to single
+  // precision takes from them, up to 6e-8, does not unless 1 - discount is as small.
+  bool rows_sum_to_one(double discount) const { return min_row_sum_ > 1 - std::min(1e-7, 0.1 * (1 - discount)); }
   // Largest number of entries in a row.
   int max_row_entries() const { return max_row_entries_; }
 

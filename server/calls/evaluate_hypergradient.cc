@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -17,10 +18,14 @@
 namespace bilevel::server {
 namespace {
 
-double Rows(const BilevelProblem& problem) {
-  double rows = 0;
-  for (const Context& context : problem.contexts) rows += static_cast<double>(context.mdp->num_rows());
-  return rows;
+EnvironmentTotals TotalsOf(const BilevelProblem& problem) {
+  EnvironmentTotals totals;
+  for (const Context& context : problem.contexts) {
+    totals.states += context.mdp->num_states();
+    totals.rows += static_cast<double>(context.mdp->num_rows());
+    totals.entries += static_cast<double>(context.mdp->num_entries());
+  }
+  return totals;
 }
 
 }  // namespace
@@ -50,14 +55,15 @@ absl::Status EvaluateHypergradient(const v1::EvaluateHypergradientRequest& reque
   // Of each point, and each run of them: the first of a run starts as the request says, the others from the one before.
   std::vector<std::optional<Termination>> terminations(points.size());
   const size_t run_length =
-      PointsGoTogether(static_cast<double>(points.size()), Rows(problem)) ? kPointsInRun : points.size();
+      PointsGoTogether(static_cast<double>(points.size()), TotalsOf(problem)) ? kPointsInRun : points.size();
   std::vector<absl::Status> statuses((points.size() + run_length - 1) / run_length);
+  std::atomic<bool> failed = false;
   const auto evaluate = [&](size_t number) -> absl::Status {
     LowerLevelOptions its = options;
     its.refuse_unreachable = number == 0;  // what the first point could reach, others reach as far as they can
     HypergradientEvaluator evaluator(problem, its, start);
     for (size_t i = number * run_length; i < std::min(points.size(), (number + 1) * run_length); ++i) {
-      if (i > 0 && interrupt.Check().has_value()) break;
+      if (failed || (i > 0 && interrupt.Check().has_value())) break;
       ASSIGN_OR_RETURN(const HypergradientPoint point,
                        InField("lower_level", evaluator.EvaluateCertified(points[i], interrupt)));
       terminations[i] = point.termination;
@@ -67,7 +73,9 @@ absl::Status EvaluateHypergradient(const v1::EvaluateHypergradientRequest& reque
     return absl::OkStatus();
   };
   const auto run_at = [&](int number) {
-    statuses[static_cast<size_t>(number)] = evaluate(static_cast<size_t>(number));
+    absl::Status& status = statuses[static_cast<size_t>(number)];
+    status = evaluate(static_cast<size_t>(number));
+    if (!status.ok()) failed = true;
   };
   if (statuses.size() == 1) {
     run_at(0);

@@ -62,7 +62,7 @@ absl::StatusOr<NamedEnvironments> FindEnvironments(const v1::Problem& problem, c
     const std::string path = absl::StrCat("contexts[", c, "].environment_name");
     const absl::StatusOr<std::string> id = DecodeEnvironmentName(context.environment_name());
     if (!id.ok()) return WithField(path, id.status());
-    absl::StatusOr<StoredEnvironment> environment = store.Find(*id);
+    absl::StatusOr<StoredEnvironment> environment = store.Use(*id);
     if (!environment.ok()) {
       return absl::NotFoundError(absl::StrCat("problem.", path, ": ", environment.status().message()));
     }

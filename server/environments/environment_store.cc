@@ -27,9 +27,15 @@ class EnvironmentStore::KeptPattern {
     return reservation_.bytes();
   }
 
-  // Keeps the pattern, or forgets it.
-  void Keep(const TabularMdp& mdp, MemoryBudget& budget) {
+  void AddUser() {
     const std::lock_guard lock(mutex_);
+    ++users_;
+  }
+
+  // The last user keeps the pattern, or forgets it.
+  void RemoveUser(const TabularMdp& mdp, MemoryBudget& budget) {
+    const std::lock_guard lock(mutex_);
+    if (--users_ > 0) return;
     const double bytes = mdp.PolicyPatternBytes();
     if (bytes <= reservation_.bytes()) return;
     reservation_ = {};
@@ -41,14 +47,17 @@ class EnvironmentStore::KeptPattern {
     }
   }
 
+  // What is not kept is its users' own.
   void Forget(const TabularMdp& mdp) {
     const std::lock_guard lock(mutex_);
+    if (reservation_.bytes() == 0) return;
     mdp.ForgetPolicyPattern();
     reservation_ = {};
   }
 
  private:
   mutable std::mutex mutex_;
+  int users_ = 0;
   MemoryBudget::Reservation reservation_;
 };
 
@@ -103,20 +112,34 @@ absl::StatusOr<EnvironmentStore::Added> EnvironmentStore::Add(const std::string&
   return Added{Describe(held), false};
 }
 
-absl::StatusOr<StoredEnvironment> EnvironmentStore::Find(const std::string& id) const {
+absl::StatusOr<std::shared_ptr<const EnvironmentStore::Held>> EnvironmentStore::FindHeld(const std::string& id) const {
   const std::lock_guard lock(mutex_);
   const auto found = environments_.find(id);
   if (found == environments_.end()) return Unknown(id);
-  const std::shared_ptr<const Held>& held = found->second;
+  return found->second;
+}
+
+absl::StatusOr<StoredEnvironment> EnvironmentStore::Find(const std::string& id) const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Held> held, FindHeld(id));
+  return Describe(held);
+}
+
+absl::StatusOr<StoredEnvironment> EnvironmentStore::Use(const std::string& id) const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Held> held, FindHeld(id));
   StoredEnvironment environment = Describe(held);
+  held->pattern.AddUser();
   environment.mdp = std::shared_ptr<const TabularMdp>(
-      &held->mdp, [held, &budget = budget_](const TabularMdp* mdp) { held->pattern.Keep(*mdp, budget); });
+      &held->mdp, [held, &budget = budget_](const TabularMdp* mdp) { held->pattern.RemoveUser(*mdp, budget); });
   return environment;
 }
 
 void EnvironmentStore::ForgetPatterns() const {
-  const std::lock_guard lock(mutex_);
-  for (const auto& [id, held] : environments_) held->pattern.Forget(held->mdp);
+  std::vector<std::shared_ptr<const Held>> all;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, held] : environments_) all.push_back(held);
+  }
+  for (const std::shared_ptr<const Held>& held : all) held->pattern.Forget(held->mdp);
 }
 
 std::vector<StoredEnvironment> EnvironmentStore::List() const {

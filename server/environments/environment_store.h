@@ -47,11 +47,14 @@ class EnvironmentStore {
   absl::StatusOr<Added> Add(const std::string& id, TabularMdp mdp, uint64_t total_bytes,
                             MemoryBudget::Reservation reservation);
 
-  // NOT_FOUND for an id that is not in use. Once all copies of `mdp` are gone, what was found of where policies lead
-  // stays for the next, if the budget has room for it at once.
+  // NOT_FOUND for an id that is not in use.
   absl::StatusOr<StoredEnvironment> Find(const std::string& id) const;
 
-  // Forgets what stays so.
+  // The same for those who solve: once they all have let go of `mdp`, what was found of where policies lead stays for
+  // the next, if the budget has room for it at once.
+  absl::StatusOr<StoredEnvironment> Use(const std::string& id) const;
+
+  // Forgets what has stayed so; who works with it goes on.
   void ForgetPatterns() const;
 
   // In order of ids.
@@ -65,6 +68,7 @@ class EnvironmentStore {
   struct Held;
 
   absl::Status CheckRoomLocked() const;
+  absl::StatusOr<std::shared_ptr<const Held>> FindHeld(const std::string& id) const;
   // With `mdp` for those who only look.
   static StoredEnvironment Describe(const std::shared_ptr<const Held>& held);
 

@@ -21,7 +21,7 @@ class EnvironmentStoreTest : public ::testing::Test {
 
   // A call that asks where policies lead.
   const PolicyPattern* Use() {
-    const StoredEnvironment environment = *store_->Find("id");
+    const StoredEnvironment environment = *store_->Use("id");
     return environment.mdp->SharePolicyPattern(RunInOrder).get();
   }
 
@@ -47,7 +47,7 @@ TEST_F(EnvironmentStoreTest, CountsWhatIsAddedToIt) {
   Use();
   const double before = budget_->used();
   {
-    const StoredEnvironment environment = *store_->Find("id");
+    const StoredEnvironment environment = *store_->Use("id");
     environment.mdp->SharePolicyPattern(RunInOrder)->MakeTransposed(environment.mdp->transitions());
   }
   EXPECT_GT(budget_->used(), before);
@@ -69,13 +69,31 @@ TEST_F(EnvironmentStoreTest, GivesItBackInAShortage) {
   EXPECT_TRUE(budget_->Reserve(1e6 - kBytes).ok());
   EXPECT_EQ(budget_->used(), kBytes);
   EXPECT_EQ(store_->List()[0].memory_bytes, kBytes);
-  // Who has it goes on with it.
-  const StoredEnvironment environment = *store_->Find("id");
+}
+
+TEST_F(EnvironmentStoreTest, UsersGoOnWithWhatIsForgotten) {
+  Fill(1e6);
+  Use();
+  const StoredEnvironment environment = *store_->Use("id");
   const auto pattern = environment.mdp->SharePolicyPattern(RunInOrder);
   const int entries = pattern->max_row_entries();
   store_->ForgetPatterns();
+  EXPECT_EQ(budget_->used(), kBytes);
   EXPECT_EQ(pattern->max_row_entries(), entries);
-  EXPECT_NE(environment.mdp->SharePolicyPattern(RunInOrder), pattern);
+  // Found anew it is the users' own until the last of them ends.
+  const auto anew = environment.mdp->SharePolicyPattern(RunInOrder);
+  EXPECT_NE(anew, pattern);
+  store_->ForgetPatterns();
+  EXPECT_EQ(environment.mdp->SharePolicyPattern(RunInOrder), anew);
+}
+
+TEST_F(EnvironmentStoreTest, KeepsNothingWhileOthersUseIt) {
+  Fill(kBytes + 10);
+  const StoredEnvironment environment = *store_->Use("id");
+  const PolicyPattern* const pattern = environment.mdp->SharePolicyPattern(RunInOrder).get();
+  EXPECT_EQ(Use(), pattern);
+  EXPECT_EQ(environment.mdp->SharePolicyPattern(RunInOrder).get(), pattern) << "though there is no room to keep it";
+  EXPECT_EQ(budget_->used(), kBytes);
 }
 
 TEST_F(EnvironmentStoreTest, GivesAllBackWithTheEnvironment) {
