@@ -22,13 +22,13 @@ AggregationMultigrid::AggregationMultigrid(const SystemRows& system, const Paral
     if (static_cast<double>(num_quads) > kWorthJoining * static_cast<double>(current.size())) break;
     SparseSquare next = Condense(std::exchange(half, {}), quads, num_quads);
     for (uint32_t& group : pairs) group = quads[group];
-    IncompleteLu smoother(current, parallel_for);
+    IncompleteLu smoother(current, parallel_for, IncompleteLu::Order::kBlocks);
     if (levels_.empty()) current = {};
     levels_.push_back({std::move(current), std::move(smoother), std::move(pairs), num_quads});
     current = std::move(next);
   }
   if (current.size() > kLargestDense) {
-    IncompleteLu smoother(current, parallel_for);
+    IncompleteLu smoother(current, parallel_for, IncompleteLu::Order::kBlocks);
     levels_.push_back({std::move(current), std::move(smoother), {}, 0});
     return;
   }

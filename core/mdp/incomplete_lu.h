@@ -2,9 +2,11 @@
 //
 // I - gamma P^pi is a row diagonally dominant M-matrix, for which the factorisation exists in every order and is stable
 // (Meijerink, van der Vorst 1977). States are cut into consecutive blocks that depend on S alone; what couples blocks
-// is left out. Eight blocks go side by side, state by state, in the lanes of a vector: each state has to wait for the
-// one before it, but not for those of other blocks. Factors are kept in single precision: what a solve with them costs
-// is what it reads, and they are approximate anyway.
+// is left out. A solve takes eight states at a time, in the lanes of a vector. On grids, queues and the like these are
+// states of one level: coupled with each other neither directly nor by states before them, as on the diagonals of a
+// grid. Where levels are narrow, as on chains, eight blocks go side by side instead, state by state; else states go one
+// by one. Factors are kept in single precision: what a solve with them costs is what it reads, and they are approximate
+// anyway.
 
 #ifndef BILEVEL_CORE_MDP_INCOMPLETE_LU_H_
 #define BILEVEL_CORE_MDP_INCOMPLETE_LU_H_
@@ -19,16 +21,21 @@ namespace bilevel {
 
 class IncompleteLu {
  public:
-  // At most kMostEntries. Memory: 4 bytes for each entry, 8 where states of different blocks have not the same
-  // neighbours, and 5 for each state (12 where blocks do not go side by side). Cost: about that of fifty products.
+  // How states go side by side.
+  enum class Order { kLevels, kBlocks, kAlone };
+
+  // At most kMostEntries. first: the order to try first; multigrid, where a solve's cost counts for more than what
+  // blocks leave out, does better with kBlocks. Memory: 4 bytes for each entry, 8 where the neighbours of states side
+  // by side are not, and 9 for each state (12 where states go one by one). Cost: about that of fifty products.
   static constexpr uint64_t kMostEntries = uint64_t{1} << 30;
-  IncompleteLu(const SparseSquare& A, const ParallelFor& parallel_for);
-  IncompleteLu(const SystemRows& A, const ParallelFor& parallel_for);
+  IncompleteLu(const SparseSquare& A, const ParallelFor& parallel_for, Order first = Order::kLevels);
+  IncompleteLu(const SystemRows& A, const ParallelFor& parallel_for, Order first = Order::kLevels);
 
   // Factorises another matrix with entries at the same places. Cost: about that of fifteen products.
   void Renew(const SystemRows& A);
 
   const ParallelFor& parallel_for() const { return parallel_for_; }
+  Order order() const { return order_; }
   // Of the blocks, and the number of states.
   const std::vector<int64_t>& first_states() const { return blocks_; }
 
@@ -39,46 +46,69 @@ class IncompleteLu {
   void SolveTransposed(const VectorOf<Real>& b, VectorOf<Real>& x) const;
 
  private:
-  // The entries of one state in each of the blocks side by side, from its first entry on: lines of one entry each.
+  static constexpr uint32_t kNone = ~uint32_t{0};
+  static constexpr uint32_t kApart = uint32_t{1} << 31;
+  static constexpr int kWide = 8;
+
+  // Slots are places in the order of a solve; as many as go side by side make a slice. The entries of a slice's states,
+  // in lines of one for each lane.
   struct Triangle {
-    std::vector<uint32_t> offsets;  // first line of each state of a group, group by group
-    // Of each line: the column within the block, if it is the same in all of them; else kApart and where its columns
-    // begin. A block that has no entry there has a 0.
+    std::vector<uint32_t> offsets;  // first line of each slice
+    // Of each line: the first lane's column, a slot, if those of the others follow it; else kApart and where its
+    // columns begin. A lane that has no entry there has a 0.
     std::vector<uint32_t> starts;
     std::vector<uint32_t> columns;
     std::vector<float> values;
   };
-  static constexpr uint32_t kApart = uint32_t{1} << 31;
-  static constexpr int kWide = 8;
+  // What one thread solves: A ~ L D U with ones on the diagonals of L and U.
+  struct Group {
+    // Of each slot; of one without a state that of its slice's first. Empty where slots are the states in order.
+    std::vector<uint32_t> states;
+    int64_t num_slots = 0;
+    std::vector<uint32_t> runs;  // first slices of those that are not coupled with each other, and the number of slices
+    Triangle lower, upper;
+    std::vector<float> inverse_pivots;  // of each slot
+  };
 
-  int64_t num_groups() const { return (static_cast<int64_t>(blocks_.size()) - 1) / width_; }
-  // Cuts S states into groups of `width` blocks.
-  void Cut(int64_t num_states, int64_t num_groups, int width);
+  int64_t num_groups() const { return static_cast<int64_t>(groups_.size()); }
+  int64_t blocks_in_group() const { return order_ == Order::kBlocks ? kWide : 1; }
+  int width() const { return order_ == Order::kAlone ? 1 : kWide; }
+  int64_t FirstState(int64_t group) const { return blocks_[static_cast<size_t>(group * blocks_in_group())]; }
+  int64_t LastState(int64_t group) const { return FirstState(group + 1); }
+  // The block of a lane's states.
+  int64_t BlockOf(int64_t group, int64_t lane) const {
+    return group * blocks_in_group() + (order_ == Order::kBlocks ? lane : 0);
+  }
+
+  template <typename Rows>
+  void Build(const Rows& A, Order first);
   // Sets all but the numbers; returns the share of places that hold an entry, or 0 where it is soon seen to be small.
   template <typename Rows>
-  double FindPattern(const Rows& A);
-  // Adds the lines of a state; columns: of each lane.
-  void AddLines(const std::vector<std::vector<uint32_t>>& columns, Triangle& triangle) const;
+  double LayOut(const Rows& A, Order order, int64_t num_groups);
+  void EachSliceARun(Group& group) const;
+  // Sets the slots of a group; false where most would be empty.
   template <typename Rows>
-  void Build(const Rows& A);
+  bool FindSlots(const Rows& A, int64_t number);
+  template <typename Rows>
+  std::vector<uint32_t> FindLevels(const Rows& A, int64_t number) const;
+  // The slot of each state.
+  std::vector<uint32_t> SlotsOfStates(int64_t number) const;
+  // Sets the lines of a group and counts its entries; false where most places would be empty.
+  template <typename Rows>
+  bool FindLines(const Rows& A, int64_t number, uint64_t& entries);
+  // Adds the lines of a slice; columns: of each lane.
+  static void AddLines(const std::vector<std::vector<uint32_t>>& columns, Triangle& triangle);
   template <typename Rows>
   void Factorize(const Rows& A);
   template <typename Rows>
-  void FactorizeBlock(const Rows& A, int64_t block);
-  uint32_t Column(const Triangle& triangle, uint32_t line, int64_t lane) const {
-    const uint32_t start = triangle.starts[line];
-    return start < kApart ? start : triangle.columns[start - kApart + static_cast<size_t>(lane)];
-  }
+  void FactorizeGroup(const Rows& A, int64_t number);
   template <int kWidth, bool kTransposed, typename Real>
   void SolveGroups(const VectorOf<Real>& b, VectorOf<Real>& x) const;
 
   ParallelFor parallel_for_;
-  int width_ = 1;                // blocks side by side
-  int64_t longest_ = 0;          // states of the longest block
+  Order order_ = Order::kAlone;
   std::vector<int64_t> blocks_;  // first states, and S
-  // A ~ L D U with ones on the diagonals of L and U.
-  Triangle lower_, upper_;
-  std::vector<float> inverse_pivots_;  // by group, state and lane
+  std::vector<Group> groups_;
 };
 
 }  // namespace bilevel

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <map>
+#include <string_view>
 #include <vector>
 
 #include "core/mdp/aggregation_multigrid.h"
@@ -110,18 +111,10 @@ TEST(IncompleteLu, IsExactOnAChain) {
   expect_exact(system.Dense().transpose(), [&](const Vector& r, Vector& x) { lu.SolveTransposed(r, x); });
 }
 
-// Ones on the diagonal and, below or above it, two entries a row or, ragged, up to three.
-SparseSquare RandomTriangle(int size, bool lower, bool ragged, Rng& rng) {
+SparseSquare FromRows(const std::vector<std::map<uint32_t, double>>& rows) {
   SparseSquare A;
   A.offsets.push_back(0);
-  for (int s = 0; s < size; ++s) {
-    std::map<uint32_t, double> row = {{static_cast<uint32_t>(s), 1.0}};
-    const int count = ragged ? static_cast<int>(rng.Below(4)) : 2;
-    while (static_cast<int>(row.size()) <= count) {
-      const int far = 1 + static_cast<int>(rng.Below(40)), column = lower ? s - far : s + far;
-      if (column < 0 || column >= size) break;
-      row[static_cast<uint32_t>(column)] = -0.3 * rng.Uniform();
-    }
+  for (const auto& row : rows) {
     for (const auto& [column, value] : row) {
       A.columns.push_back(column);
       A.values.push_back(value);
@@ -131,8 +124,49 @@ SparseSquare RandomTriangle(int size, bool lower, bool ragged, Rng& rng) {
   return A;
 }
 
-// Of a triangle nothing is left out but what couples blocks, and the rounding to single precision, however its rows
-// are laid side by side.
+// Ones on the diagonal and, below or above it, two entries a row or, ragged, up to three.
+SparseSquare RandomTriangle(int size, bool lower, bool ragged, Rng& rng) {
+  std::vector<std::map<uint32_t, double>> rows;
+  for (int s = 0; s < size; ++s) {
+    std::map<uint32_t, double>& row = rows.emplace_back();
+    row[static_cast<uint32_t>(s)] = 1;
+    const int count = ragged ? static_cast<int>(rng.Below(4)) : 2;
+    while (static_cast<int>(row.size()) <= count) {
+      const int far = 1 + static_cast<int>(rng.Below(40)), column = lower ? s - far : s + far;
+      if (column < 0 || column >= size) break;
+      row[static_cast<uint32_t>(column)] = -0.3 * rng.Uniform();
+    }
+  }
+  return FromRows(rows);
+}
+
+// Of a triangle nothing is left out but what couples blocks, and the rounding to single precision.
+void ExpectExactInBlocks(const SparseSquare& A, const IncompleteLu& lu) {
+  const int64_t S = A.size();
+  const std::vector<int64_t>& blocks = lu.first_states();
+  Rng rng(11);
+  const Vector b = DrawNormal(rng, S);
+  Vector x, z;
+  lu.Solve(b, x);
+  lu.SolveTransposed(b, z);
+  Vector r = b, most = Vector::Zero(S), r_transposed = b, most_transposed = most;
+  size_t block = 0;
+  for (int64_t s = 0; s < S; ++s) {
+    while (s >= blocks[block + 1]) ++block;
+    A.ForEachInRow(s, [&](uint32_t column, double value) {
+      if (column < blocks[block] || column >= blocks[block + 1]) return;
+      r[s] -= value * x[column];
+      most[s] += std::abs(value * x[column]);
+      r_transposed[column] -= value * z[s];
+      most_transposed[column] += std::abs(value * z[s]);
+    });
+  }
+  EXPECT_TRUE((r.cwiseAbs().array() <= 0x1.1p-24 * most.array()).all());
+  EXPECT_TRUE((r_transposed.cwiseAbs().array() <= 0x1.1p-24 * most_transposed.array()).all());
+  EXPECT_GT(r.norm(), 0);
+}
+
+// However its rows are laid side by side.
 TEST(IncompleteLu, SolvesTrianglesInBlocks) {
   constexpr int kSize = 40'003;
   for (const bool lower : {false, true}) {
@@ -140,29 +174,97 @@ TEST(IncompleteLu, SolvesTrianglesInBlocks) {
       SCOPED_TRACE(::testing::Message() << (lower ? "lower" : "upper") << (ragged ? ", ragged" : ""));
       Rng rng(8);
       const SparseSquare A = RandomTriangle(kSize, lower, ragged, rng);
-      const IncompleteLu lu(A, RunInOrder);
-      const std::vector<int64_t>& blocks = lu.first_states();
-      EXPECT_EQ(blocks.size(), ragged ? 2U : 9U);
-      const Vector b = DrawNormal(rng, kSize);
-      Vector x, z;
-      lu.Solve(b, x);
-      lu.SolveTransposed(b, z);
-      Vector r = b, most = Vector::Zero(kSize), r_transposed = b, most_transposed = most;
-      size_t block = 0;
-      for (int s = 0; s < kSize; ++s) {
-        while (s >= blocks[block + 1]) ++block;
-        A.ForEachInRow(s, [&](uint32_t column, double value) {
-          if (column < blocks[block] || column >= blocks[block + 1]) return;
-          r[s] -= value * x[column];
-          most[s] += std::abs(value * x[column]);
-          r_transposed[column] -= value * z[s];
-          most_transposed[column] += std::abs(value * z[s]);
-        });
-      }
-      EXPECT_TRUE((r.cwiseAbs().array() <= 0x1.1p-24 * most.array()).all());
-      EXPECT_TRUE((r_transposed.cwiseAbs().array() <= 0x1.1p-24 * most_transposed.array()).all());
-      EXPECT_GT(r.norm(), 0);
+      const IncompleteLu blocks(A, RunInOrder, IncompleteLu::Order::kBlocks);
+      EXPECT_EQ(blocks.order(), ragged ? IncompleteLu::Order::kAlone : IncompleteLu::Order::kBlocks);
+      EXPECT_EQ(blocks.first_states().size(), ragged ? 2U : 9U);
+      ExpectExactInBlocks(A, blocks);
+      ExpectExactInBlocks(A, IncompleteLu(A, RunInOrder));
     }
+  }
+}
+
+// Square cells, each coupled with those before it to the left, above and, on every third row, above and to the
+// right; or with those after it.
+TEST(IncompleteLu, SolvesTrianglesByLevels) {
+  for (const bool lower : {false, true}) {
+    SCOPED_TRACE(lower);
+    const int side = lower ? 760 : 300;  // in two groups, or one
+    Rng rng(9);
+    std::vector<std::map<uint32_t, double>> rows(static_cast<size_t>(side * side));
+    const auto couple = [&](int i, int j, int i2, int j2) {
+      if (i2 < 0 || j2 < 0 || j2 >= side) return;
+      const int s = i * side + j, s2 = i2 * side + j2;
+      rows[static_cast<size_t>(lower ? s : s2)][static_cast<uint32_t>(lower ? s2 : s)] = -0.3 * rng.Uniform();
+    };
+    for (int i = 0; i < side; ++i) {
+      for (int j = 0; j < side; ++j) {
+        rows[static_cast<size_t>(i * side + j)][static_cast<uint32_t>(i * side + j)] = 1;
+        couple(i, j, i, j - 1);
+        couple(i, j, i - 1, j);
+        if (i % 3 == 0) couple(i, j, i - 1, j + 1);
+      }
+    }
+    const SparseSquare A = FromRows(rows);
+    const IncompleteLu lu(A, RunInOrder);
+    EXPECT_EQ(lu.order(), IncompleteLu::Order::kLevels);
+    EXPECT_EQ(lu.first_states().size(), lower ? 3U : 2U);
+    ExpectExactInBlocks(A, lu);
+  }
+}
+
+// Both are the same factorisation as state by state, in the order of the states: here by its definition.
+TEST(IncompleteLu, IsThatOfTheOrderOfStates) {
+  for (const char* name : {"grid-slip", "queue-2d", "birth-death"}) {
+    SCOPED_TRACE(name);
+    const System system(name, 10'000, 0.99);
+    const int64_t S = system.A.size();
+    std::vector<std::map<int64_t, double>> rows(static_cast<size_t>(S));
+    for (int64_t s = 0; s < S; ++s) {
+      auto& row = rows[static_cast<size_t>(s)];
+      system.A.ForEachInRow(s, [&](uint32_t column, double value) { row[column] = value; });
+      for (auto& [k, factor] : row) {
+        if (k >= s) break;
+        const auto& above = rows[static_cast<size_t>(k)];
+        factor /= above.at(k);
+        for (auto entry = above.upper_bound(k); entry != above.end(); ++entry) {
+          if (const auto found = row.find(entry->first); found != row.end()) found->second -= factor * entry->second;
+        }
+      }
+    }
+    const IncompleteLu lu(system.A, RunInOrder);
+    EXPECT_EQ(lu.order(),
+              name == std::string_view("birth-death") ? IncompleteLu::Order::kAlone : IncompleteLu::Order::kLevels);
+    Rng rng(10);
+    const Vector b = DrawNormal(rng, S);
+    Vector x = b, z = b, solved;
+    for (int64_t s = 0; s < S; ++s) {
+      for (const auto& [k, factor] : rows[static_cast<size_t>(s)]) {
+        if (k < s) x[s] -= factor * x[k];
+      }
+    }
+    for (int64_t s = S - 1; s >= 0; --s) {
+      const auto& row = rows[static_cast<size_t>(s)];
+      for (const auto& [k, factor] : row) {
+        if (k > s) x[s] -= factor * x[k];
+      }
+      x[s] /= row.at(s);
+    }
+    lu.Solve(b, solved);
+    EXPECT_LT((solved - x).norm(), 1e-5 * x.norm());
+    for (int64_t s = 0; s < S; ++s) {
+      const auto& row = rows[static_cast<size_t>(s)];
+      z[s] /= row.at(s);
+      for (const auto& [k, factor] : row) {
+        if (k > s) z[k] -= factor * z[s];
+      }
+    }
+    for (int64_t s = S - 1; s >= 0; --s) {
+      for (const auto& [k, factor] : rows[static_cast<size_t>(s)]) {
+        if (k < s) z[k] -= factor * z[s];
+      }
+    }
+    lu.SolveTransposed(b, solved);
+    EXPECT_LT((solved - z).norm(), 1e-5 * z.norm());
   }
 }
 
