@@ -1,6 +1,7 @@
 #include "core/mdp/incomplete_lu.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <numeric>
 #include <type_traits>
@@ -149,15 +150,17 @@ std::vector<uint32_t> IncompleteLu::FindLevels(const Rows& A, int64_t number) co
     }
     ++count;
     level = std::max(level, lowest);
+    // Columns increase: the level is known when those that follow come.
     A.ForEachInRow(s, [&](uint32_t column, double) {
-      if (column >= first && column < s) level = std::max(level, levels[static_cast<size_t>(column - first)] + 1);
+      if (column < first || column == s || column >= last) return;
+      uint32_t& other = levels[static_cast<size_t>(column - first)];
+      if (column < s) {
+        level = std::max(level, other + 1);
+      } else {
+        other = std::max(other, level + 1);
+      }
     });
     highest = std::max(highest, level);
-    A.ForEachInRow(s, [&](uint32_t column, double) {
-      if (column <= s || column >= last) return;
-      uint32_t& other = levels[static_cast<size_t>(column - first)];
-      other = std::max(other, level + 1);
-    });
   }
   return levels;
 }
@@ -304,46 +307,47 @@ void IncompleteLu::FactorizeGroup(const Rows& A, int64_t number) {
   Group& group = groups_[static_cast<size_t>(number)];
   const std::vector<uint32_t> slots = SlotsOfStates(number);
   const int64_t start = FirstState(number);
-  const auto wide = static_cast<uint32_t>(width());
-  // The row at hand, by slots: which row it was that last had an entry there.
-  struct Entry {
-    double value = 0;
-    uint32_t row = kNone;
-  };
-  std::vector<Entry> row(static_cast<size_t>(group.num_slots));
-  std::vector<uint32_t> below, above;
+  // A slot's slice and lane.
+  const uint32_t wide = width(), shift = std::countr_zero(wide);
+  const auto slice = [shift](uint32_t slot) { return slot >> shift; };
+  const auto lane = [wide](uint32_t slot) { return slot & (wide - 1); };
+  // The row at hand, columns by slots, in the order of states; `where` a column is in it, if it is.
+  std::vector<uint32_t> columns, where(static_cast<size_t>(group.num_slots));
+  std::vector<double> row;
+  const auto place = [&](uint32_t line, uint32_t slot) { return size_t{line} * wide + lane(slot); };
   for (int64_t block = number * blocks_in_group(); block < (number + 1) * blocks_in_group(); ++block) {
     const int64_t first = blocks_[static_cast<size_t>(block)], last = blocks_[static_cast<size_t>(block) + 1];
     for (int64_t s = first; s < last; ++s) {
       const uint32_t slot = slots[static_cast<size_t>(s - start)];
-      below.clear();
-      above.clear();
+      columns.clear();
+      row.clear();
       A.ForEachInRow(s, [&](uint32_t column, double value) {
         if (column < first || column >= last) return;
         const uint32_t at = slots[static_cast<size_t>(column - start)];
-        row[at] = {value, slot};
-        if (column < s) below.push_back(at);
-        if (column > s) above.push_back(at);
+        where[at] = static_cast<uint32_t>(columns.size());
+        columns.push_back(at);
+        row.push_back(value);
       });
-      const auto place = [&](uint32_t line, uint32_t of) { return size_t{line} * wide + of % wide; };
-      uint32_t line = group.lower.offsets[slot / wide];
-      for (const uint32_t at : below) {
-        const double factor = row[at].value;
-        group.lower.values[place(line++, slot)] = static_cast<float>(factor * double{group.inverse_pivots[at]});
-        const uint32_t end = group.upper.offsets[at / wide + 1];
-        for (uint32_t k = group.upper.offsets[at / wide]; k < end; ++k) {
+      const uint32_t diagonal = where[slot];
+      for (uint32_t i = 0; i < diagonal; ++i) {
+        const uint32_t at = columns[i];
+        group.lower.values[place(group.lower.offsets[slice(slot)] + i, slot)] =
+            static_cast<float>(row[i] * double{group.inverse_pivots[at]});
+        const uint32_t end = group.upper.offsets[slice(at) + 1];
+        for (uint32_t k = group.upper.offsets[slice(at)]; k < end; ++k) {
           const uint32_t begin = group.upper.starts[k];
-          const uint32_t column = begin < kApart ? begin + at % wide : group.upper.columns[begin - kApart + at % wide];
-          if (column >= row.size()) continue;  // of a lane without an entry
-          Entry& entry = row[column];
-          if (entry.row == slot) entry.value -= factor * double{group.upper.values[place(k, at)]};
+          const uint32_t column = begin < kApart ? begin + lane(at) : group.upper.columns[begin - kApart + lane(at)];
+          if (column >= where.size()) continue;  // of a lane without an entry
+          const uint32_t there = where[column];
+          if (there >= columns.size() || columns[there] != column) continue;
+          row[there] -= row[i] * double{group.upper.values[place(k, at)]};
         }
       }
-      const double inverse = 1 / row[slot].value;
+      const double inverse = 1 / row[diagonal];
       group.inverse_pivots[slot] = static_cast<float>(inverse);
-      line = group.upper.offsets[slot / wide];
-      for (const uint32_t at : above) {
-        group.upper.values[place(line++, slot)] = static_cast<float>(inverse * row[at].value);
+      for (uint32_t i = diagonal + 1; i < columns.size(); ++i) {
+        group.upper.values[place(group.upper.offsets[slice(slot)] + i - diagonal - 1, slot)] =
+            static_cast<float>(inverse * row[i]);
       }
     }
   }

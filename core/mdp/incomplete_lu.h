@@ -46,7 +46,6 @@ class IncompleteLu {
   void SolveTransposed(const VectorOf<Real>& b, VectorOf<Real>& x) const;
 
  private:
-  static constexpr uint32_t kNone = ~uint32_t{0};
   static constexpr uint32_t kApart = uint32_t{1} << 31;
   static constexpr int kWide = 8;
 
