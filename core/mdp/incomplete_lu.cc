@@ -21,7 +21,7 @@ constexpr int64_t kWorthCutting = 32768;
 constexpr double kWorthPairing = 0.6;
 // Levels are those of bands of consecutive states: a band ends where its levels have so many states on average, and it
 // has so many, so that a solve moves along no more places at a time than near caches hold.
-constexpr int64_t kLevelWidth = 32, kFewestInBand = 4096;
+constexpr int64_t kLevelWidth = 64, kFewestInBand = 4096;
 // So many slices of a level are solved together.
 constexpr int64_t kSlicesInRun = 16;
 // Fetched so many numbers before they are needed: states side by side are far apart.
