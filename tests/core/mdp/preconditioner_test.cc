@@ -198,7 +198,8 @@ TEST(IncompleteLu, SolvesTrianglesByLevels) {
     };
     for (int i = 0; i < side; ++i) {
       for (int j = 0; j < side; ++j) {
-        rows[static_cast<size_t>(i * side + j)][static_cast<uint32_t>(i * side + j)] = 1;
+        const int s = i * side + j;
+        rows[static_cast<size_t>(s)][static_cast<uint32_t>(s)] = 1;
         couple(i, j, i, j - 1);
         couple(i, j, i - 1, j);
         if (i % 3 == 0) couple(i, j, i - 1, j + 1);
