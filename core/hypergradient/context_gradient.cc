@@ -70,9 +70,9 @@ TermInput InputOf(const ContextRequest& request, const Answer& answer) {
 ContextGradient DifferentiateContext(const ContextRequest& request, const Answer& answer, const Vector& start,
                                      const ContextObjective* near) {
   ContextObjective objective = EvaluateContextObjective(request.context, InputOf(request, answer), near);
-  Adjoint adjoint =
-      SolveAdjoint(request.follower, answer.backup.pi, {.y = objective.y, .q = {}, .value = objective.follower_value},
-                   request.options.adjoint_tolerance, start, request.interrupt, request.system);
+  Adjoint adjoint = SolveAdjoint(request.follower, answer.backup.pi,
+                                 {.y = std::exchange(objective.y, {}), .q = {}, .value = objective.follower_value},
+                                 request.options.adjoint_tolerance, start, request.interrupt, request.system);
   ParameterGradient gradient = objective.direct;
   AddImplicitPart(request, answer, adjoint.reward_gradient, gradient);
   return {std::move(objective), std::move(adjoint), std::move(gradient)};
@@ -90,13 +90,15 @@ ParameterGradient DifferentiateTermAlone(const ContextRequest& request, const An
   return gradient;
 }
 
-ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, const ContextGradient& value,
-                           const FollowerError& error, const Vector& theta_rounding, Majorant::Effort effort) {
+ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, ContextGradient& value,
+                           FollowerError error, const Vector& theta_rounding, Majorant::Effort effort) {
   const RegularizedMdp& follower = request.follower;
   if (request.context.dynamics.has_value()) effort = Majorant::Effort::kSolves;
   Majorant majorant(*follower.mdp, request.system, follower.discount, error.kappa, request.interrupt, effort);
   ContextObjectiveRadius radius = BoundContextObjective(request.context, InputOf(request, answer), value.objective,
                                                         {error, theta_rounding, majorant});
+  TrimTerms(value.objective);
+  error.log_pi_radius = {};
   AdjointError adjoint =
       BoundAdjointError(follower, answer.backup.pi, {.y = {}, .q = {}, .value = value.objective.follower_value},
                         value.adjoint, error, radius.centered_y, radius.centered_y_mass, majorant, request.system);
@@ -125,8 +127,11 @@ ParameterGradient DifferentiateContextGradient(const ContextRequest& request, co
                                      tangent.transitions, tangent.initial, direction.discount});
 
   // yc = y - pi ybar.
-  const Vector centered = CenterCotangent(mdp, pi, objective.y) -
-                          tangent.pi.cwiseProduct(RepeatForActions(mdp, SumOverActions(mdp, value.objective.y)));
+  Vector ybar = Vector::Zero(mdp.num_states());
+  for (size_t t = 0; t < value.objective.terms.size(); ++t) {
+    ybar += request.context.objective[t].weight * SumOverActions(mdp, value.objective.terms[t].y);
+  }
+  const Vector centered = CenterCotangent(mdp, pi, objective.y) - tangent.pi.cwiseProduct(RepeatForActions(mdp, ybar));
   // What z' is multiplied by and what it answers to, in (I - gamma P^pi)^T z' = -gamma P^T yc - tau g_V.
   const Vector moved = tangent.pi.cwiseProduct(RepeatForActions(mdp, adjoint.z));
   const Vector pushed = pi.cwiseProduct(RepeatForActions(mdp, adjoint.z)) - adjoint.centered_y;

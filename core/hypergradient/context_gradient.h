@@ -22,7 +22,7 @@ struct ContextRequest {
 };
 
 struct ContextGradient {
-  ContextObjective objective;
+  ContextObjective objective;  // without y, which became adjoint.centered_y
   Adjoint adjoint;
   ParameterGradient gradient;  // direct and implicit part
 };
@@ -38,12 +38,13 @@ ParameterGradient DifferentiateTermAlone(const ContextRequest& request, const An
                                          const ContextGradient& value, size_t term);
 
 // Bounds on the distances to the exact objective and gradient. Where the environment moves with x, effort is kSolves.
+// Takes from value.objective what TrimTerms does.
 struct ContextRadius {
   double objective;
   ParameterGradient gradient;
 };
-ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, const ContextGradient& value,
-                           const FollowerError& error, const Vector& theta_rounding,
+ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, ContextGradient& value,
+                           FollowerError error, const Vector& theta_rounding,
                            Majorant::Effort effort = Majorant::Effort::kSolves);
 
 // A direction in which a context may move.

@@ -58,8 +58,7 @@ HypergradientPoint Diverged(HypergradientPoint point) {
 // Lets go of what a point to start from needs no more, most of it [S*A].
 void Trim(ContextGradient& gradient) {
   gradient.adjoint.centered_y = gradient.adjoint.reward_gradient = gradient.adjoint.residual = {};
-  gradient.objective.y = {};
-  for (TermValue& term : gradient.objective.terms) term.y = term.direct.reward = term.cost = {};
+  TrimTerms(gradient.objective);
 }
 
 // How many times the bounds at `further` are what they may be: small, or what it has moved.
@@ -195,8 +194,7 @@ void HypergradientEvaluator::CertifyContext(size_t c, const Mapped& at, const Co
     system.SetPolicy(next.backup.pi, PolicySystem::Change::kSlight);
     const Answer answer{next.value, next.backup};
     further = DifferentiateContext(request, answer, near.adjoint.z, &near.objective);
-    further.objective.y = {};
-    radius = BoundContext(request, answer, further, next.error, at.rounding, effort);
+    radius = BoundContext(request, answer, further, std::move(next.error), at.rounding, effort);
   };
   bound(gradient);
   const double excess = norms ? Excess(radius, gradient, further, small) : 0;

@@ -27,6 +27,17 @@ BILEVEL_LANES_INLINE void Gather(const Real* v, const uint32_t* columns, Lanes& 
   lanes = Lanes{D{v[c[0]]}, D{v[c[1]]}, D{v[c[2]]}, D{v[c[3]]}, D{v[c[4]]}, D{v[c[5]]}, D{v[c[6]]}, D{v[c[7]]}};
 }
 
+// Vectors that the second cache does not hold are fetched into it ahead of where they are gathered: the processor waits
+// for more of such fetches at a time than for loads.
+constexpr int64_t kNearBytes = 1 << 19;
+constexpr uint64_t kLinesAhead = 32;
+constexpr int kToSecondCache = 2;  // __builtin_prefetch's locality
+
+template <typename Real>
+BILEVEL_LANES_INLINE bool IsFar(const ActionRows& rows) {
+  return rows.num_states() * static_cast<int64_t>(sizeof(Real)) > kNearBytes;
+}
+
 struct Kernels {
   StepRange (*sweep)(const SoftSweep&, SliceRange, Lanes*);
   void (*multiply)(const ActionRows&, const double*, const double*, SliceRange, double*);

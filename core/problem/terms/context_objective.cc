@@ -18,8 +18,11 @@ const ParametricReward* DirectReward(const ObjectiveTerm& term) {
 // sum += weight * part, where empty vectors stand for 0.
 void Add(double weight, const Vector& part, Vector& sum) {
   if (part.size() == 0) return;
-  if (sum.size() == 0) sum = Vector::Zero(part.size());
-  sum += weight * part;
+  if (sum.size() == 0) {
+    sum = weight * part;
+  } else {
+    sum += weight * part;
+  }
 }
 
 }  // namespace
@@ -36,19 +39,24 @@ void AddDirectPart(const Context& context, const TermInput& input, size_t term, 
 
 ContextObjective EvaluateContextObjective(const Context& context, const TermInput& input,
                                           const ContextObjective* near) {
-  ContextObjective result{0, Vector::Zero(input.pi().size()), {}, ParameterGradient(input.x.size()), {}};
+  ContextObjective result{0, {}, {}, ParameterGradient(input.x.size()), {}};
   for (size_t t = 0; t < context.objective.size(); ++t) {
     const ObjectiveTerm& term = context.objective[t];
     const TermValue* start = near == nullptr ? nullptr : &near->terms[t];
     TermValue value =
         std::visit([&](const auto& measure) { return EvaluateTerm(measure, input, start); }, term.measure);
     result.value += term.weight * value.value;
-    result.y += term.weight * value.y;
+    Add(term.weight, value.y, result.y);
     Add(term.weight, value.follower_value, result.follower_value);
     AddDirectPart(context, input, t, term.weight, value, result.direct);
     result.terms.push_back(std::move(value));
   }
+  if (result.y.size() == 0) result.y = Vector::Zero(input.pi().size());
   return result;
+}
+
+void TrimTerms(ContextObjective& objective) {
+  for (TermValue& term : objective.terms) term.y = term.direct.reward = term.cost = {};
 }
 
 ContextObjectiveRadius BoundContextObjective(const Context& context, const TermInput& input,

@@ -22,6 +22,9 @@ struct ContextObjective {
 ContextObjective EvaluateContextObjective(const Context& context, const TermInput& input,
                                           const ContextObjective* near = nullptr);
 
+// Lets go of the vectors [S*A] of single terms, which EvaluateContextObjective does not need of `near`.
+void TrimTerms(ContextObjective& objective);
+
 // Adds weight times one term's direct derivative.
 void AddDirectPart(const Context& context, const TermInput& input, size_t term, double weight, const TermValue& value,
                    ParameterGradient& gradient);
