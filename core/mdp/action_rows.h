@@ -54,9 +54,8 @@ class ActionRows {
   uint64_t RowBegin(int64_t row) const { return offsets_[static_cast<size_t>(row)]; }
   uint64_t RowEnd(int64_t row) const { return offsets_[static_cast<size_t>(row) + 1]; }
   // Place of the first entry of a row, and from one entry of a row to the next. Not for kFull.
-  uint64_t FirstPlace(int64_t row) const {
-    if (layout_ == Layout::kRows) return RowBegin(row);
-    const int64_t s = row / num_actions_, a = row % num_actions_;
+  uint64_t FirstPlace(int64_t s, int64_t a) const {
+    if (layout_ == Layout::kRows) return RowBegin(s * num_actions_ + a);
     return uint64_t{kLanes} * lines_[static_cast<size_t>(s / kLanes * num_actions_ + a)] +
            static_cast<uint64_t>(s % kLanes);
   }
@@ -77,14 +76,19 @@ class ActionRows {
   // Makes values doubles, if they were not, that can be written.
   double* ToDoubles();
 
-  // Calls visit(entry, place) for the entries of a row, in order.
+  // Calls visit(entry, place) for the entries of a row, in order. Without its state and action it has to divide.
   template <typename Visitor>
   void ForEachInRow(int64_t row, Visitor visit) const {
+    ForEachInRow(row / num_actions_, row % num_actions_, visit);
+  }
+  template <typename Visitor>
+  void ForEachInRow(int64_t s, int64_t a, Visitor visit) const {
+    const int64_t row = s * num_actions_ + a;
     if (layout_ == Layout::kFull) {
       for (uint64_t k = RowBegin(row), end = RowEnd(row); k < end; ++k) visit(k, uint64_t{places_[k]});
       return;
     }
-    uint64_t place = FirstPlace(row);
+    uint64_t place = FirstPlace(s, a);
     for (uint64_t k = RowBegin(row), end = RowEnd(row); k < end; ++k, place += Stride()) visit(k, place);
   }
 

@@ -69,7 +69,9 @@ class PolicyMatrix {
   uint64_t num_entries() const { return merged() ? pattern_->pairs().num_entries() : mdp_->num_entries(); }
   // Largest number of entries in a row, in a column, and largest |s - s2| of a pair.
   int max_row_entries() const { return pattern_->max_row_entries(); }
-  int max_column_entries() const { return pattern_->MakeTransposed(mdp_->transitions()).max_row_entries; }
+  int max_column_entries() const {
+    return pattern_->MakeTransposed(mdp_->transitions(), parallel_for_).max_row_entries;
+  }
   int bandwidth() const { return pattern_->bandwidth(); }
 
   // Calls visit(s, s2, probability) for all pairs, by s; where not merged, a pair may come more than once.
@@ -90,7 +92,7 @@ class PolicyMatrix {
   template <typename Visitor>
   void ForEachInRow(Eigen::Index s, Visitor visit) const {
     const ActionRows& pairs = pattern_->pairs();
-    pairs.ForEachInRow(s, [&](uint64_t, uint64_t place) { visit(pairs.column(place), values_[place]); });
+    pairs.ForEachInRow(s, 0, [&](uint64_t, uint64_t place) { visit(pairs.column(place), values_[place]); });
   }
 
  private:

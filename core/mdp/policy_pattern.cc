@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
+
+#include "core/base/fetch.h"
 
 namespace bilevel {
 namespace {
@@ -10,6 +13,11 @@ namespace {
 constexpr double kWorthMerging = 0.75;
 // Entries of a row that bytes can tell apart.
 constexpr int kShortRow = 256;
+// From so many states on it is transposed in shares of the states.
+constexpr int kStatesToShare = 65536;
+constexpr int kShares = 4;
+// A step of fetching ahead, in states.
+constexpr int64_t kStatesAhead = 2 * kLanes;
 
 double BytesOf(const ActionRows& rows) {
   const auto blocks = static_cast<double>(NumSlices(rows.num_states()) * rows.num_actions());
@@ -31,8 +39,8 @@ uint64_t PolicyPattern::CountPairs(const ActionRows& rows) {
   uint64_t pairs = 0;
   for (int s = 0; s < S; ++s) {
     const uint64_t before = pairs;
-    for (int64_t row = int64_t{s} * A; row < (int64_t{s} + 1) * A; ++row) {
-      rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+    for (int a = 0; a < A; ++a) {
+      rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) {
         const uint32_t column = rows.column(place);
         bandwidth_ = std::max(bandwidth_, std::abs(s - static_cast<int>(column)));
         pairs += seen[column] != static_cast<uint32_t>(s);
@@ -52,8 +60,8 @@ void PolicyPattern::Merge(const ActionRows& rows, uint64_t count, const Parallel
   columns.reserve(count);
   for (int s = 0; s < S; ++s) {
     const auto begin = static_cast<std::ptrdiff_t>(columns.size());
-    for (int64_t row = int64_t{s} * A; row < (int64_t{s} + 1) * A; ++row) {
-      rows.ForEachInRow(row, [&](uint64_t, uint64_t place) { columns.push_back(rows.column(place)); });
+    for (int a = 0; a < A; ++a) {
+      rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) { columns.push_back(rows.column(place)); });
     }
     std::sort(columns.begin() + begin, columns.end());
     columns.erase(std::unique(columns.begin() + begin, columns.end()), columns.end());
@@ -79,8 +87,8 @@ void PolicyPattern::FindSlots(const ActionRows& rows, const std::vector<uint64_t
     for (int64_t s = first * kLanes; s < std::min<int64_t>(last * kLanes, S); ++s) {
       const auto begin = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s)]);
       const auto end = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s) + 1]);
-      for (int64_t row = s * A; row < (s + 1) * A; ++row) {
-        rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+      for (int a = 0; a < A; ++a) {
+        rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) {
           slots[place] = static_cast<Slot>(std::lower_bound(begin, end, rows.column(place)) - begin);
         });
       }
@@ -88,48 +96,76 @@ void PolicyPattern::FindSlots(const ActionRows& rows, const std::vector<uint64_t
   });
 }
 
-const PolicyPattern::Transposed& PolicyPattern::MakeTransposed(const ActionRows& rows) const {
+const PolicyPattern::Transposed& PolicyPattern::MakeTransposed(const ActionRows& rows,
+                                                               const ParallelFor& parallel_for) const {
   std::call_once(transposed_once_, [&] {
-    Transpose(merged_ ? pairs_ : rows);
+    Transpose(merged_ ? pairs_ : rows, parallel_for);
     has_transposed_ = true;
   });
   return transposed_;
 }
 
-void PolicyPattern::Transpose(const ActionRows& rows) const {
+void PolicyPattern::Transpose(const ActionRows& rows, const ParallelFor& parallel_for) const {
   const int S = rows.num_states(), A = rows.num_actions();
+  const int num_shares = S < kStatesToShare ? 1 : kShares;
+  // Calls work(share, s, a) for all rows, in as many threads as there are shares.
+  const auto for_rows = [&](const auto& work) {
+    parallel_for(num_shares, [&](int share) {
+      for (int64_t s = int64_t{S} * share / num_shares; s < int64_t{S} * (share + 1) / num_shares; ++s) {
+        for (int a = 0; a < A; ++a) work(static_cast<size_t>(share), s, a);
+      }
+    });
+  };
+  const bool far = rows.runs() == nullptr && IsFar<uint32_t>(S);
+  const auto fetch = [&](int64_t s, int a, const auto& place_of) {
+    if (!far || s >= S) return;
+    rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) { FetchToWrite(place_of(rows.column(place))); });
+  };
+
+  // How many entries a share has for each column, then where the next of them goes.
+  std::vector<AlignedArray<uint32_t>> next(static_cast<size_t>(num_shares));
+  parallel_for(num_shares, [&](int share) {
+    AlignedArray<uint32_t>& counts = next[static_cast<size_t>(share)];
+    counts = AlignedArray<uint32_t>(static_cast<size_t>(S));
+    std::fill(counts.begin(), counts.end(), 0);
+  });
+  for_rows([&](size_t share, int64_t s, int a) {
+    uint32_t* const counts = next[share].data();
+    fetch(s + kStatesAhead, a, [&](uint32_t column) { return counts + column; });
+    rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) { ++counts[rows.column(place)]; });
+  });
   std::vector<uint64_t> offsets(static_cast<size_t>(S) + 1, 0);
-  for (int64_t row = 0; row < rows.num_rows(); ++row) {
-    rows.ForEachInRow(row, [&](uint64_t, uint64_t place) { ++offsets[rows.column(place) + 1]; });
+  uint32_t entry = 0;
+  for (size_t s = 0; s < static_cast<size_t>(S); ++s) {
+    for (AlignedArray<uint32_t>& counts : next) entry += std::exchange(counts[s], entry);
+    offsets[s + 1] = entry;
+    transposed_.max_row_entries = std::max(transposed_.max_row_entries, static_cast<int>(entry - offsets[s]));
   }
-  for (int s = 0; s < S; ++s) {
-    transposed_.max_row_entries = std::max(transposed_.max_row_entries, static_cast<int>(offsets[s + 1]));
-    offsets[s + 1] += offsets[s];
-  }
-  std::vector<uint32_t> sources(offsets.back());
+
+  AlignedArray<uint32_t> sources(entry);
   AlignedArray<uint32_t>& places = transposed_.places;
   places = AlignedArray<uint32_t>(rows.num_places());
-  std::fill(places.begin(), places.end(), kNone);
-  // Each offset moves on to the next one, and back.
-  for (int64_t row = 0; row < rows.num_rows(); ++row) {
-    rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
-      const uint64_t entry = offsets[rows.column(place)]++;
-      sources[entry] = static_cast<uint32_t>(row / A);
-      places[place] = static_cast<uint32_t>(entry);
+  ForParts(parallel_for, static_cast<int64_t>(places.size()), kLanes * kStatesInPart,
+           [&](int64_t begin, int64_t end) { std::fill(places.begin() + begin, places.begin() + end, kNone); });
+  for_rows([&](size_t share, int64_t s, int a) {
+    uint32_t* const to = next[share].data();
+    fetch(s + 2 * kStatesAhead, a, [&](uint32_t column) { return to + column; });
+    fetch(s + kStatesAhead, a, [&](uint32_t column) { return sources.data() + to[column]; });
+    rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) {
+      places[place] = to[rows.column(place)]++;
+      sources[places[place]] = static_cast<uint32_t>(s);
     });
-  }
-  std::copy_backward(offsets.begin(), offsets.end() - 1, offsets.end());
-  offsets[0] = 0;
-  transposed_.rows = ActionRows(S, 1, offsets, sources, {});
-  sources = {};
+  });
+  next.clear();
+  transposed_.rows = ActionRows(S, 1, offsets, {sources.data(), sources.size()}, {});
   if (transposed_.rows.layout() != ActionRows::Layout::kSlices) return;
-  for (int64_t row = 0; row < rows.num_rows(); ++row) {
-    rows.ForEachInRow(row, [&](uint64_t, uint64_t place) {
+  for_rows([&](size_t, int64_t s, int a) {
+    rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) {
       const uint32_t column = rows.column(place);
       places[place] =
-          static_cast<uint32_t>(transposed_.rows.FirstPlace(column) + kLanes * (places[place] - offsets[column]));
+          static_cast<uint32_t>(transposed_.rows.FirstPlace(column, 0) + kLanes * (places[place] - offsets[column]));
     });
-  }
+  });
 }
 
 double PolicyPattern::Bytes() const {

@@ -43,9 +43,9 @@ class PolicyPattern {
   const AlignedArray<uint8_t>& short_slots() const { return short_slots_; }
   const AlignedArray<uint32_t>& slots() const { return slots_; }
 
-  // Made when first asked for, once, in whichever thread that is; rows as above. Memory: 8 bytes for each pair (for
+  // Made when first asked for, once, from whichever thread that is; rows as above. Memory: 8 bytes for each pair (for
   // each entry, where not merged). Cost: O(entries), about that of ten products.
-  const Transposed& MakeTransposed(const ActionRows& rows) const;
+  const Transposed& MakeTransposed(const ActionRows& rows, const ParallelFor& parallel_for) const;
 
   // Of memory, now.
   double Bytes() const;
@@ -57,7 +57,7 @@ class PolicyPattern {
   static void FindSlots(const ActionRows& rows, const std::vector<uint64_t>& offsets,
                         const std::vector<uint32_t>& columns, const ParallelFor& parallel_for,
                         AlignedArray<Slot>& slots);
-  void Transpose(const ActionRows& rows) const;
+  void Transpose(const ActionRows& rows, const ParallelFor& parallel_for) const;
 
   bool merged_ = false;
   int max_row_entries_ = 0, bandwidth_ = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/base/fetch.h"
 #include "core/base/floating_point.h"
 #include "core/base/lanes.h"
 
@@ -25,17 +26,6 @@ BILEVEL_LANES_INLINE void Gather(const Real* v, const uint32_t* columns, Lanes& 
   using D = double;
   const uint32_t* c = columns;
   lanes = Lanes{D{v[c[0]]}, D{v[c[1]]}, D{v[c[2]]}, D{v[c[3]]}, D{v[c[4]]}, D{v[c[5]]}, D{v[c[6]]}, D{v[c[7]]}};
-}
-
-// Vectors that the second cache does not hold are fetched into it ahead of where they are gathered: the processor waits
-// for more of such fetches at a time than for loads.
-constexpr int64_t kNearBytes = 1 << 19;
-constexpr uint64_t kLinesAhead = 32;
-constexpr int kToSecondCache = 2;  // __builtin_prefetch's locality
-
-template <typename Real>
-BILEVEL_LANES_INLINE bool IsFar(const ActionRows& rows) {
-  return rows.num_states() * static_cast<int64_t>(sizeof(Real)) > kNearBytes;
 }
 
 struct Kernels {

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "core/base/fetch.h"
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
@@ -19,6 +20,8 @@ namespace {
 // From so many states on P^T y is added up in shares of the states, as many whatever the number of threads.
 constexpr int kStatesToShare = 65536;
 constexpr int kShares = 4;
+// What it is added to is fetched so many states ahead.
+constexpr int64_t kStatesAhead = 2 * kLanes;
 
 std::span<const double> Span(const Vector& v) { return {v.data(), static_cast<size_t>(v.size())}; }
 
@@ -119,15 +122,23 @@ Vector TabularMdp::ExpectNext(const Vector& v, const ParallelFor& parallel_for) 
 }
 
 Vector TabularMdp::PushForward(const Vector& y, const ParallelFor& parallel_for) const {
+  const bool far = transitions_.runs() == nullptr && IsFar<double>(num_states_);
   const auto push = [&](int64_t first_state, int64_t last_state, Vector& result) {
     result = Vector::Zero(num_states_);
     transitions_.VisitValues([&](const auto* values) {
-      for (Eigen::Index row = first_state * num_actions_; row < last_state * num_actions_; ++row) {
-        const double weight = y[row];
-        if (weight == 0) continue;
-        transitions_.ForEachInRow(row, [&](uint64_t, uint64_t place) {
-          result[transitions_.column(place)] += double{values[place]} * weight;
-        });
+      for (int64_t s = first_state; s < last_state; ++s) {
+        for (int64_t a = 0; a < num_actions_; ++a) {
+          if (far && s + kStatesAhead < num_states_) {
+            transitions_.ForEachInRow(s + kStatesAhead, a, [&](uint64_t, uint64_t place) {
+              FetchToWrite(result.data() + transitions_.column(place));
+            });
+          }
+          const double weight = y[s * num_actions_ + a];
+          if (weight == 0) continue;
+          transitions_.ForEachInRow(s, a, [&](uint64_t, uint64_t place) {
+            result[transitions_.column(place)] += double{values[place]} * weight;
+          });
+        }
       }
     });
   };

@@ -48,7 +48,7 @@ TEST_F(EnvironmentStoreTest, CountsWhatIsAddedToIt) {
   const double before = budget_->used();
   {
     const StoredEnvironment environment = *store_->Use("id");
-    environment.mdp->SharePolicyPattern(RunInOrder)->MakeTransposed(environment.mdp->transitions());
+    environment.mdp->SharePolicyPattern(RunInOrder)->MakeTransposed(environment.mdp->transitions(), RunInOrder);
   }
   EXPECT_GT(budget_->used(), before);
   EXPECT_EQ(budget_->used(), kBytes + store_->Find("id")->mdp->PolicyPatternBytes());

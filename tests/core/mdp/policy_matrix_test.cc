@@ -112,7 +112,7 @@ TEST(PolicyPattern, IsMadeOnceForAllWhoAskAtOnce) {
   for (size_t i = 0; i < patterns.size(); ++i) {
     threads.emplace_back([&, i] {
       patterns[i] = (i % 2 == 0 ? mdp : copy).SharePolicyPattern(RunInOrder);
-      patterns[i]->MakeTransposed(mdp.transitions());
+      patterns[i]->MakeTransposed(mdp.transitions(), RunInOrder);
       EXPECT_GT(mdp.PolicyPatternBytes(), 0);
     });
   }

@@ -114,7 +114,8 @@ void ExpectSame(const TabularMdp& a, const TabularMdp& b) {
     ASSERT_EQ(x.value(place), y.value(place)) << "at " << place;
   }
   for (int64_t row = 0; row < x.num_rows(); ++row) {
-    ASSERT_EQ(x.FirstPlace(row), y.FirstPlace(row));
+    const int64_t s = row / x.num_actions(), action = row % x.num_actions();
+    ASSERT_EQ(x.FirstPlace(s, action), y.FirstPlace(s, action));
     ASSERT_EQ(a.available(row), b.available(row));
   }
   EXPECT_EQ(a.all_available(), b.all_available());
