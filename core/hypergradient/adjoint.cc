@@ -1,5 +1,6 @@
 #include "core/hypergradient/adjoint.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -35,14 +36,20 @@ Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, Cotangent
   adjoint.residual = b - adjoint.z + gamma * system.MultiplyTransposed(adjoint.z);
   adjoint.residual_l1 = adjoint.residual.lpNorm<1>();
 
-  adjoint.reward_gradient.resize(pi.size());
-  ForStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
+  FormRewardGradient(follower, pi, adjoint.centered_y, adjoint.z, cotangents.q, adjoint.reward_gradient);
+  return adjoint;
+}
+
+void FormRewardGradient(const RegularizedMdp& follower, const Vector& pi, const Vector& centered_y, const Vector& z,
+                        const Vector& q, Vector& result) {
+  const bool has_q = q.size() != 0;
+  result.resize(pi.size());
+  ForStates(follower.parallel_for, *follower.mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
     for (Eigen::Index row = first; row < end; ++row) {
-      adjoint.reward_gradient[row] = (adjoint.centered_y[row] - pi[row] * adjoint.z[s]) / tau;
-      if (has_q) adjoint.reward_gradient[row] += cotangents.q[row];
+      result[row] = (centered_y[row] - pi[row] * z[s]) / follower.temperature;
+      if (has_q) result[row] += q[row];
     }
   });
-  return adjoint;
 }
 
 EnvironmentDerivative ImplicitDerivative(const RegularizedMdp& follower, const Vector& lambda, const Vector& value) {
@@ -50,25 +57,27 @@ EnvironmentDerivative ImplicitDerivative(const RegularizedMdp& follower, const V
 }
 
 AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi, const Cotangents& cotangents,
-                               const Adjoint& adjoint, const FollowerError& error, const Vector& centered_y_radius,
+                               const Adjoint& adjoint, const FollowerError& error, Vector centered_y_radius,
                                double centered_y_mass, Majorant& majorant, const PolicySystem& system) {
   const TabularMdp& mdp = *follower.mdp;
   const ParallelFor& parallel_for = follower.parallel_for;
   const double gamma = follower.discount, tau = follower.temperature;
   const bool has_q = cotangents.q.size() != 0;
   const double rounding = (system.column_steps() * mdp.num_actions() + 8.0) * kUnitRoundoff;
+  const auto size_of = [&](Eigen::Index s, Eigen::Index row) {
+    const double size = std::abs(adjoint.centered_y[row]) + pi[row] * std::abs(adjoint.z[s]);
+    return has_q ? size + tau * std::abs(cotangents.q[row]) : size;
+  };
   AdjointError result;
 
   // With ' for exact quantities: (I - gamma P^pi')^T (z'' - z) = residual - gamma P^T (yc' - yc - (pi' - pi) z), and
   // what is pushed forward errs by its rounding.
   Vector& pushed = result.reward_gradient;
-  pushed.resize(pi.size());
+  pushed = std::move(centered_y_radius);
   ForStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
     const double abs_z = std::abs(adjoint.z[s]);
     for (Eigen::Index row = first; row < end; ++row) {
-      double size = std::abs(adjoint.centered_y[row]) + pi[row] * abs_z;
-      if (has_q) size += tau * std::abs(cotangents.q[row]);
-      pushed[row] = centered_y_radius[row] + error.pi_radius[row] * abs_z + rounding * size;
+      pushed[row] += error.pi_radius[row] * abs_z + rounding * size_of(s, row);
     }
   });
   Vector g = gamma * mdp.PushForward(pushed, parallel_for);
@@ -83,12 +92,11 @@ AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi,
   }
   constexpr double kSteps = 8 * kUnitRoundoff;
   ForStates(parallel_for, mdp, [&](Eigen::Index s, Eigen::Index first, Eigen::Index end) {
-    const double abs_z = std::abs(adjoint.z[s]);
     for (Eigen::Index row = first; row < end; ++row) {
-      const double change = centered_y_radius[row] + error.pi_radius[row] * abs_z;
+      const double size = size_of(s, row), change = std::max(pushed[row] - rounding * size, 0.0);
       const double reach = change + (result.z.size() == 0 ? 0.0 : (pi[row] + error.pi_radius[row]) * result.z[s]);
-      const double size = std::abs(adjoint.centered_y[row]) + pi[row] * abs_z;
-      result.reward_gradient[row] = (reach + kSteps * size) / tau + kSteps * std::abs(adjoint.reward_gradient[row]);
+      // Roundings of lambda, which is at most size / tau, and of `change`.
+      result.reward_gradient[row] = (reach + kSteps * (2 * size + pushed[row])) / tau;
     }
   });
   return result;

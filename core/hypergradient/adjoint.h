@@ -42,6 +42,10 @@ Vector CenterCotangent(const TabularMdp& mdp, const Vector& pi, Vector y, const 
 Adjoint SolveAdjoint(const RegularizedMdp& follower, const Vector& pi, Cotangents cotangents, double tolerance,
                      const Vector& start, const Interrupt& interrupt, PolicySystem& system);
 
+// lambda = (yc - pi z') / tau + q, [S*A], to `result`, which may be centered_y itself. q: [S*A], or empty.
+void FormRewardGradient(const RegularizedMdp& follower, const Vector& pi, const Vector& centered_y, const Vector& z,
+                        const Vector& q, Vector& result);
+
 // Through the environment that the follower lives in: d f / d P(s2|s,a) = gamma lambda(s,a) V(s2)         (math.md (9))
 EnvironmentDerivative ImplicitDerivative(const RegularizedMdp& follower, const Vector& lambda, const Vector& value);
 
@@ -55,9 +59,9 @@ struct AdjointError {
 };
 
 // centered_y_radius, centered_y_mass: |yc - yc at pi*|, [S*A]. Cotangents q and value are taken as exact; y is not
-// used.
+// used, nor is lambda.
 AdjointError BoundAdjointError(const RegularizedMdp& follower, const Vector& pi, const Cotangents& cotangents,
-                               const Adjoint& adjoint, const FollowerError& error, const Vector& centered_y_radius,
+                               const Adjoint& adjoint, const FollowerError& error, Vector centered_y_radius,
                                double centered_y_mass, Majorant& majorant, const PolicySystem& system);
 
 }  // namespace bilevel

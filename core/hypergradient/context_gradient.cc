@@ -94,15 +94,19 @@ ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, 
                            FollowerError error, const Vector& theta_rounding, Majorant::Effort effort) {
   const RegularizedMdp& follower = request.follower;
   if (request.context.dynamics.has_value()) effort = Majorant::Effort::kSolves;
+  value.adjoint.reward_gradient = {};
   Majorant majorant(*follower.mdp, request.system, follower.discount, error.kappa, request.interrupt, effort);
   ContextObjectiveRadius radius = BoundContextObjective(request.context, InputOf(request, answer), value.objective,
                                                         {error, theta_rounding, majorant});
   TrimTerms(value.objective);
   error.log_pi_radius = {};
-  AdjointError adjoint =
-      BoundAdjointError(follower, answer.backup.pi, {.y = {}, .q = {}, .value = value.objective.follower_value},
-                        value.adjoint, error, radius.centered_y, radius.centered_y_mass, majorant, request.system);
-  radius.centered_y = {};
+  AdjointError adjoint = BoundAdjointError(
+      follower, answer.backup.pi, {.y = {}, .q = {}, .value = value.objective.follower_value}, value.adjoint, error,
+      std::move(radius.centered_y), radius.centered_y_mass, majorant, request.system);
+  error.pi_radius = {};
+  Vector& centered_y = value.adjoint.centered_y;
+  FormRewardGradient(follower, answer.backup.pi, centered_y, value.adjoint.z, {}, centered_y);
+  value.adjoint.reward_gradient = std::move(centered_y);
   if (request.context.dynamics.has_value()) {
     request.context.dynamics->AddPullbackRadius(
         *follower.mdp, 1, ImplicitDerivative(follower, value.adjoint.reward_gradient, answer.value),

@@ -38,7 +38,7 @@ ParameterGradient DifferentiateTermAlone(const ContextRequest& request, const An
                                          const ContextGradient& value, size_t term);
 
 // Bounds on the distances to the exact objective and gradient. Where the environment moves with x, effort is kSolves.
-// Takes from value.objective what TrimTerms does.
+// Takes from `value` what TrimTerms does, and adjoint.centered_y: there is room for few vectors [S*A].
 struct ContextRadius {
   double objective;
   ParameterGradient gradient;

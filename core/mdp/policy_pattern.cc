@@ -124,9 +124,9 @@ void PolicyPattern::Transpose(const ActionRows& rows, const ParallelFor& paralle
 
   // How many entries a share has for each column, then where the next of them goes.
   std::vector<AlignedArray<uint32_t>> next(static_cast<size_t>(num_shares));
+  for (AlignedArray<uint32_t>& counts : next) counts = AlignedArray<uint32_t>(static_cast<size_t>(S));
   parallel_for(num_shares, [&](int share) {
     AlignedArray<uint32_t>& counts = next[static_cast<size_t>(share)];
-    counts = AlignedArray<uint32_t>(static_cast<size_t>(S));
     std::fill(counts.begin(), counts.end(), 0);
   });
   for_rows([&](size_t share, int64_t s, int a) {

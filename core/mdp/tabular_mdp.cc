@@ -124,7 +124,7 @@ Vector TabularMdp::ExpectNext(const Vector& v, const ParallelFor& parallel_for) 
 Vector TabularMdp::PushForward(const Vector& y, const ParallelFor& parallel_for) const {
   const bool far = transitions_.runs() == nullptr && IsFar<double>(num_states_);
   const auto push = [&](int64_t first_state, int64_t last_state, Vector& result) {
-    result = Vector::Zero(num_states_);
+    result.setZero();
     transitions_.VisitValues([&](const auto* values) {
       for (int64_t s = first_state; s < last_state; ++s) {
         for (int64_t a = 0; a < num_actions_; ++a) {
@@ -142,23 +142,24 @@ Vector TabularMdp::PushForward(const Vector& y, const ParallelFor& parallel_for)
       }
     });
   };
-  Vector result;
-  if (num_states_ < kStatesToShare) {
-    push(0, num_states_, result);
-    return result;
-  }
+  // Taken here, since what other threads take stays with them.
   std::array<Vector, kShares> shares;
+  shares[0].resize(num_states_);
+  if (num_states_ < kStatesToShare) {
+    push(0, num_states_, shares[0]);
+    return std::move(shares[0]);
+  }
+  for (Vector& share : shares) share.resize(num_states_);
   parallel_for(kShares, [&](int share) {
     push(int64_t{num_states_} * share / kShares, int64_t{num_states_} * (share + 1) / kShares,
          shares[static_cast<size_t>(share)]);
   });
-  result.resize(num_states_);
   ForParts(parallel_for, num_states_, kStatesInPart, [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin;
-    result.segment(begin, n) = (shares[0].segment(begin, n) + shares[1].segment(begin, n)) +
-                               (shares[2].segment(begin, n) + shares[3].segment(begin, n));
+    shares[0].segment(begin, n) = (shares[0].segment(begin, n) + shares[1].segment(begin, n)) +
+                                  (shares[2].segment(begin, n) + shares[3].segment(begin, n));
   });
-  return result;
+  return std::move(shares[0]);
 }
 
 Vector TabularMdp::ExpectNext(std::span<const double> entries, const Vector& v) const {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/fetch.h"
 #include "core/hypergradient/adjoint.h"
 #include "core/hypergradient/hypergradient.h"
 #include "tests/benchmarks/suite/clock.h"
@@ -23,6 +24,7 @@ using SharedMdp = std::shared_ptr<const TabularMdp>;
 
 constexpr int kOuterSteps = 20;
 constexpr double kOuterMove = 1e-3;
+constexpr int kWarmEvaluations = 3;
 // The largest relative bound of a gradient that says something.
 constexpr double kMostBound = 1e-2;
 
@@ -89,18 +91,21 @@ double ReadSeconds(const Cell& cell, const ParallelFor& parallel_for, const Vect
   const TabularMdpSpec& spec = family.spec;
   Vector sums(family.reward.size());
   double least = std::numeric_limits<double>::infinity();
+  const uint64_t last = spec.columns.size() - 1;
+  const auto read = [&](bool ahead) {
+    ForParts(parallel_for, sums.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        double sum = 0;
+        for (uint64_t k = spec.offsets[row]; k < spec.offsets[row + 1]; ++k) {
+          if (ahead) FetchToRead(v.data() + spec.columns[std::min(k + kFetchAhead, last)]);
+          sum += spec.probabilities[k] * v[spec.columns[k]];
+        }
+        sums[row] = sum;
+      }
+    });
+  };
   for (int round = 0; round < 20; ++round) {
-    least = std::min(least, Seconds([&] {
-                       ForParts(parallel_for, sums.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
-                         for (int64_t row = begin; row < end; ++row) {
-                           double sum = 0;
-                           for (uint64_t k = spec.offsets[row]; k < spec.offsets[row + 1]; ++k) {
-                             sum += spec.probabilities[k] * v[spec.columns[k]];
-                           }
-                           sums[row] = sum;
-                         }
-                       });
-                     }));
+    for (const bool ahead : {false, true}) least = std::min(least, Seconds([&] { read(ahead); }));
   }
   return least;
 }
@@ -259,29 +264,32 @@ std::vector<Row> MeasureGradient(const Cell& cell, double most_sweeps, double mo
   double start = Now();
   auto point = EvaluateAt(evaluator, 1, cell);
   const double cold = Now() - start;
-  point = absl::UnknownError("");  // so that only one is held
-  start = Now();
-  point = EvaluateAt(evaluator, 1 + kOuterMove, cell);
   Row warm = RowOf(cell, "gradient"), memory = warm;
-  warm.seconds = Now() - start;
+  std::vector<double> evaluations, sweeps;
+  for (int k = 1; k <= kWarmEvaluations; ++k) {
+    point = absl::UnknownError("");  // so that only one is held
+    start = Now();
+    point = EvaluateAt(evaluator, std::pow(1 + kOuterMove, k), cell);
+    evaluations.push_back(Now() - start);
+    warm.missed = Missed(point);
+    if (!warm.missed.empty()) return {warm};
+    const RegularizedMdp follower{.mdp = world.mdp.get(),
+                                  .reward = problem.contexts[0].reward.Evaluate(point->x, point->x),
+                                  .reward_rounding = {},
+                                  .discount = cell.discount,
+                                  .temperature = cell.temperature,
+                                  .parallel_for = parallel_for};
+    Vector backup;
+    for (int i = 0; i < 8; ++i) {
+      sweeps.push_back(Seconds([&] { SoftValueBackup(follower, point->contexts[0].solution.value, backup); }));
+    }
+  }
   memory.peak_megabytes = PeakMegabytes();
-  warm.missed = Missed(point);
-  if (!warm.missed.empty()) return {warm};
   warm.states = memory.states = world.mdp->num_states();
   warm.name += ", warm";
+  warm.seconds = Median(evaluations);
   Fill(*point, warm);
-  const RegularizedMdp follower{.mdp = world.mdp.get(),
-                                .reward = problem.contexts[0].reward.Evaluate(point->x, point->x),
-                                .reward_rounding = {},
-                                .discount = cell.discount,
-                                .temperature = cell.temperature,
-                                .parallel_for = parallel_for};
-  Vector backup;
-  double sweep = 1e300;
-  for (int i = 0; i < 10; ++i) {
-    sweep = std::min(sweep, Seconds([&] { SoftValueBackup(follower, point->contexts[0].solution.value, backup); }));
-  }
-  warm.ratio = warm.seconds / sweep;
+  warm.ratio = warm.seconds / Median(sweeps);
   warm.against = "sweep";
   warm.target = most_sweeps;
   warm.note = absl::StrCat("cold ", static_cast<int>(1e3 * cold) / 1e3, " s");
