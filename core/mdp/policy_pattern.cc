@@ -25,6 +25,31 @@ double BytesOf(const ActionRows& rows) {
          (static_cast<double>(rows.num_rows()) + blocks + (1 + 1.0 / kLanes) * static_cast<double>(rows.num_places()));
 }
 
+// Successors of one state after the other, in the order of its rows. On grids and the like those of most states are
+// those of the state before, each one further, and what was found for it holds again.
+class StateSuccessors {
+ public:
+  explicit StateSuccessors(const ActionRows& rows) : rows_(rows) {}
+
+  // Whether they are so; the state before is that of the last call.
+  bool Read(int64_t s) {
+    columns_.swap(before_);
+    const int64_t A = rows_.num_actions();
+    columns_.resize(rows_.RowEnd((s + 1) * A - 1) - rows_.RowBegin(s * A));
+    uint32_t* next = columns_.data();
+    for (int64_t a = 0; a < A; ++a) {
+      rows_.ForEachInRow(s, a, [&](uint64_t, uint64_t place) { *next++ = rows_.column(place); });
+    }
+    return !columns_.empty() && std::equal(columns_.begin(), columns_.end(), before_.begin(), before_.end(),
+                                           [](uint32_t here, uint32_t before) { return here == before + 1; });
+  }
+  const std::vector<uint32_t>& columns() const { return columns_; }
+
+ private:
+  const ActionRows& rows_;
+  std::vector<uint32_t> columns_, before_;
+};
+
 }  // namespace
 
 PolicyPattern::PolicyPattern(const ActionRows& rows, const ParallelFor& parallel_for) {
@@ -34,38 +59,42 @@ PolicyPattern::PolicyPattern(const ActionRows& rows, const ParallelFor& parallel
 }
 
 uint64_t PolicyPattern::CountPairs(const ActionRows& rows) {
-  const int S = rows.num_states(), A = rows.num_actions();
+  const int S = rows.num_states();
   std::vector<uint32_t> seen(static_cast<size_t>(S), kNone);
+  StateSuccessors successors(rows);
   uint64_t pairs = 0;
+  int count = 0;
   for (int s = 0; s < S; ++s) {
-    const uint64_t before = pairs;
-    for (int a = 0; a < A; ++a) {
-      rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) {
-        const uint32_t column = rows.column(place);
+    if (!successors.Read(s)) {
+      count = 0;
+      for (const uint32_t column : successors.columns()) {
         bandwidth_ = std::max(bandwidth_, std::abs(s - static_cast<int>(column)));
-        pairs += seen[column] != static_cast<uint32_t>(s);
+        count += static_cast<int>(seen[column] != static_cast<uint32_t>(s));
         seen[column] = static_cast<uint32_t>(s);
-      });
+      }
+      max_row_entries_ = std::max(max_row_entries_, count);
     }
-    max_row_entries_ = std::max(max_row_entries_, static_cast<int>(pairs - before));
+    pairs += static_cast<uint64_t>(count);
   }
   return pairs;
 }
 
 void PolicyPattern::Merge(const ActionRows& rows, uint64_t count, const ParallelFor& parallel_for) {
-  const int S = rows.num_states(), A = rows.num_actions();
+  const int S = rows.num_states();
   std::vector<uint64_t> offsets = {0};
-  std::vector<uint32_t> columns;
+  std::vector<uint32_t> columns(count), sorted;
   offsets.reserve(static_cast<size_t>(S) + 1);
-  columns.reserve(count);
+  StateSuccessors successors(rows);
   for (int s = 0; s < S; ++s) {
-    const auto begin = static_cast<std::ptrdiff_t>(columns.size());
-    for (int a = 0; a < A; ++a) {
-      rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) { columns.push_back(rows.column(place)); });
+    if (successors.Read(s)) {
+      for (uint32_t& column : sorted) ++column;
+    } else {
+      sorted = successors.columns();
+      std::sort(sorted.begin(), sorted.end());
+      sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
     }
-    std::sort(columns.begin() + begin, columns.end());
-    columns.erase(std::unique(columns.begin() + begin, columns.end()), columns.end());
-    offsets.push_back(columns.size());
+    std::copy(sorted.begin(), sorted.end(), columns.begin() + static_cast<std::ptrdiff_t>(offsets.back()));
+    offsets.push_back(offsets.back() + sorted.size());
   }
   pairs_ = ActionRows(S, 1, offsets, columns, {});
   if (max_row_entries_ <= kShortRow) {
@@ -84,13 +113,20 @@ void PolicyPattern::FindSlots(const ActionRows& rows, const std::vector<uint64_t
   ForParts(parallel_for, NumSlices(S), kSlicesInPart, [&](int64_t first, int64_t last) {
     // Filling adds 0 to whatever comes first.
     ForEachPlace(rows, first, last, [&](uint64_t place, int64_t, int64_t) { slots[place] = 0; });
+    StateSuccessors successors(rows);
+    std::vector<Slot> of_state;
     for (int64_t s = first * kLanes; s < std::min<int64_t>(last * kLanes, S); ++s) {
-      const auto begin = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s)]);
-      const auto end = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s) + 1]);
+      if (!successors.Read(s)) {
+        const auto begin = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s)]);
+        const auto end = columns.begin() + static_cast<std::ptrdiff_t>(offsets[static_cast<size_t>(s) + 1]);
+        of_state.clear();
+        for (const uint32_t column : successors.columns()) {
+          of_state.push_back(static_cast<Slot>(std::lower_bound(begin, end, column) - begin));
+        }
+      }
+      size_t entry = 0;
       for (int a = 0; a < A; ++a) {
-        rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) {
-          slots[place] = static_cast<Slot>(std::lower_bound(begin, end, rows.column(place)) - begin);
-        });
+        rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) { slots[place] = of_state[entry++]; });
       }
     }
   });

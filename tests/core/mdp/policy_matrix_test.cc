@@ -1,6 +1,7 @@
 #include "core/mdp/policy_matrix.h"
 
 #include <memory>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -60,6 +61,55 @@ TEST(PolicyMatrix, MultipliesByWhatTheDefinitionSays) {
   }
   EXPECT_GT(merged, 3);
   EXPECT_GT(plain, 1);
+}
+
+// So many that successors are fetched ahead and sums and transposes are made in shares of the states.
+TEST(PolicyMatrix, FollowsScatteredSuccessors) {
+  constexpr int kStates = 140'001;
+  for (const bool ragged : {false, true}) {
+    SCOPED_TRACE(ragged ? "ragged" : "even");
+    TabularMdpSpec spec{.num_states = kStates, .num_actions = 2, .offsets = {0}};
+    Rng rng(ragged ? 7 : 8);
+    for (int row = 0; row < 2 * kStates; ++row) {
+      const size_t count = ragged ? 1 + rng.Below(6) : 3;
+      std::set<uint32_t> successors;
+      while (successors.size() < count) successors.insert(static_cast<uint32_t>(rng.Below(kStates)));
+      spec.columns.insert(spec.columns.end(), successors.begin(), successors.end());
+      spec.probabilities.insert(spec.probabilities.end(), count, 1.0 / static_cast<double>(count));
+      spec.offsets.push_back(spec.columns.size());
+    }
+    const TabularMdp mdp = *TabularMdp::Create(spec);
+    EXPECT_EQ(mdp.transitions().layout(), ragged ? ActionRows::Layout::kRows : ActionRows::Layout::kSlices);
+    EXPECT_EQ(mdp.transitions().runs(), nullptr);
+    const Vector pi = RandomPolicy(mdp, rng), v = DrawNormal(rng, kStates), y = DrawNormal(rng, 2 * kStates);
+    Vector next = Vector::Zero(2 * kStates), pushed = Vector::Zero(kStates);
+    Vector product = Vector::Zero(kStates), transposed = Vector::Zero(kStates);
+    for (int row = 0; row < 2 * kStates; ++row) {
+      for (uint64_t k = spec.offsets[row]; k < spec.offsets[row + 1]; ++k) {
+        const double p = spec.probabilities[k];
+        next[row] += p * v[spec.columns[k]];
+        pushed[spec.columns[k]] += p * y[row];
+        product[row / 2] += pi[row] * p * v[spec.columns[k]];
+        transposed[spec.columns[k]] += pi[row] * p * v[row / 2];
+      }
+    }
+    for (const ParallelFor& parallel_for : {ParallelFor(RunInOrder), Threads(3)}) {
+      EXPECT_LT((mdp.ExpectNext(v, parallel_for) - next).lpNorm<Eigen::Infinity>(), 1e-13);
+      EXPECT_LT((mdp.PushForward(y, parallel_for) - pushed).lpNorm<Eigen::Infinity>(), 1e-12);
+      mdp.ForgetPolicyPattern();
+      PolicyMatrix matrix(mdp, parallel_for);
+      matrix.SetPolicy(pi);
+      Vector result;
+      matrix.Multiply(v, result);
+      EXPECT_LT((result - product).lpNorm<Eigen::Infinity>(), 1e-13);
+      matrix.MultiplyTransposed(v, result);
+      EXPECT_LT((result - transposed).lpNorm<Eigen::Infinity>(), 1e-12);
+      const auto nothing = [](int64_t, int64_t) {};
+      Eigen::VectorXf floats;
+      matrix.Multiply(Eigen::VectorXf(v.cast<float>()), floats, nothing);
+      EXPECT_LT((floats.cast<double>() - product).lpNorm<Eigen::Infinity>(), 1e-5);
+    }
+  }
 }
 
 // An environment in single precision, and one in double precision of the same numbers.
