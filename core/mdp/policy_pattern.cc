@@ -17,7 +17,7 @@ constexpr int kShortRow = 256;
 constexpr int kStatesToShare = 65536;
 constexpr int kShares = 4;
 // A step of fetching ahead, in states.
-constexpr int64_t kStatesAhead = 2 * kLanes;
+constexpr int64_t kStatesAhead = 16;
 
 double BytesOf(const ActionRows& rows) {
   const auto blocks = static_cast<double>(NumSlices(rows.num_states()) * rows.num_actions());

@@ -21,7 +21,7 @@ namespace {
 constexpr int kStatesToShare = 65536;
 constexpr int kShares = 4;
 // What it is added to is fetched so many states ahead.
-constexpr int64_t kStatesAhead = 2 * kLanes;
+constexpr int64_t kStatesAhead = 16;
 
 std::span<const double> Span(const Vector& v) { return {v.data(), static_cast<size_t>(v.size())}; }
 

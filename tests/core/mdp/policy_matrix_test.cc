@@ -65,12 +65,12 @@ TEST(PolicyMatrix, MultipliesByWhatTheDefinitionSays) {
 
 // So many that successors are fetched ahead and sums and transposes are made in shares of the states.
 TEST(PolicyMatrix, FollowsScatteredSuccessors) {
-  constexpr int kStates = 140'001;
+  constexpr int kStates = 140'001, kRows = 2 * kStates;
   for (const bool ragged : {false, true}) {
     SCOPED_TRACE(ragged ? "ragged" : "even");
     TabularMdpSpec spec{.num_states = kStates, .num_actions = 2, .offsets = {0}};
     Rng rng(ragged ? 7 : 8);
-    for (int row = 0; row < 2 * kStates; ++row) {
+    for (int row = 0; row < kRows; ++row) {
       const size_t count = ragged ? 1 + rng.Below(6) : 3;
       std::set<uint32_t> successors;
       while (successors.size() < count) successors.insert(static_cast<uint32_t>(rng.Below(kStates)));
@@ -81,10 +81,10 @@ TEST(PolicyMatrix, FollowsScatteredSuccessors) {
     const TabularMdp mdp = *TabularMdp::Create(spec);
     EXPECT_EQ(mdp.transitions().layout(), ragged ? ActionRows::Layout::kRows : ActionRows::Layout::kSlices);
     EXPECT_EQ(mdp.transitions().runs(), nullptr);
-    const Vector pi = RandomPolicy(mdp, rng), v = DrawNormal(rng, kStates), y = DrawNormal(rng, 2 * kStates);
-    Vector next = Vector::Zero(2 * kStates), pushed = Vector::Zero(kStates);
+    const Vector pi = RandomPolicy(mdp, rng), v = DrawNormal(rng, kStates), y = DrawNormal(rng, kRows);
+    Vector next = Vector::Zero(kRows), pushed = Vector::Zero(kStates);
     Vector product = Vector::Zero(kStates), transposed = Vector::Zero(kStates);
-    for (int row = 0; row < 2 * kStates; ++row) {
+    for (int row = 0; row < kRows; ++row) {
       for (uint64_t k = spec.offsets[row]; k < spec.offsets[row + 1]; ++k) {
         const double p = spec.probabilities[k];
         next[row] += p * v[spec.columns[k]];

@@ -165,7 +165,7 @@ TabularMdpSpec Draw(uint64_t seed, int S, bool ragged, bool masks, bool terminat
   spec.num_actions = A;
   spec.single_precision = single;
   spec.offsets = {0};
-  if (termination) spec.termination_probability = Vector::Zero(S * A);
+  if (termination) spec.termination_probability = Vector::Zero(Eigen::Index{S} * A);
   for (int row = 0; row < S * A; ++row) {
     const bool ends = ragged && termination && rng.Below(5) == 0;
     // Of so few digits that rows of floats can leave it.
