@@ -10,8 +10,8 @@
 
 namespace bilevel {
 
-// So many entries ahead.
-inline constexpr uint64_t kFetchAhead = 256;
+// So many entries ahead, scattered and in order.
+inline constexpr uint64_t kFetchAhead = 256, kFetchInOrderAhead = 64;
 
 // Whether a vector of so many T is more than a second cache surely holds beside what streams through it.
 template <typename T>
@@ -23,6 +23,13 @@ constexpr bool IsFar(int64_t size) {
 template <typename T>
 inline void FetchToRead(const T* place) {
   __builtin_prefetch(place, 0, 2);
+  asm volatile("");
+}
+
+// To the first level: what is read in order, which the processor does not see for itself among scattered reads.
+template <typename T>
+inline void FetchInOrder(const T* place) {
+  __builtin_prefetch(place, 0, 3);
   asm volatile("");
 }
 

@@ -37,12 +37,13 @@ ContextGradient DifferentiateContext(const ContextRequest& request, const Answer
 ParameterGradient DifferentiateTermAlone(const ContextRequest& request, const Answer& answer,
                                          const ContextGradient& value, size_t term);
 
-// Bounds on the distances to the exact objective and gradient. Where the environment moves with x, effort is kSolves.
-// Takes from `value` what TrimTerms does, and adjoint.centered_y: there is room for few vectors [S*A].
+// Bounds on the distances to the exact objective and gradient.
 struct ContextRadius {
   double objective;
   ParameterGradient gradient;
 };
+// Where the environment moves with x, effort is kSolves. Takes from `value` what TrimTerms does, and
+// adjoint.centered_y: there is room for few vectors [S*A].
 ContextRadius BoundContext(const ContextRequest& request, const Answer& answer, ContextGradient& value,
                            FollowerError error, const Vector& theta_rounding,
                            Majorant::Effort effort = Majorant::Effort::kSolves);
