@@ -49,9 +49,8 @@ constexpr Table kTables[] = {
     {"adjoint", "ADJ: the adjoint of f = 0.5 |pi|^2",
      "From zero to 1e-8 of the right-hand side. Bound: of |lambda - exact|_1 / |lambda|_1 at the policy found."},
     {"gradient", "Certified hyper-gradients, warm",
-     "After a move of the rewards by 0.1 %. Memory: the peak of the process beside the environment's CSR, 8 (S A + 1) "
-     "+ "
-     "12 E bytes. Bound: of the gradient's error, relative."},
+     "After moves of the rewards by 0.1 %; medians, of the sweeps too. Memory: the peak of the process beside the "
+     "environment's CSR, 8 (S A + 1) + 12 E bytes. Bound: of the gradient's error, relative."},
     {"outer", "OUTER: 20 steps of 0.1 % each, warm", "Time, sweeps and products of one step; the worst bound."},
     {"size", "Certified hyper-gradients from zero, by size", "gamma = 0.99. Bound: of the gradient's error, relative."},
     {"dense", "DENSE-SOBIRL: one exact outer iteration",
