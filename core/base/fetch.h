@@ -10,8 +10,9 @@
 
 namespace bilevel {
 
-// So many entries ahead, scattered and in order.
+// So many entries ahead, scattered and in order; so many states, where that is easier to say.
 inline constexpr uint64_t kFetchAhead = 256, kFetchInOrderAhead = 64;
+inline constexpr int64_t kFetchStatesAhead = 16;
 
 // Whether a vector of so many T is more than a second cache surely holds beside what streams through it.
 template <typename T>

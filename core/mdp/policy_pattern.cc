@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/base/fetch.h"
+#include "core/mdp/scatter_shares.h"
 
 namespace bilevel {
 namespace {
@@ -13,11 +14,6 @@ namespace {
 constexpr double kWorthMerging = 0.75;
 // Entries of a row that bytes can tell apart.
 constexpr int kShortRow = 256;
-// From so many states on it is transposed in shares of the states.
-constexpr int kStatesToShare = 65536;
-constexpr int kShares = 4;
-// A step of fetching ahead, in states.
-constexpr int64_t kStatesAhead = 16;
 
 double BytesOf(const ActionRows& rows) {
   const auto blocks = static_cast<double>(NumSlices(rows.num_states()) * rows.num_actions());
@@ -143,11 +139,10 @@ const PolicyPattern::Transposed& PolicyPattern::MakeTransposed(const ActionRows&
 
 void PolicyPattern::Transpose(const ActionRows& rows, const ParallelFor& parallel_for) const {
   const int S = rows.num_states(), A = rows.num_actions();
-  const int num_shares = S < kStatesToShare ? 1 : kShares;
-  // Calls work(share, s, a) for all rows, in as many threads as there are shares.
+  // Calls work(share, s, a) for all rows.
   const auto for_rows = [&](const auto& work) {
-    parallel_for(num_shares, [&](int share) {
-      for (int64_t s = int64_t{S} * share / num_shares; s < int64_t{S} * (share + 1) / num_shares; ++s) {
+    ForScatterShares(parallel_for, S, [&](int share, int64_t first, int64_t last) {
+      for (int64_t s = first; s < last; ++s) {
         for (int a = 0; a < A; ++a) work(static_cast<size_t>(share), s, a);
       }
     });
@@ -159,15 +154,15 @@ void PolicyPattern::Transpose(const ActionRows& rows, const ParallelFor& paralle
   };
 
   // How many entries a share has for each column, then where the next of them goes.
-  std::vector<AlignedArray<uint32_t>> next(static_cast<size_t>(num_shares));
+  std::vector<AlignedArray<uint32_t>> next(static_cast<size_t>(NumScatterShares(S)));
   for (AlignedArray<uint32_t>& counts : next) counts = AlignedArray<uint32_t>(static_cast<size_t>(S));
-  parallel_for(num_shares, [&](int share) {
+  ForScatterShares(parallel_for, S, [&](int share, int64_t, int64_t) {
     AlignedArray<uint32_t>& counts = next[static_cast<size_t>(share)];
     std::fill(counts.begin(), counts.end(), 0);
   });
   for_rows([&](size_t share, int64_t s, int a) {
     uint32_t* const counts = next[share].data();
-    fetch(s + kStatesAhead, a, [&](uint32_t column) { return counts + column; });
+    fetch(s + kFetchStatesAhead, a, [&](uint32_t column) { return counts + column; });
     rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) { ++counts[rows.column(place)]; });
   });
   std::vector<uint64_t> offsets(static_cast<size_t>(S) + 1, 0);
@@ -185,8 +180,8 @@ void PolicyPattern::Transpose(const ActionRows& rows, const ParallelFor& paralle
            [&](int64_t begin, int64_t end) { std::fill(places.begin() + begin, places.begin() + end, kNone); });
   for_rows([&](size_t share, int64_t s, int a) {
     uint32_t* const to = next[share].data();
-    fetch(s + 2 * kStatesAhead, a, [&](uint32_t column) { return to + column; });
-    fetch(s + kStatesAhead, a, [&](uint32_t column) { return sources.data() + to[column]; });
+    fetch(s + 2 * kFetchStatesAhead, a, [&](uint32_t column) { return to + column; });
+    fetch(s + kFetchStatesAhead, a, [&](uint32_t column) { return sources.data() + to[column]; });
     rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) {
       places[place] = to[rows.column(place)]++;
       sources[places[place]] = static_cast<uint32_t>(s);

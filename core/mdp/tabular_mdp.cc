@@ -12,16 +12,11 @@
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
 #include "core/mdp/row_kernels.h"
+#include "core/mdp/scatter_shares.h"
 #include "core/mdp/tabular_mdp_builder.h"
 
 namespace bilevel {
 namespace {
-
-// From so many states on P^T y is added up in shares of the states, as many whatever the number of threads.
-constexpr int kStatesToShare = 65536;
-constexpr int kShares = 4;
-// What it is added to is fetched so many states ahead.
-constexpr int64_t kStatesAhead = 16;
 
 std::span<const double> Span(const Vector& v) { return {v.data(), static_cast<size_t>(v.size())}; }
 
@@ -123,13 +118,18 @@ Vector TabularMdp::ExpectNext(const Vector& v, const ParallelFor& parallel_for) 
 
 Vector TabularMdp::PushForward(const Vector& y, const ParallelFor& parallel_for) const {
   const bool far = transitions_.runs() == nullptr && IsFar<double>(num_states_);
-  const auto push = [&](int64_t first_state, int64_t last_state, Vector& result) {
+  // Taken here, since what other threads take stays with them.
+  std::array<Vector, kMostScatterShares> shares;
+  const int num_shares = NumScatterShares(num_states_);
+  for (int share = 0; share < num_shares; ++share) shares[static_cast<size_t>(share)].resize(num_states_);
+  ForScatterShares(parallel_for, num_states_, [&](int share, int64_t first_state, int64_t last_state) {
+    Vector& result = shares[static_cast<size_t>(share)];
     result.setZero();
     transitions_.VisitValues([&](const auto* values) {
       for (int64_t s = first_state; s < last_state; ++s) {
         for (int64_t a = 0; a < num_actions_; ++a) {
-          if (far && s + kStatesAhead < num_states_) {
-            transitions_.ForEachInRow(s + kStatesAhead, a, [&](uint64_t, uint64_t place) {
+          if (far && s + kFetchStatesAhead < num_states_) {
+            transitions_.ForEachInRow(s + kFetchStatesAhead, a, [&](uint64_t, uint64_t place) {
               FetchToWrite(result.data() + transitions_.column(place));
             });
           }
@@ -141,19 +141,8 @@ Vector TabularMdp::PushForward(const Vector& y, const ParallelFor& parallel_for)
         }
       }
     });
-  };
-  // Taken here, since what other threads take stays with them.
-  std::array<Vector, kShares> shares;
-  shares[0].resize(num_states_);
-  if (num_states_ < kStatesToShare) {
-    push(0, num_states_, shares[0]);
-    return std::move(shares[0]);
-  }
-  for (Vector& share : shares) share.resize(num_states_);
-  parallel_for(kShares, [&](int share) {
-    push(int64_t{num_states_} * share / kShares, int64_t{num_states_} * (share + 1) / kShares,
-         shares[static_cast<size_t>(share)]);
   });
+  if (num_shares == 1) return std::move(shares[0]);
   ForParts(parallel_for, num_states_, kStatesInPart, [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin;
     shares[0].segment(begin, n) = (shares[0].segment(begin, n) + shares[1].segment(begin, n)) +
