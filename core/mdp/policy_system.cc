@@ -24,15 +24,6 @@ constexpr double kReliable = 1e-3;
 // BiCGSTAB gives up after so many iterations, or so many without a new smallest residual.
 constexpr int kMaxBiCgStabIterations = 2000;
 constexpr int kPatience = 200;
-// After so many iterations another preconditioner is tried, incomplete LU only where it has come less than half the
-// way. One iteration with multigrid costs 2.5 times one with incomplete LU: it has so many to show that it is worth
-// that.
-constexpr int kPlainIterations = 12;
-constexpr int kIncompleteLuIterations = 20;
-constexpr int kMultigridIterations = 8;
-constexpr double kMultigridCost = 2.5;
-// After so many iterations a preconditioner that was made for another policy is renewed.
-constexpr int kOldIncompleteLuIterations = 60, kOldMultigridIterations = 16;
 // Dense products win when at least this share of P^pi is stored.
 constexpr double kFullShare = 0.25;
 // Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
@@ -56,7 +47,7 @@ struct SpreadOfIterate {
 }  // namespace
 
 PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor parallel_for)
-    : mdp_(&mdp), kind_(kind), parallel_for_(std::move(parallel_for)) {
+    : mdp_(&mdp), kind_(kind), parallel_for_(std::move(parallel_for)), preconditioner_(parallel_for_) {
   if (kind_ == Kind::kKrylov) return;  // it may never come to a product
   matrix_ = std::make_unique<PolicyMatrix>(mdp, parallel_for_);
   const double pairs = static_cast<double>(mdp.num_states()) * mdp.num_states();
@@ -66,7 +57,7 @@ PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor paralle
 
 void PolicySystem::SetPolicy(const Vector& pi, Change change) {
   ++policy_;
-  if (change == Change::kAny) preconditioner_is_stale_ = true;
+  preconditioner_.SetPolicy(change);
   if (use_dense_product_) mdp_->FormDensePolicyTransitions(pi, dense_);
   if (matrix_ == nullptr) matrix_ = std::make_unique<PolicyMatrix>(*mdp_, parallel_for_);
   if (!use_dense_product_ || use_banded_lu_) matrix_->SetPolicy(pi);
@@ -294,7 +285,7 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
     }
     if (changed) continue;
     if (!std::exchange(single_precision_fails_, true)) continue;
-    preconditioner_is_stale_ = true;
+    preconditioner_.Distrust();
     // Breakdown: plain iteration contracts by gamma a step; then try again from there, ever more patiently.
     const int steps = 50 << std::min(failures++, 10);
     const double before = norm;
@@ -309,78 +300,6 @@ PolicySystem::Outcome PolicySystem::Iterate(Side side, double gamma, const Vecto
   return {norm, true};
 }
 
-bool PolicySystem::RenewsPreconditioner(int iterations) {
-  if (preconditioner_ == Preconditioner::kNone || preconditioned_policy_ == policy_) return false;
-  const bool multigrid = preconditioner_ == Preconditioner::kMultigrid;
-  if (iterations < (multigrid ? kOldMultigridIterations : kOldIncompleteLuIterations)) return false;
-  preconditioner_is_stale_ = true;
-  return true;
-}
-
-bool PolicySystem::ChangePreconditioner(int iterations, double gained, double wanted) {
-  if (!matrix_->merged() || matrix_->num_entries() > IncompleteLu::kMostEntries) return false;
-  switch (preconditioner_) {
-    case Preconditioner::kNone:
-      if (iterations < kPlainIterations) return false;
-      preconditioner_ = Preconditioner::kIncompleteLu;
-      return true;
-    case Preconditioner::kIncompleteLu:
-      if (iterations < kIncompleteLuIterations || multigrid_failed_ || gained > 0.5 * wanted) return false;
-      incomplete_lu_rate_ = gained / iterations;
-      preconditioner_ = Preconditioner::kMultigrid;
-      return true;
-    case Preconditioner::kMultigrid:
-      if (iterations < kMultigridIterations || gained >= kMultigridCost * incomplete_lu_rate_ * iterations)
-        return false;
-      multigrid_failed_ = true;
-      preconditioner_ = Preconditioner::kIncompleteLu;
-      return true;
-  }
-  return false;
-}
-
-void PolicySystem::MakePreconditioner(double gamma) {
-  if (preconditioner_ == Preconditioner::kNone) return;
-  const bool multigrid = preconditioner_ == Preconditioner::kMultigrid;
-  const bool made = multigrid ? multigrid_ != nullptr : incomplete_lu_ != nullptr;
-  if (made && !preconditioner_is_stale_ && preconditioned_gamma_ == gamma) return;
-  const SystemRows system{*matrix_, gamma};
-  multigrid_.reset();
-  if (multigrid) {
-    incomplete_lu_.reset();
-    multigrid_ = std::make_unique<AggregationMultigrid>(system, parallel_for_);
-  } else if (incomplete_lu_ == nullptr) {
-    incomplete_lu_ = std::make_unique<IncompleteLu>(system, parallel_for_);
-  } else {
-    incomplete_lu_->Renew(system);
-  }
-  preconditioner_is_stale_ = false;
-  preconditioned_gamma_ = gamma;
-  preconditioned_policy_ = policy_;
-}
-
-template <typename Real>
-void PolicySystem::Precondition(Side side, const VectorOf<Real>& b, VectorOf<Real>& x) const {
-  const auto apply = [&](const auto& preconditioner) {
-    if (side == Side::kPlain) {
-      preconditioner.Solve(b, x);
-    } else {
-      preconditioner.SolveTransposed(b, x);
-    }
-  };
-  switch (preconditioner_) {
-    case Preconditioner::kNone:
-      x = b;
-      return;
-    case Preconditioner::kIncompleteLu:
-      apply(*incomplete_lu_);
-      return;
-    case Preconditioner::kMultigrid:
-      apply(*multigrid_);
-      return;
-  }
-}
-
 // Van der Vorst (1992), "Bi-CGSTAB", preconditioned from the right. In single precision v is moved, and the residual
 // formed anew, each time that it has come down far enough for roundings to show, while directions go on: the reliable
 // updates of Sleijpen and van der Vorst (1996).
@@ -392,6 +311,13 @@ bool PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, const Vect
   const int64_t size = v.size();
   std::vector<PartSums> parts(static_cast<size_t>((size + kStatesInPart - 1) / kStatesInPart));
   const auto part_at = [&](int64_t begin) -> PartSums& { return parts[static_cast<size_t>(begin / kStatesInPart)]; };
+  const auto precondition = [&](const Reals& x, Reals& result) {
+    if (side == Side::kPlain) {
+      preconditioner_.Solve(x, result);
+    } else {
+      preconditioner_.SolveTransposed(x, result);
+    }
+  };
   // Calls work(begin, n) for all parts and puts together what it returns.
   const auto sum_parts = [&](const auto& work) {
     ForParts(parallel_for_, size, kStatesInPart, [&](int64_t begin, int64_t end) {
@@ -411,7 +337,7 @@ bool PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, const Vect
     });
     return TotalOf(parts, false);
   };
-  MakePreconditioner(gamma);
+  preconditioner_.Make(*matrix_, gamma);
   double norm = Norm(side, start_r);
   // Of what is iterated on, so that single precision has room to either side.
   const double scale = kSingle ? std::ldexp(1.0, std::min(-std::ilogb(norm), 1000)) : 1.0;
@@ -449,8 +375,7 @@ bool PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, const Vect
   for (int i = 0; i < kMaxBiCgStabIterations && since_best < kPatience; ++i, ++since_best) {
     if (best_norm <= target) break;
     if (interrupt.Check().has_value()) break;
-    if (RenewsPreconditioner(i) ||
-        ChangePreconditioner(i, std::log(start / best_norm), std::log(start / (scale * tolerance)))) {
+    if (preconditioner_.Reconsider(*matrix_, i, std::log(start / best_norm), std::log(start / (scale * tolerance)))) {
       another = true;
       break;
     }
@@ -461,7 +386,7 @@ bool PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, const Vect
       return PartSums{};
     });
     rho = next_rho;
-    Precondition(side, p, steep);
+    precondition(p, steep);
     // What is taken from the residual and added to the move has to be the same number.
     const auto a = static_cast<Real>(rho / apply(steep, shadow, ap).with_other);
     alpha = a;
@@ -469,7 +394,7 @@ bool PolicySystem::BiCgStab(Side side, double gamma, const Vector& b, const Vect
       r.segment(at, n) -= a * ap.segment(at, n);
       return PartSums{};
     });
-    Precondition(side, r, steep_r);
+    precondition(r, steep_r);
     const PartSums inner = apply(steep_r, r, as);
     const auto o = static_cast<Real>(inner.with_itself > 0 ? inner.with_other / inner.with_itself : 0);
     omega = o;

@@ -27,10 +27,9 @@
 #include "Eigen/LU"
 #include "core/base/interrupt.h"
 #include "core/base/parallel.h"
-#include "core/mdp/aggregation_multigrid.h"
 #include "core/mdp/banded_lu.h"
-#include "core/mdp/incomplete_lu.h"
 #include "core/mdp/policy_matrix.h"
+#include "core/mdp/preconditioner.h"
 
 namespace bilevel {
 
@@ -60,8 +59,7 @@ class PolicySystem {
   // Direct kind: whether factorisations stay within a band.
   bool banded() const { return use_banded_lu_; }
 
-  // How far a policy is from the one before; for preconditioners, which outlive slight changes.
-  enum class Change { kAny, kSlight };
+  using Change = Preconditioner::Change;
 
   // pi: [S*A], rows summing to one (not checked).
   void SetPolicy(const Vector& pi, Change change = Change::kAny);
@@ -94,7 +92,6 @@ class PolicySystem {
 
  private:
   enum class Side { kPlain, kTransposed };
-  enum class Preconditioner { kNone, kIncompleteLu, kMultigrid };
 
   struct Factorization {
     std::variant<Eigen::PartialPivLU<Eigen::MatrixXd>, BandedLu> lu;
@@ -113,18 +110,8 @@ class PolicySystem {
   static Vector ApplyInverse(Side side, const Factorization& factorization, const Vector& r);
   Outcome Refine(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
   Outcome Iterate(Side side, double gamma, const Vector& b, double tolerance, const Interrupt& interrupt, Vector& v);
-  // Where it pays, x <- M^{-1} b, else x <- b.
-  template <typename Real>
-  void Precondition(Side side, const VectorOf<Real>& b, VectorOf<Real>& x) const;
-  // Makes the preconditioner for this policy and discount.
-  void MakePreconditioner(double gamma);
-  // The next one to try after so many iterations with the one at hand, which have brought down the logarithm of the
-  // residual by `gained` of `wanted`; false: go on with it.
-  bool ChangePreconditioner(int iterations, double gained, double wanted);
   // v <- v + r, r <- gamma P^pi r, as long as few more are foreseen to do; r is stale after it.
   void IteratePlainly(Side side, double gamma, double tolerance, const Interrupt& interrupt, Vector& v, Vector& r);
-  // Whether the one at hand belongs to another policy and has had its time; it is then to be made anew.
-  bool RenewsPreconditioner(int iterations);
   // One BiCGSTAB run from v, whose residual is start_r, in vectors of Real; returns on breakdown too. True: there is
   // another preconditioner to go on with.
   template <typename Real>
@@ -141,17 +128,10 @@ class PolicySystem {
   bool use_banded_lu_ = false;
   Eigen::MatrixXd dense_;                           // P^pi, when products use it
   std::map<double, Factorization> factorizations_;  // by discount
-  // Krylov kind, once a solve was slow: I - gamma P^pi and what approximates its inverse, for which discount.
-  Preconditioner preconditioner_ = Preconditioner::kNone;
+  // Krylov kind.
+  Preconditioner preconditioner_;
   bool mixes_slowly_ = false;
   bool single_precision_fails_ = false;  // once BiCGSTAB in it got no further
-  double incomplete_lu_rate_ = 0;        // logarithm gained for each iteration, where multigrid came after it
-  bool multigrid_failed_ = false;
-  std::unique_ptr<IncompleteLu> incomplete_lu_;
-  std::unique_ptr<AggregationMultigrid> multigrid_;
-  bool preconditioner_is_stale_ = false;
-  double preconditioned_gamma_ = 0;
-  uint64_t preconditioned_policy_ = 0;  // policy_ count
 };
 
 }  // namespace bilevel
