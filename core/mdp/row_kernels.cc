@@ -36,12 +36,13 @@ struct Kernels {
   void (*multiply_policy)(const ActionRows&, const double*, const double*, SliceRange, double*);
   void (*multiply_policy_floats)(const ActionRows&, const double*, const float*, SliceRange, float*);
   void (*mix_full)(const ActionRows&, const double*, double*);
+  void (*push_full)(const ActionRows&, const double*, Lanes*, double*);
 };
 
 namespace portable {
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
-                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
+                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny,  PushFullAny};
 }  // namespace portable
 
 #ifdef BILEVEL_X86_LOOPS
@@ -50,7 +51,7 @@ constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny,
 namespace avx2 {
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
-                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
+                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny,  PushFullAny};
 }  // namespace avx2
 #pragma GCC pop_options
 
@@ -59,7 +60,7 @@ constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny,
 namespace avx512 {
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
-                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
+                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny,  PushFullAny};
 }  // namespace avx512
 
 namespace avx512_gather {
@@ -72,7 +73,7 @@ BILEVEL_LANES_INLINE void Gather(const float* v, const uint32_t* columns, Lanes&
 }
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
-                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny};
+                              MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny,  PushFullAny};
 }  // namespace avx512_gather
 #pragma GCC pop_options
 #endif
@@ -174,6 +175,11 @@ void MultiplyPolicy(const ActionRows& rows, const double* pi, const double* v, S
 
 void MixFullRows(const ActionRows& rows, const double* pi, double* result, InstructionSet set) {
   KernelsOf(set).mix_full(rows, pi, result);
+}
+
+void PushFullRows(const ActionRows& rows, const double* y, double* result, InstructionSet set) {
+  AlignedArray<double> scratch(static_cast<size_t>(rows.num_states()) * kLanes);
+  KernelsOf(set).push_full(rows, y, reinterpret_cast<Lanes*>(scratch.data()), result);
 }
 
 }  // namespace bilevel

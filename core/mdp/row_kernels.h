@@ -77,6 +77,9 @@ void MultiplyPolicy(const ActionRows& rows, const double* pi, const float* v, Sl
 // result [S, S], column by column: row s is the sum over actions of pi [S*A] times the rows of s. Layout kFull alone.
 void MixFullRows(const ActionRows& rows, const double* pi, double* result, InstructionSet set = Fastest());
 
+// result[column] = sum over rows of y [S*A] times their entries there: P^T y. Layout kFull alone. Memory: 64 S bytes.
+void PushFullRows(const ActionRows& rows, const double* y, double* result, InstructionSet set = Fastest());
+
 }  // namespace bilevel
 
 #endif  // BILEVEL_CORE_MDP_ROW_KERNELS_H_

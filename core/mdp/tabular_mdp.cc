@@ -117,6 +117,11 @@ Vector TabularMdp::ExpectNext(const Vector& v, const ParallelFor& parallel_for) 
 }
 
 Vector TabularMdp::PushForward(const Vector& y, const ParallelFor& parallel_for) const {
+  if (transitions_.layout() == ActionRows::Layout::kFull) {
+    Vector result(num_states_);
+    PushFullRows(transitions_, y.data(), result.data());
+    return result;
+  }
   const bool far = transitions_.runs() == nullptr && IsFar<double>(num_states_);
   // Taken here, since what other threads take stays with them.
   std::array<Vector, kMostScatterShares> shares;

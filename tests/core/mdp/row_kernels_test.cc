@@ -273,22 +273,30 @@ TEST(RowKernels, GiveTheSameBitsFromFloatsInEveryLayout) {
   EXPECT_GT(floats, 10);
 }
 
-TEST(RowKernels, MixFullRowsByTheirWeights) {
+TEST(RowKernels, MixAndPushFullRowsByTheirWeights) {
   for (const int S : {6, 8, 13}) {
-    const Sample sample(S, 5, true, false, 7, static_cast<uint64_t>(S));
-    const ActionRows rows = sample.rows();
-    ASSERT_EQ(rows.layout(), ActionRows::Layout::kFull);
-    const Vector weight = Vector::Random(rows.num_rows());
-    Eigen::MatrixXd expected = Eigen::MatrixXd::Zero(S, S), mixed(S, S);
-    for (int64_t row = 0; row < rows.num_rows(); ++row) {
-      for (uint64_t k = sample.offsets[row]; k < sample.offsets[row + 1]; ++k) {
-        expected(row / 5, sample.columns[k]) += weight[row] * sample.values[k];
+    for (int A = 1; A <= 13; ++A) {
+      SCOPED_TRACE(::testing::Message() << "S=" << S << " A=" << A);
+      const Sample sample(S, A, true, false, 7, static_cast<uint64_t>(S));
+      const ActionRows rows = sample.rows();
+      ASSERT_EQ(rows.layout(), ActionRows::Layout::kFull);
+      const Vector weight = Vector::Random(rows.num_rows());
+      Eigen::MatrixXd expected = Eigen::MatrixXd::Zero(S, S), mixed(S, S);
+      for (int64_t row = 0; row < rows.num_rows(); ++row) {
+        for (uint64_t k = sample.offsets[row]; k < sample.offsets[row + 1]; ++k) {
+          expected(row / A, sample.columns[k]) += weight[row] * sample.values[k];
+        }
       }
-    }
-    for (const InstructionSet set : kInstructionSets) {
-      if (!Supports(set)) continue;
-      MixFullRows(rows, weight.data(), mixed.data(), set);
-      EXPECT_EQ(mixed, expected);
+      Vector pushed(S), portable(S);
+      PushFullRows(rows, weight.data(), portable.data(), InstructionSet::kPortable);
+      EXPECT_LT((portable - expected.colwise().sum().transpose()).lpNorm<Eigen::Infinity>(), 1e-13);
+      for (const InstructionSet set : kInstructionSets) {
+        if (!Supports(set)) continue;
+        MixFullRows(rows, weight.data(), mixed.data(), set);
+        EXPECT_EQ(mixed, expected);
+        PushFullRows(rows, weight.data(), pushed.data(), set);
+        EXPECT_EQ(pushed, portable);
+      }
     }
   }
 }
