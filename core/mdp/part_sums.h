@@ -36,15 +36,16 @@ inline PartSums TotalOf(const std::vector<PartSums>& parts, bool adds) {
 // In double precision.
 template <typename Real>
 double Dot(const Real* x, const Real* y, int64_t n) {
-  Lanes sums = {}, left, right;
+  LanesInTwos sums = {}, left, right;
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     ReadLanes(x + i, left);
     ReadLanes(y + i, right);
     sums += left * right;
   }
-  double sum = 0;
-  for (int lane = 0; lane < kLanes; ++lane) sum += sums[lane];
+  double lanes[kLanes], sum = 0;
+  WriteLanes(sums, lanes);
+  for (const double lane : lanes) sum += lane;
   for (; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(y[i]);
   return sum;
 }

@@ -22,24 +22,40 @@ namespace bilevel {
 namespace {
 
 template <typename Real>
-BILEVEL_LANES_INLINE void Gather(const Real* v, const uint32_t* columns, Lanes& lanes) {
+BILEVEL_LANES_INLINE void Gather(const Real* v, const uint32_t* c, Register<2>::Doubles& lanes) {
   using D = double;
-  const uint32_t* c = columns;
-  lanes = Lanes{D{v[c[0]]}, D{v[c[1]]}, D{v[c[2]]}, D{v[c[3]]}, D{v[c[4]]}, D{v[c[5]]}, D{v[c[6]]}, D{v[c[7]]}};
+  lanes = Register<2>::Doubles{D{v[c[0]]}, D{v[c[1]]}};
+}
+template <typename Real>
+BILEVEL_LANES_INLINE void Gather(const Real* v, const uint32_t* c, Register<4>::Doubles& lanes) {
+  using D = double;
+  lanes = Register<4>::Doubles{D{v[c[0]]}, D{v[c[1]]}, D{v[c[2]]}, D{v[c[3]]}};
+}
+template <typename Real>
+BILEVEL_LANES_INLINE void Gather(const Real* v, const uint32_t* c, Register<8>::Doubles& lanes) {
+  using D = double;
+  lanes = Register<8>::Doubles{D{v[c[0]]}, D{v[c[1]]}, D{v[c[2]]}, D{v[c[3]]},
+                               D{v[c[4]]}, D{v[c[5]]}, D{v[c[6]]}, D{v[c[7]]}};
+}
+template <typename Real, typename Half>
+BILEVEL_LANES_INLINE void Gather(const Real* v, const uint32_t* columns, LanePair<Half>& lanes) {
+  Gather(v, columns, lanes.low);
+  Gather(v, columns + sizeof(Half) / sizeof(double), lanes.high);
 }
 
 struct Kernels {
-  StepRange (*sweep)(const SoftSweep&, SliceRange, Lanes*);
+  StepRange (*sweep)(const SoftSweep&, SliceRange, double*);
   void (*multiply)(const ActionRows&, const double*, const double*, SliceRange, double*);
   void (*multiply_narrow)(const ActionRows&, const float*, const double*, SliceRange, double*);
   void (*multiply_floats)(const ActionRows&, const double*, const float*, SliceRange, float*);
   void (*multiply_policy)(const ActionRows&, const double*, const double*, SliceRange, double*);
   void (*multiply_policy_floats)(const ActionRows&, const double*, const float*, SliceRange, float*);
   void (*mix_full)(const ActionRows&, const double*, double*);
-  void (*push_full)(const ActionRows&, const double*, Lanes*, double*);
+  void (*push_full)(const ActionRows&, const double*, double*, double*);
 };
 
 namespace portable {
+using Lanes = LanesInTwos;
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
                               MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny,  PushFullAny};
@@ -49,6 +65,7 @@ constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny,
 #pragma GCC push_options
 #pragma GCC target("avx2")
 namespace avx2 {
+using Lanes = LanesInFours;
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
                               MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny,  PushFullAny};
@@ -58,12 +75,14 @@ constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny,
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")
 namespace avx512 {
+using Lanes = LanesInEights;
 #include "core/mdp/row_loops.inc"
 constexpr Kernels kKernels = {SweepAny,          MultiplyAny,       MultiplyAny, MultiplyAny,
                               MultiplyPolicyAny, MultiplyPolicyAny, MixFullAny,  PushFullAny};
 }  // namespace avx512
 
 namespace avx512_gather {
+using Lanes = LanesInEights;
 BILEVEL_LANES_INLINE void Gather(const double* v, const uint32_t* columns, Lanes& lanes) {
   lanes = (Lanes)_mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(columns)), v, sizeof *v);
 }
@@ -138,11 +157,11 @@ StepRange RunSoftSweep(const SoftSweep& sweep, SliceRange range, InstructionSet 
   constexpr int64_t kFewActions = 32;
   const int64_t A = sweep.rows->num_actions();
   if (A <= kFewActions) {
-    Lanes scratch[2 * kFewActions];
+    alignas(64) double scratch[2 * kFewActions * kLanes];
     return KernelsOf(set).sweep(sweep, range, scratch);
   }
   AlignedArray<double> scratch(static_cast<size_t>(2 * A * kLanes));
-  return KernelsOf(set).sweep(sweep, range, reinterpret_cast<Lanes*>(scratch.data()));
+  return KernelsOf(set).sweep(sweep, range, scratch.data());
 }
 
 void MultiplyRows(const ActionRows& rows, const double* values, const double* v, SliceRange range, double* result,
@@ -179,7 +198,7 @@ void MixFullRows(const ActionRows& rows, const double* pi, double* result, Instr
 
 void PushFullRows(const ActionRows& rows, const double* y, double* result, InstructionSet set) {
   AlignedArray<double> scratch(static_cast<size_t>(rows.num_states()) * kLanes);
-  KernelsOf(set).push_full(rows, y, reinterpret_cast<Lanes*>(scratch.data()), result);
+  KernelsOf(set).push_full(rows, y, scratch.data(), result);
 }
 
 }  // namespace bilevel
