@@ -30,9 +30,19 @@ struct Register {
 template <typename Doubles>
 using RegisterOf = Register<sizeof(Doubles) / sizeof(double)>;
 
-// Twice as many as one half has.
+// Twice as many as one half has; 0, at first. Copied half by half: GCC 12 would copy it in smaller pieces through
+// memory.
 template <typename Half>
 struct LanePair {
+  BILEVEL_LANES_INLINE LanePair() : low{}, high{} {}
+  BILEVEL_LANES_INLINE LanePair(const Half& its_low, const Half& its_high) : low(its_low), high(its_high) {}
+  BILEVEL_LANES_INLINE LanePair(const LanePair& other) : low(other.low), high(other.high) {}
+  BILEVEL_LANES_INLINE LanePair& operator=(const LanePair& other) {
+    low = other.low;
+    high = other.high;
+    return *this;
+  }
+
   Half low, high;
 };
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -181,6 +182,47 @@ std::vector<Row> MeasureSweep(const Cell& cell) {
   row.note = absl::StrCat("triad ", static_cast<int>(bandwidth / 1e8) / 10.0, " GB/s; reads alone ",
                           static_cast<int>(100 * reads) / 100.0, " x");
   return {row};
+}
+
+std::vector<Row> MeasureInstructions(const Cell& cell) {
+  constexpr std::pair<InstructionSet, const char*> kNames[] = {{InstructionSet::kPortable, "portable"},
+                                                               {InstructionSet::kAvx2, "AVX2"},
+                                                               {InstructionSet::kAvx512, "AVX-512"},
+                                                               {InstructionSet::kAvx512Gather, "AVX-512 that gathers"}};
+  constexpr int kRounds = 200;
+  const World world(cell);
+  const RegularizedMdp follower = world.Follower(cell, RunInOrder);
+  const int S = world.mdp->num_states();
+  const Vector v = Vector::Zero(S);
+  Vector backup(S);
+  const SoftSweep sweep{.rows = &world.mdp->transitions(),
+                        .reward = follower.reward.data(),
+                        .value = v.data(),
+                        .discount = cell.discount,
+                        .temperature = cell.temperature,
+                        .backup = backup.data()};
+  std::map<InstructionSet, double> seconds;
+  for (int round = 0; round < kRounds; ++round) {
+    for (const auto& [set, name] : kNames) {
+      if (!Supports(set)) continue;
+      const double taken = Seconds([&, its = set] { RunSoftSweep(sweep, {0, NumSlices(S)}, its); });
+      seconds[set] = round == 0 ? taken : std::min(seconds[set], taken);
+    }
+  }
+  std::vector<Row> rows;
+  for (const auto& [set, name] : kNames) {
+    if (!Supports(set)) continue;
+    Row& row = rows.emplace_back(RowOf(cell, "instructions"));
+    row.name += absl::StrCat(", ", name);
+    row.states = S;
+    row.seconds = seconds[set];
+    row.sweeps = 1;
+    row.ratio = row.seconds / seconds[InstructionSet::kPortable];
+    row.against = "portable";
+    row.target = 1;
+    if (set == Fastest()) row.note = "used";
+  }
+  return rows;
 }
 
 std::vector<Row> MeasureSolve(const Cell& cell, double prototype) {

@@ -30,10 +30,14 @@ std::string NameOf(std::string_view family);
 // The row of a cell in a table, still without figures.
 Row RowOf(const Cell& cell, std::string table);
 
-// Each builds its own environment; run each in a process of its own. All give one row, but MeasureGradient.
+// Each builds its own environment; run each in a process of its own. All give one row, but MeasureInstructions and
+// MeasureGradient.
 
 // One sweep V <- T V beside the bytes that it has to move at the bandwidth of a triad, taking turns.
 std::vector<Row> MeasureSweep(const Cell& cell);
+
+// The same sweep in one thread in each instruction set that this machine has, beside the portable one's, taking turns.
+std::vector<Row> MeasureInstructions(const Cell& cell);
 
 // The follower's problem from zero to kTolerance; the bound is that of |V - V*|_inf. Beside the prototype's time in
 // seconds on a machine of prototype_bandwidth, where not NaN.

@@ -33,7 +33,7 @@ constexpr const char* kUsage =
     "usage: suite [--quick] [--tables NAME,...] [--markdown FILE] [--svg FILE] [--single-precision]\n"
     "             [--family NAME,...] [--states N,...] [--discount G,...] [--temperature T,...] [--threads N,...]\n"
     "families: rand-4 grid-slip queue-2d birth-death\n"
-    "tables: sweep solve adjoint gradient outer size dense wire scipy\n";
+    "tables: sweep instructions solve adjoint gradient outer size dense wire scipy\n";
 
 struct Table {
   const char* name;
@@ -43,6 +43,7 @@ struct Table {
 
 constexpr Table kTables[] = {
     {"sweep", "One soft sweep", "Beside the bytes it has to move at the bandwidth of a triad, taking turns."},
+    {"instructions", "The same in each instruction set", "One thread, near caches, taking turns."},
     {"solve", "The follower's problem solved to a residual of 1e-8",
      "Setting up linear systems included. Bound: of |V - V*|_inf. At S = 1e5, tau = 0.1 and one thread beside the "
      "prototype's time at the bandwidth of this run (26.5 GB/s there)."},
@@ -177,9 +178,11 @@ class Suite {
   bool Run() {
     std::printf("%s\n", machine_.c_str());
     const std::pair<const char*, void (Suite::*)()> tables[] = {
-        {"sweep", &Suite::Sweeps},       {"solve", &Suite::Solves}, {"adjoint", &Suite::Adjoints},
-        {"gradient", &Suite::Gradients}, {"outer", &Suite::Outer},  {"size", &Suite::Sizes},
-        {"dense", &Suite::Dense},        {"wire", &Suite::Wire},    {"scipy", &Suite::Scipy}};
+        {"sweep", &Suite::Sweeps},       {"instructions", &Suite::Instructions},
+        {"solve", &Suite::Solves},       {"adjoint", &Suite::Adjoints},
+        {"gradient", &Suite::Gradients}, {"outer", &Suite::Outer},
+        {"size", &Suite::Sizes},         {"dense", &Suite::Dense},
+        {"wire", &Suite::Wire},          {"scipy", &Suite::Scipy}};
     for (const auto& [name, measure] : tables) {
       if (flags_.tables.empty() || flags_.tables.contains(name)) (this->*measure)();
     }
@@ -234,6 +237,10 @@ class Suite {
       }
       return rows;
     });
+  }
+
+  void Instructions() {
+    Measure("instructions", Cells(flags_, {kAll, {1e4}, {0.99}, {0.1}, {1}}), MeasureInstructions);
   }
 
   void Solves() {

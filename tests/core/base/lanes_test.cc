@@ -1,8 +1,9 @@
 #include "core/base/lanes.h"
 
 #include <array>
+#include <bit>
 #include <cmath>
-#include <cstring>
+#include <cstdint>
 #include <limits>
 
 #include "core/base/floating_point.h"
@@ -25,9 +26,9 @@ Numbers ByLanes(Function function, const Numbers& x) {
     return y;
   };
   const Numbers twos = by(LanesInTwos());
-  for (const Numbers& other : {by(LanesInFours()), by(LanesInEights())}) {
-    EXPECT_EQ(std::memcmp(&other, &twos, sizeof twos), 0);
-  }
+  const auto bits = [](const Numbers& numbers) { return std::bit_cast<std::array<uint64_t, kLanes>>(numbers); };
+  EXPECT_EQ(bits(by(LanesInFours())), bits(twos));
+  EXPECT_EQ(bits(by(LanesInEights())), bits(twos));
   return twos;
 }
 
