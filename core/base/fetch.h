@@ -1,7 +1,7 @@
-// Memory fetched ahead of where it is read or written out of order.
+// Memory fetched ahead of where it is read or written.
 //
-// It goes to the second level of cache: processors wait for more of such fetches at a time than for loads. On vectors
-// that are near anyway it costs a fifth of a loop, hence IsFar.
+// What is scattered goes to the second level of cache: processors wait for more of such fetches at a time than for
+// loads. On vectors that are near anyway it costs a fifth of a loop, hence IsFar.
 
 #ifndef BILEVEL_CORE_BASE_FETCH_H_
 #define BILEVEL_CORE_BASE_FETCH_H_
@@ -10,8 +10,8 @@
 
 namespace bilevel {
 
-// So many entries ahead, scattered and in order; so many states, where that is easier to say.
-inline constexpr uint64_t kFetchAhead = 256, kFetchInOrderAhead = 64;
+// So many entries ahead; so many states, where that is easier to say.
+inline constexpr uint64_t kFetchAhead = 256;
 inline constexpr int64_t kFetchStatesAhead = 16;
 
 // Whether a vector of so many T is more than a second cache surely holds beside what streams through it.
@@ -27,7 +27,8 @@ inline void FetchToRead(const T* place) {
   asm volatile("");
 }
 
-// To the first level: what is read in order, which the processor does not see for itself among scattered reads.
+// To the first level: what is read in order. Processors see that for themselves, but do not look as far ahead; it costs
+// nothing where all is near.
 template <typename T>
 inline void FetchInOrder(const T* place) {
   __builtin_prefetch(place, 0, 3);

@@ -93,12 +93,17 @@ double ReadSeconds(const Cell& cell, const ParallelFor& parallel_for, const Vect
   Vector sums(family.reward.size());
   double least = std::numeric_limits<double>::infinity();
   const uint64_t last = spec.columns.size() - 1;
-  const auto read = [&](bool ahead) {
+  enum class Fetch { kNothing, kInOrder, kAll };
+  const auto read = [&](Fetch fetch) {
     ForParts(parallel_for, sums.size(), kStatesInPart, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         double sum = 0;
         for (uint64_t k = spec.offsets[row]; k < spec.offsets[row + 1]; ++k) {
-          if (ahead) FetchToRead(v.data() + spec.columns[std::min(k + kFetchAhead, last)]);
+          if (fetch != Fetch::kNothing && k % kLanes == 0) {
+            FetchInOrder(spec.probabilities.data() + std::min(k + kFetchAhead, last));
+            FetchInOrder(spec.columns.data() + std::min(k + 2 * kFetchAhead, last));
+          }
+          if (fetch == Fetch::kAll) FetchToRead(v.data() + spec.columns[std::min(k + kFetchAhead, last)]);
           sum += spec.probabilities[k] * v[spec.columns[k]];
         }
         sums[row] = sum;
@@ -106,7 +111,9 @@ double ReadSeconds(const Cell& cell, const ParallelFor& parallel_for, const Vect
     });
   };
   for (int round = 0; round < 20; ++round) {
-    for (const bool ahead : {false, true}) least = std::min(least, Seconds([&] { read(ahead); }));
+    for (const Fetch fetch : {Fetch::kNothing, Fetch::kInOrder, Fetch::kAll}) {
+      least = std::min(least, Seconds([&] { read(fetch); }));
+    }
   }
   return least;
 }
