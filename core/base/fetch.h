@@ -27,8 +27,8 @@ inline void FetchToRead(const T* place) {
   asm volatile("");
 }
 
-// To the first level: what is read in order. Processors see that for themselves, but do not look as far ahead; it costs
-// nothing where all is near.
+// To the first level: what is read in order. Processors see that for themselves, but do not look as far ahead. It
+// costs next to nothing where all is near.
 template <typename T>
 inline void FetchInOrder(const T* place) {
   __builtin_prefetch(place, 0, 3);

@@ -33,7 +33,7 @@ Row RowOf(const Cell& cell, std::string table);
 // Each builds its own environment; run each in a process of its own. All give one row, but MeasureInstructions and
 // MeasureGradient.
 
-// One sweep V <- T V beside the bytes that it has to move at the bandwidth of a triad, taking turns.
+// One sweep V <- T V beside the bytes of its CSR and vectors at the bandwidth of a triad, taking turns.
 std::vector<Row> MeasureSweep(const Cell& cell);
 
 // The same sweep in one thread in each instruction set that this machine has, beside the portable one's, taking turns.

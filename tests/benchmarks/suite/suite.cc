@@ -42,7 +42,7 @@ struct Table {
 };
 
 constexpr Table kTables[] = {
-    {"sweep", "One soft sweep", "Beside the bytes it has to move at the bandwidth of a triad, taking turns."},
+    {"sweep", "One soft sweep", "Beside the bytes of its CSR and vectors at the bandwidth of a triad, taking turns."},
     {"instructions", "The same in each instruction set", "One thread, near caches, taking turns."},
     {"solve", "The follower's problem solved to a residual of 1e-8",
      "Setting up linear systems included. Bound: of |V - V*|_inf. At S = 1e5, tau = 0.1 and one thread beside the "
