@@ -3,17 +3,15 @@
 // SIGTERM or SIGINT: health says NOT_SERVING; calls are served for --drain_delay more; then new ones are refused,
 // running solvers return what they have, and the process exits with status 0.
 
-#include <malloc.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <iostream>
 
 #include "absl/synchronization/mutex.h"
 #include "server/bilevel_server.h"
 #include "server/flags.h"
+#include "server/jobs/allocator.h"
 
 namespace {
 
@@ -38,31 +36,14 @@ void WaitAtMost(std::chrono::milliseconds limit, const sigset_t& signals) {
   sigtimedwait(&signals, nullptr, &timeout);
 }
 
-// Keeps freed memory of ordinary requests instead of returning it to the system and faulting it in again:
-// a third of the time that a small request takes to decode.
-void KeepFreedMemory() {
-  mallopt(M_TRIM_THRESHOLD, 128 << 20);
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-}
-
 // Debian builds Abseil so that it records the order of all locks that gRPC takes and ends the process where two orders
 // could meet: a help to developers of gRPC, not to a service.
 void TrustLocks() { absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore); }
 
-// Large arrays on huge pages, which a sweep over a million states is up to twice as fast on. glibc reads this when a
-// program starts: so this one starts again, once, unless somebody has said otherwise.
-void AskForHugePages(char** argv) {
-  constexpr const char* kTunables = "GLIBC_TUNABLES";
-  if (getenv(kTunables) != nullptr) return;
-  setenv(kTunables, "glibc.malloc.hugetlb=1", 1);
-  execv("/proc/self/exe", argv);  // returns where it cannot, and nothing is lost
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  AskForHugePages(argv);
-  KeepFreedMemory();
+  bilevel::server::ConfigureAllocator(argv);
   TrustLocks();
   const sigset_t signals = BlockStopSignals();
   const auto flags = bilevel::server::ParseFlags(argc, argv);

@@ -8,7 +8,7 @@ namespace {
 // J_r^T lambda + gamma J_P^T (lambda V^T).
 void AddImplicitPart(const ContextRequest& request, const Answer& answer, const Vector& lambda,
                      ParameterGradient& gradient) {
-  request.context.reward.AddPullback(lambda, request.x, gradient);
+  request.context.reward.AddPullbackAt(lambda, request.slope, gradient);
   if (!request.context.dynamics.has_value()) return;
   request.context.dynamics->AddPullback(*request.follower.mdp, 1,
                                         ImplicitDerivative(request.follower, lambda, answer.value), gradient.theta);

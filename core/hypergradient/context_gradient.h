@@ -16,6 +16,7 @@ struct ContextRequest {
   const RegularizedMdp& follower;  // at x
   const Vector& x;                 // [n]
   const Vector& theta;             // [n]
+  const Vector& slope;             // of the follower's reward, [n] or empty
   const LowerLevelOptions& options;
   const Interrupt& interrupt;
   PolicySystem& system;  // holds the answer's policy

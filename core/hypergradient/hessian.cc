@@ -10,7 +10,8 @@ namespace bilevel {
 
 ContextRequest Hessian::RequestOf(size_t context, const Interrupt& interrupt) const {
   const ContextState& state = contexts_[context];
-  return {problem_.contexts[context], state.follower, x_, theta_, options_, interrupt, state.world->system()};
+  return {problem_.contexts[context], state.follower, x_,        theta_,
+          state.world->slope(),       options_,       interrupt, state.world->system()};
 }
 
 absl::StatusOr<std::unique_ptr<Hessian>> Hessian::Create(const BilevelProblem& problem,

@@ -148,7 +148,7 @@ absl::StatusOr<HypergradientEvaluator::Contribution> HypergradientEvaluator::Run
   warm_start_.values[c] = {};  // it has served; the answer takes its place below
   system.SetPolicy(solution.backup.pi, PolicySystem::Change::kSlight);
 
-  const ContextRequest request{context, follower, x, at.theta, options_, interrupt, system};
+  const ContextRequest request{context, follower, x, at.theta, worlds_[c]->slope(), options_, interrupt, system};
   ContextGradient gradient = DifferentiateContext(request, {solution.value, solution.backup}, warm_start_.adjoints[c]);
   if (const std::optional<StopReason> reason = interrupt.Check(); reason.has_value()) {
     part.termination = Worse(part.termination, Termination{*reason, "stopped inside an evaluation"});
@@ -314,7 +314,8 @@ absl::StatusOr<HypergradientEvaluator::ObjectiveValue> HypergradientEvaluator::E
     }
     warm_start_.values[c] = solution.value;
     system.SetPolicy(solution.backup.pi);
-    const ContextRequest request{problem_.contexts[c], follower, x, theta, options_, interrupt, system};
+    const ContextRequest request{problem_.contexts[c], follower, x,         theta,
+                                 worlds_[c]->slope(),  options_, interrupt, system};
     objectives.push_back(
         EvaluateContextObjective(problem_.contexts[c], InputOf(request, {solution.value, solution.backup})).value);
   }

@@ -111,7 +111,7 @@ void AdviseContext(const BilevelProblem& problem, size_t c, const Vector& x, con
                    std::vector<Advice>& advice) {
   const Context& context = problem.contexts[c];
   std::optional<TabularMdp> moved;
-  const RegularizedMdp follower = FollowerAt(problem, c, x, theta, moved);
+  const RegularizedMdp follower = FollowerAt(problem, c, x, theta, problem.contexts[c].reward.Slope(x), moved);
   auto add = [&](const char* field, std::string description) {
     advice.push_back({absl::StrCat("contexts[", c, "].", field), std::move(description)});
   };

@@ -72,22 +72,23 @@ absl::StatusOr<ParametricReward> ParametricReward::Create(Eigen::Index num_rows,
   return reward;
 }
 
-Vector ParametricReward::Evaluate(const Vector& x, const Vector& theta) const {
-  if (base_.size() == 0) return EvaluateIncentive(x, theta);
-  Vector r = base_;
-  AddIncentive(x, theta, r);
+Vector ParametricReward::Slope(const Vector& x) const { return has_quadratic() ? Vector(2 * (matrix_ * x)) : Vector(); }
+
+Vector ParametricReward::EvaluateAt(const Vector& x, const Vector& theta, const Vector& slope) const {
+  Vector r = base_.size() == 0 ? Vector::Zero(num_rows_) : base_;
+  AddIncentive(x, theta, slope, r);
   return r;
 }
 
 Vector ParametricReward::EvaluateIncentive(const Vector& x, const Vector& theta) const {
   Vector r = Vector::Zero(num_rows_);
-  AddIncentive(x, theta, r);
+  AddIncentive(x, theta, Slope(x), r);
   return r;
 }
 
-void ParametricReward::AddIncentive(const Vector& x, const Vector& theta, Vector& r) const {
+void ParametricReward::AddIncentive(const Vector& x, const Vector& theta, const Vector& slope, Vector& r) const {
   features_.AddProduct(theta, r);
-  if (has_quadratic()) r += x.dot(matrix_ * x) * coefficient_;
+  if (has_quadratic()) r += 0.5 * x.dot(slope) * coefficient_;
 }
 
 Vector ParametricReward::BoundRounding(const Vector& x, const Vector& theta, const Vector& theta_rounding) const {
@@ -112,11 +113,9 @@ void ParametricReward::AddInfluence(ParameterGradient& influence) const {
   }
 }
 
-void ParametricReward::AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const {
+void ParametricReward::AddPullbackAt(const Vector& weight, const Vector& slope, ParameterGradient& gradient) const {
   if (!features_.empty()) gradient.theta += features_.TransposedProduct(weight);
-  if (has_quadratic()) {
-    gradient.x.noalias() += 2 * coefficient_.dot(weight) * (matrix_ * x);
-  }
+  if (has_quadratic()) gradient.x += coefficient_.dot(weight) * slope;
 }
 
 SparseRows ParametricReward::GradientFeatures() const {

@@ -40,8 +40,13 @@ class ParametricReward {
   // Field errors: "base", "features", "quadratic.coefficient", "quadratic.matrix"; sizes must agree, entries be finite.
   static absl::StatusOr<ParametricReward> Create(Eigen::Index num_rows, int num_parameters, ParametricRewardSpec spec);
 
-  // r [S*A].
-  Vector Evaluate(const Vector& x, const Vector& theta) const;
+  // d/dx of x^T M x, [n]; empty where there is no quadratic form. Evaluate and AddPullback both need it: n^2, against
+  // their S*A.
+  Vector Slope(const Vector& x) const;
+
+  // r [S*A]. slope: Slope(x).
+  Vector Evaluate(const Vector& x, const Vector& theta) const { return EvaluateAt(x, theta, Slope(x)); }
+  Vector EvaluateAt(const Vector& x, const Vector& theta, const Vector& slope) const;
 
   // What x adds to the base, [S*A].
   Vector EvaluateIncentive(const Vector& x, const Vector& theta) const;
@@ -52,8 +57,11 @@ class ParametricReward {
   // How r moves with x and theta to first order, [S*A].
   Vector Pushforward(const Vector& x, const Vector& x_tangent, const Vector& theta_tangent) const;
 
-  // Adds J_r^T weight, weight [S*A].
-  void AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const;
+  // Adds J_r^T weight, weight [S*A]. slope: Slope(x).
+  void AddPullback(const Vector& weight, const Vector& x, ParameterGradient& gradient) const {
+    AddPullbackAt(weight, Slope(x), gradient);
+  }
+  void AddPullbackAt(const Vector& weight, const Vector& slope, ParameterGradient& gradient) const;
 
   // Adds how J_r(x)^T weight moves with weight and x to first order.
   void AddPullbackTangent(const Vector& weight, const Vector& weight_tangent, const Vector& x, const Vector& x_tangent,
@@ -83,7 +91,7 @@ class ParametricReward {
 
  private:
   ParametricReward() = default;
-  void AddIncentive(const Vector& x, const Vector& theta, Vector& r) const;
+  void AddIncentive(const Vector& x, const Vector& theta, const Vector& slope, Vector& r) const;
 
   Eigen::Index num_rows_ = 0;
   Vector base_;  // empty: 0

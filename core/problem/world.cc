@@ -10,7 +10,7 @@ std::optional<TabularMdp> CopyIfMoving(const Context& context) {
 }  // namespace
 
 RegularizedMdp FollowerAt(const BilevelProblem& problem, size_t context, const Vector& x, const Vector& theta,
-                          std::optional<TabularMdp>& moved) {
+                          const Vector& slope, std::optional<TabularMdp>& moved) {
   const Context& c = problem.contexts[context];
   const Vector theta_rounding = problem.map.BoundRounding(x, theta);
   if (c.dynamics.has_value()) {
@@ -19,7 +19,7 @@ RegularizedMdp FollowerAt(const BilevelProblem& problem, size_t context, const V
   }
   RegularizedMdp follower;
   follower.mdp = moved.has_value() ? &*moved : c.mdp.get();
-  follower.reward = c.reward.Evaluate(x, theta);
+  follower.reward = c.reward.EvaluateAt(x, theta, slope);
   follower.reward_rounding = c.reward.BoundRounding(x, theta, theta_rounding);
   follower.discount = c.discount;
   follower.temperature = c.temperature;
@@ -34,7 +34,8 @@ World::World(const BilevelProblem& problem, size_t context, PolicySystem::Kind k
       system_(mdp(), kind, parallel_for) {}
 
 RegularizedMdp World::At(const Vector& x, const Vector& theta) {
-  RegularizedMdp follower = FollowerAt(problem_, context_, x, theta, moved_);
+  slope_ = problem_.contexts[context_].reward.Slope(x);
+  RegularizedMdp follower = FollowerAt(problem_, context_, x, theta, slope_, moved_);
   follower.parallel_for = parallel_for_;
   return follower;
 }

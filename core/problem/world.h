@@ -10,10 +10,11 @@
 
 namespace bilevel {
 
-// The follower's problem of one context at x; theta = map.Apply(x). Where dynamics depend on x, `moved` holds the
-// environment that the result points at; else it stays empty and the result points at the context's own.
+// The follower's problem of one context at x; theta = map.Apply(x), slope = its reward's Slope(x). Where dynamics depend
+// on x, `moved` holds the environment that the result points at; else it stays empty and the result points at the
+// context's own.
 RegularizedMdp FollowerAt(const BilevelProblem& problem, size_t context, const Vector& x, const Vector& theta,
-                          std::optional<TabularMdp>& moved);
+                          const Vector& slope, std::optional<TabularMdp>& moved);
 
 class World {
  public:
@@ -28,6 +29,9 @@ class World {
   // As FollowerAt; the environment lives here and holds until the next At.
   RegularizedMdp At(const Vector& x, const Vector& theta);
 
+  // Of the reward, at the last At.
+  const Vector& slope() const { return slope_; }
+
   // The environment of the last At.
   const TabularMdp& mdp() const { return moved_.has_value() ? *moved_ : *problem_.contexts[context_].mdp; }
 
@@ -39,6 +43,7 @@ class World {
   size_t context_;
   ParallelFor parallel_for_;
   std::optional<TabularMdp> moved_;
+  Vector slope_;
   PolicySystem system_;
 };
 

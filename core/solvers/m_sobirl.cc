@@ -225,7 +225,7 @@ class MSobirlSolver {
                                                 RepeatForActions(followers_[c].world->mdp(), followers_[c].w))) /
                             context.temperature;
       ParameterGradient gradient = values_[c].direct;
-      context.reward.AddPullback(lambda, x_, gradient);
+      context.reward.AddPullbackAt(lambda, followers_[c].world->slope(), gradient);
       if (context.dynamics.has_value()) {  // [D4]
         context.dynamics->AddPullback(followers_[c].world->mdp(), 1,
                                       {context.discount * lambda, followers_[c].value, {}}, gradient.theta);

@@ -18,7 +18,7 @@ RefereeGradient SumOverContexts(const BilevelProblem& problem, const Vector& x,
     const Context& context = problem.contexts[c];
     World world(problem, c, SystemKind(options, context.mdp->num_states()));
     const RegularizedMdp follower = world.At(x, theta);
-    shares.push_back(share({context, follower, x, theta, options, interrupt, world.system()}));
+    shares.push_back(share({context, follower, x, theta, world.slope(), options, interrupt, world.system()}));
     objectives.push_back(shares.back().objective);
   }
   const std::vector<double> weights = problem.ActiveWeights(objectives);

@@ -1,8 +1,5 @@
 #include "tests/benchmarks/suite/machine.h"
 
-#include <malloc.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <ctime>
 #include <fstream>
@@ -69,15 +66,6 @@ ParallelFor StandingThreads(int count) {
   // As in the server: the pool's threads, of which the calling one takes the place of the last.
   static auto* pool = new server::WorkerPool({.long_threads = count - 1, .short_threads = 1});
   return [](int parts, const std::function<void(int)>& task) { pool->Share(parts, task); };
-}
-
-void AllocateAsTheServer(char** argv) {
-  mallopt(M_TRIM_THRESHOLD, 128 << 20);
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  constexpr const char* kTunables = "GLIBC_TUNABLES";
-  if (getenv(kTunables) != nullptr) return;
-  setenv(kTunables, "glibc.malloc.hugetlb=1", 1);
-  execv("/proc/self/exe", argv);
 }
 
 double AvailableBytes() { return 1024 * Kilobytes("MemAvailable"); }

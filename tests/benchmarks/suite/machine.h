@@ -31,10 +31,6 @@ std::string DescribeMachine();
 // So many threads that stay until the end of the process.
 ParallelFor StandingThreads(int count);
 
-// Memory is kept and returned as by the server, and this program starts again with large arrays on huge pages, unless
-// GLIBC_TUNABLES is set.
-void AllocateAsTheServer(char** argv);
-
 // Of the machine, free for programs now.
 double AvailableBytes();
 

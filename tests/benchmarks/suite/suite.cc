@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "core/mdp/lower_level.h"
+#include "server/jobs/allocator.h"
 #include "tests/benchmarks/log_log_plot.h"
 #include "tests/benchmarks/suite/clock.h"
 #include "tests/benchmarks/suite/dense_sobirl.h"
@@ -498,7 +499,7 @@ class Suite {
 int main(int argc, char** argv) {
   namespace benchmarks = bilevel::benchmarks;
   const benchmarks::Flags flags = benchmarks::Parse(argc, argv);
-  benchmarks::AllocateAsTheServer(argv);
+  bilevel::server::ConfigureAllocator(argv);
   const std::string self = std::filesystem::canonical("/proc/self/exe").parent_path();
   return benchmarks::Suite(flags, {self, SUITE_SOURCES}).Run() ? 0 : 1;
 }

@@ -47,8 +47,8 @@ TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
                               const ContextObjective* near) {
       system.SetPolicy(at.backup.pi);
       const LowerLevelOptions options{.adjoint_tolerance = tolerance};
-      return DifferentiateContext({context, follower, x, theta, options, never, system}, {at.value, at.backup}, start,
-                                  near);
+      return DifferentiateContext({context, follower, x, theta, world.slope(), options, never, system},
+                                  {at.value, at.backup}, start, near);
     };
     const LowerLevelSolution exact = *SolveLowerLevel(follower, {}, {}, never, system);
     const ContextGradient of_exact = evaluate(exact, 1e-15, {}, nullptr);
@@ -72,7 +72,7 @@ TEST(Propagation, BoundsOfTermsAndAdjointCoverFirstOrderErrors) {
     const ContextObjective& g = of_solution.objective;
     const Adjoint& b = of_solution.adjoint;
     const LowerLevelOptions tight{.adjoint_tolerance = 1e-15};
-    const ContextRequest request{context, follower, x, theta, tight, never, system};
+    const ContextRequest request{context, follower, x, theta, world.slope(), tight, never, system};
     const Answer answer{solution.value, solution.backup};
     const TermInput input = InputOf(request, answer);
     const Vector theta_rounding = problem.map.BoundRounding(x, theta);
@@ -126,7 +126,7 @@ TEST(Propagation, BoundsCoverTargetsThatTheInexactAnswerMeets) {
     PolicySystem& system = world.system();
     const Interrupt never;
     const LowerLevelOptions tight{.adjoint_tolerance = 1e-15};
-    const ContextRequest request{context, follower, x, theta, tight, never, system};
+    const ContextRequest request{context, follower, x, theta, world.slope(), tight, never, system};
     const auto evaluate = [&](const LowerLevelSolution& at) {
       system.SetPolicy(at.backup.pi);
       return DifferentiateContext(request, {at.value, at.backup}, {});
