@@ -26,8 +26,6 @@ constexpr int kMaxBiCgStabIterations = 2000;
 constexpr int kPatience = 200;
 // Dense products win when at least this share of P^pi is stored.
 constexpr double kFullShare = 0.25;
-// Banded LU wins up to about this share of S to either side (tests/benchmarks, lu_benchmark).
-constexpr double kBandShare = 0.4;
 // Plain iteration goes on while so many more products would do, as the last few go.
 constexpr size_t kPlainWindow = 4, kMostPlainProducts = 100;
 constexpr double kForeseenProducts = 60;
@@ -52,7 +50,6 @@ PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor paralle
   matrix_ = std::make_unique<PolicyMatrix>(mdp, parallel_for_);
   const double pairs = static_cast<double>(mdp.num_states()) * mdp.num_states();
   use_dense_product_ = static_cast<double>(matrix_->num_entries()) > kFullShare * pairs;
-  use_banded_lu_ = matrix_->bandwidth() <= kBandShare * mdp.num_states();
 }
 
 void PolicySystem::SetPolicy(const Vector& pi, Change change) {
@@ -60,7 +57,7 @@ void PolicySystem::SetPolicy(const Vector& pi, Change change) {
   preconditioner_.SetPolicy(change);
   if (use_dense_product_) mdp_->FormDensePolicyTransitions(pi, dense_);
   if (matrix_ == nullptr) matrix_ = std::make_unique<PolicyMatrix>(*mdp_, parallel_for_);
-  if (!use_dense_product_ || use_banded_lu_) matrix_->SetPolicy(pi);
+  if (!use_dense_product_) matrix_->SetPolicy(pi);
 }
 
 void PolicySystem::Multiply(Side side, const Vector& v, Vector& result) {
@@ -111,32 +108,34 @@ Vector PolicySystem::Residual(Side side, double gamma, const Vector& b, const Ve
   return result;
 }
 
-void PolicySystem::FactorizeDensely(double gamma, Factorization& factorization) const {
+bool PolicySystem::FactorizeInBlocks(double gamma, Factorization& factorization) const {
   const Eigen::Index S = mdp_->num_states();
-  Eigen::MatrixXd A;
+  if (!std::holds_alternative<BlockLu>(factorization.lu)) factorization.lu.emplace<BlockLu>(S, matrix_->bandwidth());
+  BlockLu& lu = std::get<BlockLu>(factorization.lu);
   if (use_dense_product_) {
-    A = -gamma * dense_;
-    A.diagonal().array() += 1;
+    lu.SetIdentityMinus(gamma, dense_);
   } else {
-    A = Eigen::MatrixXd::Identity(S, S);
+    lu.SetZero();
+    for (Eigen::Index s = 0; s < S; ++s) lu(s, s) = 1;
+    matrix_->ForEach([&](Eigen::Index s, uint32_t s2, double p) { lu(s, s2) -= gamma * p; });
+  }
+  return lu.Factorize();
+}
+
+void PolicySystem::FactorizeByPivots(double gamma, Factorization& factorization) const {
+  const Eigen::Index S = mdp_->num_states();
+  Eigen::MatrixXd A = Eigen::MatrixXd::Identity(S, S);
+  if (use_dense_product_) {
+    A -= gamma * dense_;
+  } else {
     matrix_->ForEach([&](Eigen::Index s, uint32_t s2, double p) { A(s, s2) -= gamma * p; });
   }
   factorization.lu.emplace<Eigen::PartialPivLU<Eigen::MatrixXd>>(std::move(A));
 }
 
-bool PolicySystem::FactorizeInBand(double gamma, Factorization& factorization) const {
-  const Eigen::Index S = mdp_->num_states();
-  if (!std::holds_alternative<BandedLu>(factorization.lu)) factorization.lu.emplace<BandedLu>(S, matrix_->bandwidth());
-  BandedLu& lu = std::get<BandedLu>(factorization.lu);
-  lu.SetZero();
-  for (Eigen::Index s = 0; s < S; ++s) lu(s, s) = 1;
-  matrix_->ForEach([&](Eigen::Index s, uint32_t s2, double p) { lu(s, s2) -= gamma * p; });
-  return lu.Factorize();
-}
-
 PolicySystem::Factorization& PolicySystem::Factorize(double gamma) {
   Factorization& factorization = factorizations_[gamma];
-  if (!use_banded_lu_ || !FactorizeInBand(gamma, factorization)) FactorizeDensely(gamma, factorization);
+  if (!FactorizeInBlocks(gamma, factorization)) FactorizeByPivots(gamma, factorization);
   factorization.policy = policy_;
   ++counters_.factorizations;
   return factorization;
@@ -153,8 +152,8 @@ Vector PolicySystem::ApplyFactorization(double gamma, const Vector& r) {
 }
 
 Vector PolicySystem::ApplyInverse(Side side, const Factorization& factorization, const Vector& r) {
-  if (const auto* banded = std::get_if<BandedLu>(&factorization.lu)) {
-    return side == Side::kPlain ? banded->Solve(r) : banded->SolveTransposed(r);
+  if (const auto* blocks = std::get_if<BlockLu>(&factorization.lu)) {
+    return side == Side::kPlain ? blocks->Solve(r) : blocks->SolveTransposed(r);
   }
   const auto& dense = std::get<Eigen::PartialPivLU<Eigen::MatrixXd>>(factorization.lu);
   if (side == Side::kPlain) return dense.solve(r);

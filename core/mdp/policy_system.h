@@ -27,7 +27,7 @@
 #include "Eigen/LU"
 #include "core/base/interrupt.h"
 #include "core/base/parallel.h"
-#include "core/mdp/banded_lu.h"
+#include "core/mdp/block_lu.h"
 #include "core/mdp/policy_matrix.h"
 #include "core/mdp/preconditioner.h"
 
@@ -40,7 +40,7 @@ class PolicySystem {
   // Work done since construction.
   struct Counters {
     int64_t products = 0;    // with P^pi or its transpose
-    int factorizations = 0;  // LU, banded or dense
+    int factorizations = 0;  // LU
   };
 
   struct Outcome {
@@ -48,16 +48,13 @@ class PolicySystem {
     bool converged = false;  // residual <= tolerance, or no further digit to be had
   };
 
-  // mdp must outlive this. Memory: that of PolicyMatrix; direct kind up to 8 S (S + 1) bytes for each discount, and
-  // once for products when P^pi is mostly full. parallel_for: affects only the time.
+  // mdp must outlive this. Memory: that of PolicyMatrix; direct kind that of BlockLu for each discount, and 8 S^2 bytes
+  // for products when P^pi is mostly full. parallel_for: affects only the time.
   PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor parallel_for = RunInOrder);
 
   Kind kind() const { return kind_; }
   const ParallelFor& parallel_for() const { return parallel_for_; }
   const Counters& counters() const { return counters_; }
-
-  // Direct kind: whether factorisations stay within a band.
-  bool banded() const { return use_banded_lu_; }
 
   using Change = Preconditioner::Change;
 
@@ -94,12 +91,13 @@ class PolicySystem {
   enum class Side { kPlain, kTransposed };
 
   struct Factorization {
-    std::variant<Eigen::PartialPivLU<Eigen::MatrixXd>, BandedLu> lu;
+    std::variant<std::monostate, BlockLu, Eigen::PartialPivLU<Eigen::MatrixXd>> lu;
     uint64_t policy = 0;  // of which policy_ count
   };
 
-  void FactorizeDensely(double gamma, Factorization& factorization) const;
-  bool FactorizeInBand(double gamma, Factorization& factorization) const;
+  // False when it cannot be done without pivoting: discounts within rounding of 1.
+  bool FactorizeInBlocks(double gamma, Factorization& factorization) const;
+  void FactorizeByPivots(double gamma, Factorization& factorization) const;
   void Multiply(Side side, const Vector& v, Vector& result);
   // The same, Krylov kind alone; then(begin, end) is called for each part of the states as it is there.
   template <typename Real, typename Then>
@@ -125,7 +123,6 @@ class PolicySystem {
   std::unique_ptr<PolicyMatrix> matrix_;  // Krylov kind: made for the first policy
   uint64_t policy_ = 0;                   // counts SetPolicy
   bool use_dense_product_ = false;
-  bool use_banded_lu_ = false;
   Eigen::MatrixXd dense_;                           // P^pi, when products use it
   std::map<double, Factorization> factorizations_;  // by discount
   // Krylov kind.

@@ -9,18 +9,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "core/base/instruction_set.h"
 #include "core/mdp/action_rows.h"
 
 namespace bilevel {
-
-enum class InstructionSet { kPortable, kAvx2, kAvx512, kAvx512Gather };
-inline constexpr InstructionSet kInstructionSets[] = {InstructionSet::kPortable, InstructionSet::kAvx2,
-                                                      InstructionSet::kAvx512, InstructionSet::kAvx512Gather};
-
-// Whether this machine and this build have it.
-bool Supports(InstructionSet set);
-// The fastest one of those.
-InstructionSet Fastest();
 
 // States [kLanes * first, kLanes * last), cut off at S.
 struct SliceRange {

@@ -18,12 +18,15 @@ void ForEachRow(std::span<const DriftWindow::Step> sorted, const Visit& visit) {
   }
 }
 
+// Values of successors that differ by less than this, beside the largest, may be equal: V is known no better.
+constexpr double kEqualValues = 1e-10;
+
 // Surplus of V(s2) now over what is expected given the margins, and its variance, summed over rows.
 struct ResidualShift {
   double surplus = 0, variance = 0;
 
   void Add(std::span<const PairedCount> kinds, std::span<const int32_t> columns, const Vector& value) {
-    double before = 0, now = 0, mean = 0, square = 0, window = 0;
+    double before = 0, now = 0, mean = 0, square = 0, window = 0, size = 0;
     const auto value_of = [&](size_t j) {
       return columns[j] >= 0 && columns[j] < value.size() ? value[columns[j]] : 0.0;
     };
@@ -32,6 +35,7 @@ struct ResidualShift {
       now += kinds[j].now;
       mean += (kinds[j].before + kinds[j].now) * value_of(j);
       window += kinds[j].now * value_of(j);
+      size = std::max(size, std::abs(value_of(j)));
     }
     const double all = before + now;
     if (before == 0 || now == 0) return;
@@ -39,6 +43,7 @@ struct ResidualShift {
     for (size_t j = 0; j < kinds.size(); ++j) {
       square += (kinds[j].before + kinds[j].now) * (value_of(j) - mean) * (value_of(j) - mean);
     }
+    if (square <= all * kEqualValues * kEqualValues * size * size) return;
     surplus += window - now * mean;
     variance += before * now * square / (all * (all - 1));
   }

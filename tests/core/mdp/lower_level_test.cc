@@ -55,7 +55,8 @@ TEST(SoftBellman, SymmetricSwitchIsIndifferent) {
   const TabularMdp mdp = Make(Switch());
   const LowerLevelSolution solution = Solve(FollowerOf(mdp, Vector::Constant(4, 3.0), 0.8, 0.25));
   EXPECT_NEAR(solution.value[0], (3 + 0.25 * std::log(2)) / 0.2, 1e-12);
-  EXPECT_NEAR(solution.backup.pi[0], 0.5, 1e-15);
+  // Values of 16 that differ by their last digit, 2^-49, move it by gamma / (4 tau) times as much.
+  EXPECT_NEAR(solution.backup.pi[0], 0.5, 2 * 0.8 * 0x1p-49);
 }
 
 TEST(SoftBellman, PolicyTendsToGreedyAsTemperatureVanishesWithLogPolicyFinite) {
