@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
+#include "core/mdp/block_lu.h"
 #include "core/mdp/lower_level.h"
 #include "core/solvers/outer_loop.h"
 #include "core/solvers/portfolio.h"
@@ -77,6 +78,7 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
     // P^pi, its transpose and multigrid while it is made, on at most 0.75 pairs of states for each entry.
     total.system_bytes += 80 * entries + 80 * S;
     total.evaluation_seconds += kProducts * kSecondsForEntry * entries;
+    if (S <= kMaxDirectStates) total.system_bytes += BlockLu::Bytes(S, kDirectBand) * DistinctDiscounts(context);
   }
   // Base and weights of states; rewards at x, and where each state leads.
   total.advice_bytes += 8 * (6 * rows + 6 * S) + 4 * entries;

@@ -23,7 +23,7 @@ absl::StatusOr<std::unique_ptr<Hessian>> Hessian::Create(const BilevelProblem& p
   result->weights_.assign(problem.contexts.size(), 0.0);
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     ContextState& state = result->contexts_.emplace_back();
-    const PolicySystem::Kind kind = SystemKind(options, problem.contexts[c].mdp->num_states());
+    const PolicySystem::Kind kind = SystemKind(options, *problem.contexts[c].mdp);
     state.world = std::make_unique<World>(problem, c, kind);
     state.follower = state.world->At(x, result->theta_);
     ASSIGN_OR_RETURN(state.solution,

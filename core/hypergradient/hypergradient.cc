@@ -92,8 +92,8 @@ HypergradientEvaluator::HypergradientEvaluator(const BilevelProblem& problem, co
   warm_start_.adjoints.resize(problem.contexts.size());
   norms_hopeless_.resize(problem.contexts.size());
   for (const Context& context : problem.contexts) {
-    worlds_.push_back(std::make_unique<World>(problem, worlds_.size(), SystemKind(options, context.mdp->num_states()),
-                                              options.parallel_for));
+    worlds_.push_back(
+        std::make_unique<World>(problem, worlds_.size(), SystemKind(options, *context.mdp), options.parallel_for));
   }
 }
 

@@ -9,6 +9,7 @@
 #ifndef BILEVEL_CORE_MDP_BLOCK_LU_H_
 #define BILEVEL_CORE_MDP_BLOCK_LU_H_
 
+#include <algorithm>
 #include <vector>
 
 #include "core/base/aligned_array.h"
@@ -19,9 +20,13 @@ namespace bilevel {
 
 class BlockLu {
  public:
-  // Zeros, of which entries (i, j) with |i - j| <= bandwidth can be set. Memory: 8 (size + 7) (2 bandwidth + 40) bytes
-  // at most, and no more than 8 (size + 7) (size + 23).
+  // Zeros, of which entries (i, j) with |i - j| <= bandwidth can be set. Memory: Bytes.
   BlockLu(Eigen::Index size, Eigen::Index bandwidth);
+
+  // At most.
+  static double Bytes(double size, double bandwidth) {
+    return 8 * (size + 7) * std::min(2 * bandwidth + 40, size + 23);
+  }
 
   // The matrix, to be filled before Factorize, which replaces it by its factors. |i - j| <= bandwidth.
   void SetZero();

@@ -36,6 +36,7 @@ class LowerLevelSolver {
   LowerLevelSolver(const RegularizedMdp& follower, const LowerLevelOptions& options, const Interrupt& interrupt,
                    PolicySystem& system)
       : follower_(follower), options_(options), interrupt_(interrupt), system_(system) {
+    if (options.method == LowerLevelMethod::kAutomatic) sweeps_beside_ = SweepsBeside();
     for (Eigen::Index row = 0; row < follower.reward.size(); ++row) {
       if (follower.mdp->available(row)) reward_scale_ = std::max(reward_scale_, std::abs(follower.reward[row]));
     }
@@ -47,6 +48,7 @@ class LowerLevelSolver {
     Move(warm_ ? start : Vector::Zero(S));
     switch (Method()) {
       case LowerLevelMethod::kNewtonDirect:
+        if (sweeps_beside_ > 0 && !warm_) Sweep(static_cast<int>(sweeps_beside_), true);
         solution_.method = LowerLevelMethod::kNewtonDirect;
         NewtonDirect();
         break;
@@ -78,6 +80,17 @@ class LowerLevelSolver {
     if (options_.method != LowerLevelMethod::kAutomatic) return options_.method;
     return system_.kind() == PolicySystem::Kind::kDirect ? LowerLevelMethod::kNewtonDirect
                                                          : LowerLevelMethod::kAutomatic;
+  }
+
+  // What goes before Newton's method from a cold start, and between its steps while they gain little: sweeps that take
+  // three times as long as one factorisation; 0 where those are few.
+  int64_t SweepsBeside() const {
+    constexpr double kFlopsOfRow = 60, kFlopsOfEntry = 4;  // of a sweep, in time
+    const TabularMdp& mdp = *follower_.mdp;
+    const double sweep =
+        kFlopsOfRow * static_cast<double>(mdp.num_rows()) + kFlopsOfEntry * static_cast<double>(mdp.num_entries());
+    const auto sweeps = static_cast<int64_t>(3 * system_.factorization_flops() / sweep);
+    return sweeps < kFewestSweeps ? 0 : std::min<int64_t>(sweeps, kForeseenSweeps);
   }
 
   // Makes v the current iterate.
@@ -217,6 +230,9 @@ class LowerLevelSolver {
         return;
       }
       renew = solution_.residual > kGoodChord * before.residual && !NearRoundingLevel();
+      if (fresh && sweeps_beside_ > 0 && solution_.residual > kSlowFall * before.residual && !NearRoundingLevel()) {
+        SweepOn(sweeps_beside_);
+      }
       fresh = false;
     }
   }
@@ -273,11 +289,26 @@ class LowerLevelSolver {
   PolicySystem& system_;
   double reward_scale_ = 0;
   bool warm_ = false;
+  int64_t sweeps_beside_ = 0;  // automatic choice alone
   LowerLevelSolution solution_;
   Vector step_;      // T V - V
   StepRange range_;  // of step_, while sweeping
   std::optional<StopReason> interrupted_;
 };
+
+// Whether no action leads further than so many states up or down.
+bool StaysNear(const TabularMdp& mdp, int64_t reach) {
+  const ActionRows& rows = mdp.transitions();
+  bool near = true;
+  for (int64_t s = 0; s < mdp.num_states() && near; ++s) {
+    for (int64_t a = 0; a < mdp.num_actions() && near; ++a) {
+      rows.ForEachInRow(s, a, [&](uint64_t, uint64_t place) {
+        near = near && std::abs(static_cast<int64_t>(rows.column(place)) - s) <= reach;
+      });
+    }
+  }
+  return near;
+}
 
 }  // namespace
 
@@ -301,14 +332,16 @@ absl::Status CheckMethod(const LowerLevelOptions& options, int num_states) {
   return absl::OkStatus();
 }
 
-PolicySystem::Kind SystemKind(const LowerLevelOptions& options, int num_states) {
+PolicySystem::Kind SystemKind(const LowerLevelOptions& options, const TabularMdp& mdp) {
   switch (options.method) {
     case LowerLevelMethod::kNewtonDirect:
       return PolicySystem::Kind::kDirect;
     case LowerLevelMethod::kNewtonKrylov:
       return PolicySystem::Kind::kKrylov;
     default:
-      return num_states <= kDirectStates ? PolicySystem::Kind::kDirect : PolicySystem::Kind::kKrylov;
+      return mdp.num_states() <= kDirectStates || (mdp.num_states() <= kMaxDirectStates && StaysNear(mdp, kDirectBand))
+                 ? PolicySystem::Kind::kDirect
+                 : PolicySystem::Kind::kKrylov;
   }
 }
 

@@ -23,8 +23,10 @@ namespace bilevel {
 
 enum class LowerLevelMethod { kAutomatic, kSweeps, kNewtonDirect, kNewtonKrylov };
 
-// The automatic choice factorises up to this S.
+// The automatic choice factorises up to this S; and up to kMaxDirectStates where actions lead no further than
+// kDirectBand states up or down in the given order.
 inline constexpr int kDirectStates = 300;
+inline constexpr int kDirectBand = 48;
 // kNewtonDirect is refused above this S: one dense factorisation takes seconds and cannot be interrupted.
 inline constexpr int kMaxDirectStates = 2000;
 
@@ -50,8 +52,8 @@ struct LowerLevelOptions {
 // A field error for `method` where it does not suit S.
 absl::Status CheckMethod(const LowerLevelOptions& options, int num_states);
 
-// The kind of linear solver that goes with the options for S states.
-PolicySystem::Kind SystemKind(const LowerLevelOptions& options, int num_states);
+// The kind of linear solver that goes with the options. Cost: at most that of a sweep.
+PolicySystem::Kind SystemKind(const LowerLevelOptions& options, const TabularMdp& mdp);
 
 struct LowerLevelSolution {
   Vector value;         // V [S]

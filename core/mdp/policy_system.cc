@@ -52,6 +52,12 @@ PolicySystem::PolicySystem(const TabularMdp& mdp, Kind kind, ParallelFor paralle
   use_dense_product_ = static_cast<double>(matrix_->num_entries()) > kFullShare * pairs;
 }
 
+double PolicySystem::factorization_flops() const {
+  if (kind_ != Kind::kDirect) return 0;
+  const double size = mdp_->num_states();
+  return 2 * size * std::min<double>(matrix_->bandwidth() * matrix_->bandwidth(), size * size / 3);
+}
+
 void PolicySystem::SetPolicy(const Vector& pi, Change change) {
   ++policy_;
   preconditioner_.SetPolicy(change);

@@ -56,6 +56,9 @@ class PolicySystem {
   const ParallelFor& parallel_for() const { return parallel_for_; }
   const Counters& counters() const { return counters_; }
 
+  // Of one factorisation, about; direct kind, else 0.
+  double factorization_flops() const;
+
   using Change = Preconditioner::Change;
 
   // pi: [S*A], rows summing to one (not checked).

@@ -101,7 +101,8 @@ class MSobirlSolver {
       const bool has_value = c < warm.values.size() && warm.values[c].size() == S;
       follower.value = has_value ? warm.values[c] : Vector::Zero(S);
       follower.w = Vector::Zero(S);
-      follower.world = std::make_unique<World>(problem_, c, SystemKind(options_.lower_level, S));
+      follower.world =
+          std::make_unique<World>(problem_, c, SystemKind(options_.lower_level, *problem_.contexts[c].mdp));
       follower.zeta = method_.zeta;
     }
     UpdateFollowers();

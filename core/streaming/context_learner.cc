@@ -167,7 +167,7 @@ absl::StatusOr<std::optional<ContextPolicy>> ContextLearner::ReadPolicy(const Co
 absl::StatusOr<std::optional<ContextPolicy>> ContextLearner::SolveModel(const ContextSetting& setting,
                                                                         const EstimatedModel& model,
                                                                         const Interrupt& interrupt) {
-  PolicySystem system(model.mdp, SystemKind(options_->lower_level, frame_.num_states));
+  PolicySystem system(model.mdp, SystemKind(options_->lower_level, model.mdp));
   ASSIGN_OR_RETURN(LowerLevelSolution solution,
                    SolveLowerLevel(FollowerOf(setting, model), options_->lower_level, value_, interrupt, system));
   if (interrupt.Check().has_value()) return std::optional<ContextPolicy>();
@@ -179,7 +179,7 @@ absl::StatusOr<std::optional<ContextPolicy>> ContextLearner::SolveModel(const Co
 std::optional<ContextPolicy> ContextLearner::ReadObserved(const ContextSetting& setting, const EstimatedModel& model,
                                                           const Interrupt& interrupt) const {
   ObservedPolicy seen = EstimateObservedPolicy(frame_, visits_, options_->observed_strength);
-  PolicySystem system(model.mdp, SystemKind(options_->lower_level, frame_.num_states));
+  PolicySystem system(model.mdp, SystemKind(options_->lower_level, model.mdp));
   system.SetPolicy(seen.pi);
   const RegularizedMdp follower = FollowerOf(setting, model);
   Vector with_entropy = follower.reward;

@@ -13,7 +13,7 @@ absl::StatusOr<FollowerPolicy> SolvePolicy(const BilevelProblem& problem, size_t
   const Vector reward = at.reward.Evaluate(x, problem.map.Apply(x));
   const RegularizedMdp follower{&model, reward, {}, at.discount, at.temperature};
   lower_level.refuse_unreachable = false;
-  PolicySystem system(model, SystemKind(lower_level, model.num_states()));
+  PolicySystem system(model, SystemKind(lower_level, model));
   ASSIGN_OR_RETURN(LowerLevelSolution solution, SolveLowerLevel(follower, lower_level, {}, interrupt, system));
   return FollowerPolicy{std::move(solution.backup.pi), std::move(solution.backup.log_pi)};
 }

@@ -226,7 +226,7 @@ Critics AskCritics(const Setting& at, const TabularMdp& model, const Vector& pi,
   const Vector cost = records.MeanRewards(at.LeaderReward(at.x), at.SampleShift());
   critics.model =
       AskModel(model, pi, at.context(), at.term(), cost, critics.other.size() == 0 ? nullptr : &critics.other,
-               SystemKind(at.options.lower_level, model.num_states()), at.interrupt);
+               SystemKind(at.options.lower_level, model), at.interrupt);
   critics.start_known = at.term().initial.size() != 0 || at.data.contexts[at.c].frame.initial_distribution.size() != 0;
   critics.bias = Vector::Zero(at.x.size());
   if (critics.other.size() != 0) {

@@ -104,7 +104,7 @@ absl::StatusOr<Follower> AskFollower(const BilevelProblem& problem, const Sessio
   } else {
     ASSIGN_OR_RETURN(follower.policy, SolvePolicy(problem, c, model.mdp, x, options.lower_level, interrupt));
   }
-  PolicySystem system(model.mdp, SystemKind(options.lower_level, model.mdp.num_states()));
+  PolicySystem system(model.mdp, SystemKind(options.lower_level, model.mdp));
   system.SetPolicy(follower.policy.pi);
   const Context& context = problem.contexts[c];
   follower.model_score = SolveValueGradient({model.mdp, follower.policy.pi, system, kTolerance, interrupt},

@@ -48,7 +48,7 @@ absl::Status Pullback(const v1::PullbackRequest& request, const Run& run, v1::Pu
   RETURN_IF_ERROR(ForContexts(problem, options.parallel_for, interrupt, [&](size_t c, const Interrupt& its) {
     const Context& context = problem.contexts[c];
     Termination& termination = terminations[c];
-    World world(problem, c, SystemKind(options, context.mdp->num_states()), options.parallel_for);
+    World world(problem, c, SystemKind(options, *context.mdp), options.parallel_for);
     const RegularizedMdp follower = world.At(x, theta);
     PolicySystem& system = world.system();
     ASSIGN_OR_RETURN(

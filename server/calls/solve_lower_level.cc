@@ -38,7 +38,7 @@ absl::Status SolveLowerLevel(const v1::SolveLowerLevelRequest& request, const Ru
   std::vector<Termination> terminations(problem.contexts.size());
   RETURN_IF_ERROR(ForContexts(problem, options.parallel_for, interrupt, [&](size_t c, const Interrupt& its) {
     const Context& context = problem.contexts[c];
-    World world(problem, c, SystemKind(options, context.mdp->num_states()), options.parallel_for);
+    World world(problem, c, SystemKind(options, *context.mdp), options.parallel_for);
     const RegularizedMdp follower = world.At(x, theta);
     PolicySystem& system = world.system();
     ASSIGN_OR_RETURN(const LowerLevelSolution solution,

@@ -9,6 +9,7 @@
 #include "core/base/field_error.h"
 #include "core/base/status_macros.h"
 #include "core/base/text.h"
+#include "core/mdp/block_lu.h"
 #include "core/mdp/lower_level.h"
 #include "core/streaming/recorded_gradient.h"
 #include "server/convert/array.h"
@@ -188,7 +189,11 @@ double SessionBytes(const SessionPlan& plan) {
     if (plan.session.follower == Follower::kSimulated) {
       bytes += 64 * static_cast<double>(context.mdp->num_rows()) * static_cast<double>(plan.session.writers.size());
     }
-    if (S <= kDirectStates) bytes += kFactorisation * S * S;
+    if (S <= kDirectStates) {
+      bytes += kFactorisation * S * S;
+    } else if (S <= kMaxDirectStates) {
+      bytes += BlockLu::Bytes(S, kDirectBand);
+    }
     // That estimate: a second model, or scores of every parameter.
     if (estimates) {
       const auto n = static_cast<double>(plan.problem.num_parameters);

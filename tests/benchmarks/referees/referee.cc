@@ -16,7 +16,7 @@ RefereeGradient SumOverContexts(const BilevelProblem& problem, const Vector& x,
   std::vector<double> objectives;
   for (size_t c = 0; c < problem.contexts.size(); ++c) {
     const Context& context = problem.contexts[c];
-    World world(problem, c, SystemKind(options, context.mdp->num_states()));
+    World world(problem, c, SystemKind(options, *context.mdp));
     const RegularizedMdp follower = world.At(x, theta);
     shares.push_back(share({context, follower, x, theta, world.slope(), options, interrupt, world.system()}));
     objectives.push_back(shares.back().objective);

@@ -28,7 +28,7 @@ struct Errors {
 FollowerError ErrorOf(const ProblemNumbers& numbers, size_t c, const HypergradientPoint& point,
                       const LowerLevelSolution& solution) {
   const BilevelProblem problem = Build(numbers);
-  World world(problem, c, SystemKind({}, problem.contexts[c].mdp->num_states()));
+  World world(problem, c, SystemKind({}, *problem.contexts[c].mdp));
   const RegularizedMdp follower = world.At(point.x, problem.map.Apply(point.x));
   world.system().SetPolicy(solution.backup.pi);
   return BoundFollowerError(follower, solution, world.system(), Interrupt());

@@ -51,7 +51,7 @@ Sample Draw(uint64_t seed, double min_tau) {
 PullbackResult PullBack(const Sample& sample, const LowerLevelOptions& options = {}) {
   RegularizedMdp follower = sample.follower;
   follower.mdp = &sample.mdp;
-  PolicySystem system(sample.mdp, SystemKind(options, 6));
+  PolicySystem system(sample.mdp, SystemKind(options, sample.mdp));
   const auto solution = SolveLowerLevel(follower, options, {}, Interrupt(), system);
   EXPECT_TRUE(solution.ok()) << solution.status();
   system.SetPolicy(solution->backup.pi);

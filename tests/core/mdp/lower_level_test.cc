@@ -21,7 +21,7 @@ TabularMdp Make(const TabularMdpSpec& spec) {
 
 LowerLevelSolution Solve(const RegularizedMdp& follower, const LowerLevelOptions& options = {},
                          const Vector& start = {}) {
-  PolicySystem system(*follower.mdp, SystemKind(options, follower.mdp->num_states()));
+  PolicySystem system(*follower.mdp, SystemKind(options, *follower.mdp));
   auto solution = SolveLowerLevel(follower, options, start, Interrupt(), system);
   EXPECT_TRUE(solution.ok()) << solution.status();
   return *std::move(solution);
@@ -178,7 +178,7 @@ TEST(LowerLevel, UnreachableToleranceIsRefusedByName) {
   const TabularMdp mdp = Make(Bandit(2));
   for (const LowerLevelMethod method : kMethods) {
     LowerLevelOptions options{.residual_tolerance = 1e-14, .method = method};
-    PolicySystem system(mdp, SystemKind(options, 1));
+    PolicySystem system(mdp, SystemKind(options, mdp));
     const auto solution =
         SolveLowerLevel(FollowerOf(mdp, Vector::Constant(2, 100.0), 0.99, 1), options, {}, Interrupt(), system);
     EXPECT_EQ(solution.status().code(), absl::StatusCode::kInvalidArgument);
@@ -219,7 +219,7 @@ TEST(LowerLevel, LimitsAreOutcomesWithAHonestBound) {
   for (const LowerLevelMethod method : kMethods) {
     for (int i = 0; i < 3; ++i) {
       LowerLevelOptions options{.max_sweeps = i == 0 ? 2 : 1000000, .method = method};
-      PolicySystem system(mdp, SystemKind(options, 10));
+      PolicySystem system(mdp, SystemKind(options, mdp));
       const auto solution = SolveLowerLevel(follower, options, {}, interrupts[i], system);
       ASSERT_TRUE(solution.ok());
       EXPECT_EQ(solution->termination.reason, reasons[i]);
