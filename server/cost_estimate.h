@@ -1,10 +1,11 @@
 // What a request will cost, from its sizes alone, before memory is taken: the basis of admission and of validate_only.
 //
 // bytes bounds the peak from above by a small factor: the message itself, the decoded problem, one linear system for
-// each context (dense: P^pi, a factorisation for each distinct discount and working copies, each 8 S^2; Krylov:
-// P^pi, its transpose and preconditioners), some 40 vectors of [S*A], 20 of [n], the pairs of quasi_newton, the Hessian
-// of truncated_newton. seconds is an order of magnitude. Environments that a problem names hold memory of their own,
-// which is not counted again. What checking alone takes, for validate_only, is the decoded problem and a look at it.
+// each context (direct: P^pi, a factorisation for each distinct discount and working copies, each 8 S^2; else P^pi, its
+// transpose and preconditioners, or factorisations within a band), some 40 vectors of [S*A], 20 of [n], the pairs of
+// quasi_newton, the Hessian of truncated_newton. seconds is an order of magnitude. Environments that a problem names
+// hold memory of their own, which is not counted again. What checking alone takes, for validate_only, is the decoded
+// problem and a look at it.
 
 #ifndef BILEVEL_SERVER_COST_ESTIMATE_H_
 #define BILEVEL_SERVER_COST_ESTIMATE_H_

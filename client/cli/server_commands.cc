@@ -53,7 +53,10 @@ void PrintMethods(const v1::ListMethodsResponse& response) {
   const v1::ServerLimits& limits = response.limits();
   std::cout << "\n";
   PrintLine("message", absl::StrFormat("%.0f bytes", limits.message_bytes()), std::cout);
-  PrintLine("states", absl::StrCat(limits.states(), "; factorisations up to ", limits.direct_states()), std::cout);
+  PrintLine(
+      "states",
+      absl::StrCat(limits.states(), "; factorisations up to ", limits.direct_states(), ", more where they stay near"),
+      std::cout);
   PrintLine("transitions", absl::StrFormat("%.0f stored entries", limits.transitions()), std::cout);
   PrintLine("memory budget", absl::StrFormat("%.0f bytes", limits.memory_budget_bytes()), std::cout);
   PrintLine("queue", absl::StrCat(limits.queue_length(), " requests, ", limits.threads(), " solver threads"),

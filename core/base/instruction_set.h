@@ -1,8 +1,8 @@
 // Sets of instructions that inner loops are compiled for, and which of them this machine has.
 //
 // A file of loops is included once for each set, in a namespace of its own, with the compiler's target set for that
-// region (core/mdp/row_kernels.cc, core/mdp/block_lu.cc); all give the same bits. No Eigen there: its objects must not
-// meet two sets of flags.
+// region (core/mdp/row_kernels.cc, core/mdp/block_kernels.cc); all give the same bits. No Eigen there: its objects must
+// not meet two sets of flags.
 
 #ifndef BILEVEL_CORE_BASE_INSTRUCTION_SET_H_
 #define BILEVEL_CORE_BASE_INSTRUCTION_SET_H_

@@ -11,9 +11,9 @@
 namespace bilevel {
 
 // Numbers in a block, which stands by columns.
-inline constexpr int64_t kBlock = kLanes * kLanes;
+inline constexpr int64_t kBlock = int64_t{kLanes} * kLanes;
 
-// Rows of blocks one after the other. All on cache-line boundaries.
+// Rows of blocks one after the other. Numbers are on cache-line boundaries.
 struct BlockBand {
   int64_t count = 0;                 // of rows of blocks
   int64_t reach = 0;                 // blocks (i, j) with |i - j| <= reach are there

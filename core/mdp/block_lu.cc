@@ -15,7 +15,8 @@ BlockLu::BlockLu(Eigen::Index size, Eigen::Index bandwidth)
     blocks += end - first;
   }
   blocks_ = AlignedArray<double>(static_cast<size_t>(kBlock * blocks));
-  lower_ = upper_ = AlignedArray<double>(static_cast<size_t>(kBlock * count_));
+  lower_ = AlignedArray<double>(static_cast<size_t>(kBlock * count_));
+  upper_ = AlignedArray<double>(static_cast<size_t>(kBlock * count_));
   SetZero();
 }
 

@@ -1,10 +1,10 @@
-// LU factorisation without pivoting of a row diagonally dominant matrix, banded or full, such as I - gamma P^pi, in
+// LU factorisation without pivoting of a row diagonally dominant M-matrix, banded or full, such as I - gamma P^pi, in
 // blocks of eight rows and columns.
 //
 // Diagonal dominance survives elimination, so no pivot vanishes and no entry of the reduced matrices more than doubles:
 // pivoting is not needed, and the factors stay within the band (Higham, Accuracy and Stability of Numerical Algorithms,
-// 2nd ed., theorem 9.9). The factors of diagonal blocks are inverted, so that solving is multiplying: those of a
-// diagonally dominant block are well conditioned.
+// 2nd ed., theorem 9.9). The factors of diagonal blocks are inverted, so that solving is multiplying. Both are
+// M-matrices: their inverses have no negative entry and are formed without cancellation.
 
 #ifndef BILEVEL_CORE_MDP_BLOCK_LU_H_
 #define BILEVEL_CORE_MDP_BLOCK_LU_H_

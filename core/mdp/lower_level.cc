@@ -48,7 +48,7 @@ class LowerLevelSolver {
     Move(warm_ ? start : Vector::Zero(S));
     switch (Method()) {
       case LowerLevelMethod::kNewtonDirect:
-        if (sweeps_beside_ > 0 && !warm_) Sweep(static_cast<int>(sweeps_beside_), true);
+        if (sweeps_beside_ > 0 && !warm_) Sweep(sweeps_beside_, true);
         solution_.method = LowerLevelMethod::kNewtonDirect;
         NewtonDirect();
         break;
@@ -84,13 +84,16 @@ class LowerLevelSolver {
 
   // What goes before Newton's method from a cold start, and between its steps while they gain little: sweeps that take
   // three times as long as one factorisation; 0 where those are few.
-  int64_t SweepsBeside() const {
-    constexpr double kFlopsOfRow = 60, kFlopsOfEntry = 4;  // of a sweep, in time
+  int SweepsBeside() const {
+    // Of a factorisation, that take as long as the part of a sweep.
+    constexpr double kFlopsOfRow = 60, kFlopsOfEntry = 4;
+    constexpr double kMostBeside = 60;
     const TabularMdp& mdp = *follower_.mdp;
     const double sweep =
         kFlopsOfRow * static_cast<double>(mdp.num_rows()) + kFlopsOfEntry * static_cast<double>(mdp.num_entries());
-    const auto sweeps = static_cast<int64_t>(3 * system_.factorization_flops() / sweep);
-    return sweeps < kFewestSweeps ? 0 : std::min<int64_t>(sweeps, kForeseenSweeps);
+    const double sweeps =
+        std::min({3 * system_.factorization_flops() / sweep, kMostBeside, 0.25 * options_.max_sweeps});
+    return sweeps < kFewestSweeps ? 0 : static_cast<int>(sweeps);
   }
 
   // Makes v the current iterate.
@@ -186,6 +189,7 @@ class LowerLevelSolver {
 
   // V <- T V so many times, as far as the limit goes.
   void SweepOn(int64_t sweeps) {
+    if (Stopped()) return;
     for (; sweeps > 1 && solution_.sweeps + 1 < options_.max_sweeps && !Stopped(); --sweeps) Step();
     Move(std::move(solution_.backup.value));
   }
@@ -289,14 +293,14 @@ class LowerLevelSolver {
   PolicySystem& system_;
   double reward_scale_ = 0;
   bool warm_ = false;
-  int64_t sweeps_beside_ = 0;  // automatic choice alone
+  int sweeps_beside_ = 0;  // automatic choice alone
   LowerLevelSolution solution_;
   Vector step_;      // T V - V
   StepRange range_;  // of step_, while sweeping
   std::optional<StopReason> interrupted_;
 };
 
-// Whether no action leads further than so many states up or down.
+// Whether no stored transition leads further than so many states up or down.
 bool StaysNear(const TabularMdp& mdp, int64_t reach) {
   const ActionRows& rows = mdp.transitions();
   bool near = true;
@@ -335,7 +339,7 @@ absl::Status CheckMethod(const LowerLevelOptions& options, int num_states) {
 PolicySystem::Kind SystemKind(const LowerLevelOptions& options, const TabularMdp& mdp) {
   switch (options.method) {
     case LowerLevelMethod::kNewtonDirect:
-      return PolicySystem::Kind::kDirect;
+      return mdp.num_states() <= kMaxDirectStates ? PolicySystem::Kind::kDirect : PolicySystem::Kind::kKrylov;
     case LowerLevelMethod::kNewtonKrylov:
       return PolicySystem::Kind::kKrylov;
     default:

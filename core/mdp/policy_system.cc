@@ -19,6 +19,8 @@ constexpr double kStagnation = 0.5;
 // A residual below this share of the solution is rounding: numbers of that size were added up to form it.
 constexpr double kRoundingLevel = 4 * std::numeric_limits<double>::epsilon();
 constexpr int kMaxRefinements = 30;
+// Of a discount, where its own system cannot be factorised.
+constexpr double kNearBy = 1 - 1e-12;
 // In single precision the residual is formed anew when it has come down to this share of what it was at most.
 constexpr double kReliable = 1e-3;
 // BiCGSTAB gives up after so many iterations, or so many without a new smallest residual.
@@ -114,34 +116,24 @@ Vector PolicySystem::Residual(Side side, double gamma, const Vector& b, const Ve
   return result;
 }
 
-bool PolicySystem::FactorizeInBlocks(double gamma, Factorization& factorization) const {
-  const Eigen::Index S = mdp_->num_states();
-  if (!std::holds_alternative<BlockLu>(factorization.lu)) factorization.lu.emplace<BlockLu>(S, matrix_->bandwidth());
-  BlockLu& lu = std::get<BlockLu>(factorization.lu);
+void PolicySystem::Fill(double gamma, BlockLu& lu) const {
   if (use_dense_product_) {
     lu.SetIdentityMinus(gamma, dense_);
-  } else {
-    lu.SetZero();
-    for (Eigen::Index s = 0; s < S; ++s) lu(s, s) = 1;
-    matrix_->ForEach([&](Eigen::Index s, uint32_t s2, double p) { lu(s, s2) -= gamma * p; });
+    return;
   }
-  return lu.Factorize();
-}
-
-void PolicySystem::FactorizeByPivots(double gamma, Factorization& factorization) const {
-  const Eigen::Index S = mdp_->num_states();
-  Eigen::MatrixXd A = Eigen::MatrixXd::Identity(S, S);
-  if (use_dense_product_) {
-    A -= gamma * dense_;
-  } else {
-    matrix_->ForEach([&](Eigen::Index s, uint32_t s2, double p) { A(s, s2) -= gamma * p; });
-  }
-  factorization.lu.emplace<Eigen::PartialPivLU<Eigen::MatrixXd>>(std::move(A));
+  lu.SetZero();
+  for (Eigen::Index s = 0; s < mdp_->num_states(); ++s) lu(s, s) = 1;
+  matrix_->ForEach([&](Eigen::Index s, uint32_t s2, double p) { lu(s, s2) -= gamma * p; });
 }
 
 PolicySystem::Factorization& PolicySystem::Factorize(double gamma) {
   Factorization& factorization = factorizations_[gamma];
-  if (!FactorizeInBlocks(gamma, factorization)) FactorizeByPivots(gamma, factorization);
+  if (!factorization.lu.has_value()) factorization.lu.emplace(mdp_->num_states(), matrix_->bandwidth());
+  // Within rounding of 1 pivots may vanish. Refinement does with the factors of a system near by; or with none.
+  for (const double share : {1.0, kNearBy, 0.0}) {
+    Fill(share * gamma, *factorization.lu);
+    if (factorization.lu->Factorize()) break;
+  }
   factorization.policy = policy_;
   ++counters_.factorizations;
   return factorization;
@@ -158,12 +150,7 @@ Vector PolicySystem::ApplyFactorization(double gamma, const Vector& r) {
 }
 
 Vector PolicySystem::ApplyInverse(Side side, const Factorization& factorization, const Vector& r) {
-  if (const auto* blocks = std::get_if<BlockLu>(&factorization.lu)) {
-    return side == Side::kPlain ? blocks->Solve(r) : blocks->SolveTransposed(r);
-  }
-  const auto& dense = std::get<Eigen::PartialPivLU<Eigen::MatrixXd>>(factorization.lu);
-  if (side == Side::kPlain) return dense.solve(r);
-  return dense.transpose().solve(r);
+  return side == Side::kPlain ? factorization.lu->Solve(r) : factorization.lu->SolveTransposed(r);
 }
 
 double PolicySystem::Norm(Side side, const Vector& r) const {

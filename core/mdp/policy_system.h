@@ -7,11 +7,10 @@
 //
 // Products go through PolicyMatrix (when P^pi is mostly full: a dense matrix).
 //
-// Direct kind: LU with iterative refinement, banded (in the given order of states) when all s2 of P^pi(s, s2) > 0 are
-// near s, as on grids, else dense. The factorisation of an earlier policy serves as long as refinement with it
-// converges fast; it is renewed when it does not. Krylov kind: v <- b + gamma P^pi v while that is quick, else
-// BiCGSTAB, which gets a preconditioner when it is slow (core/README.md), falling back on the former, which always
-// converges.
+// Direct kind: LU with iterative refinement, within the band that P^pi has in the given order of states. The
+// factorisation of an earlier policy serves as long as refinement with it converges fast; it is renewed when it does
+// not. Krylov kind: v <- b + gamma P^pi v while that is quick, else BiCGSTAB, which gets a preconditioner when it is slow
+// (core/README.md), falling back on the former, which always converges.
 //
 // Residuals are recomputed from their definition before a solve returns, so the reported residual is the true one.
 
@@ -21,10 +20,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <variant>
+#include <optional>
 #include <vector>
 
-#include "Eigen/LU"
 #include "core/base/interrupt.h"
 #include "core/base/parallel.h"
 #include "core/mdp/block_lu.h"
@@ -94,13 +92,12 @@ class PolicySystem {
   enum class Side { kPlain, kTransposed };
 
   struct Factorization {
-    std::variant<std::monostate, BlockLu, Eigen::PartialPivLU<Eigen::MatrixXd>> lu;
+    std::optional<BlockLu> lu;
     uint64_t policy = 0;  // of which policy_ count
   };
 
-  // False when it cannot be done without pivoting: discounts within rounding of 1.
-  bool FactorizeInBlocks(double gamma, Factorization& factorization) const;
-  void FactorizeByPivots(double gamma, Factorization& factorization) const;
+  // I - gamma P^pi.
+  void Fill(double gamma, BlockLu& lu) const;
   void Multiply(Side side, const Vector& v, Vector& result);
   // The same, Krylov kind alone; then(begin, end) is called for each part of the states as it is there.
   template <typename Real, typename Then>

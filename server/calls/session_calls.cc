@@ -57,6 +57,9 @@ Cost EstimatorCost(const Session& session, const EstimatorOptions& options) {
   const bool zeroth = options.kind == EstimatorOptions::Kind::kZerothOrder;
   for (const Context& context : session.problem().contexts) {
     const double S = context.mdp->num_states();
+    if (options.lower_level.method == LowerLevelMethod::kNewtonDirect && S <= kMaxDirectStates) {
+      cost.bytes += 24 * S * S;
+    }
     double solves = 1 + (zeroth ? 4 : 1) * options.draws;
     if (UsesTrajectories(options.kind) || UsesPreferences(options.kind)) {
       // Scores, and what the model expects of them.

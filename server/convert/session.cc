@@ -189,10 +189,13 @@ double SessionBytes(const SessionPlan& plan) {
     if (plan.session.follower == Follower::kSimulated) {
       bytes += 64 * static_cast<double>(context.mdp->num_rows()) * static_cast<double>(plan.session.writers.size());
     }
-    if (S <= kDirectStates) {
+    // Two discounts have a factorisation each, and the policy may have a dense matrix.
+    const bool direct = plan.learner.lower_level.method == LowerLevelMethod::kNewtonDirect;
+    if (S <= kDirectStates || (direct && S <= kMaxDirectStates)) {
       bytes += kFactorisation * S * S;
     } else if (S <= kMaxDirectStates) {
-      bytes += BlockLu::Bytes(S, kDirectBand);
+      bytes +=
+          2 * BlockLu::Bytes(S, kDirectBand) + 8 * std::min(S * S, 4 * static_cast<double>(context.mdp->num_entries()));
     }
     // That estimate: a second model, or scores of every parameter.
     if (estimates) {

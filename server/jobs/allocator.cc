@@ -9,7 +9,7 @@ namespace bilevel::server {
 void ConfigureAllocator(char** argv) {
   constexpr const char* kTunables = "GLIBC_TUNABLES";
   if (getenv(kTunables) == nullptr) {
-    setenv(kTunables, "glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=200", 1);
+    setenv(kTunables, "glibc.malloc.hugetlb=1", 1);
     execv("/proc/self/exe", argv);  // returns where it cannot, and nothing is lost
   }
   mallopt(M_TRIM_THRESHOLD, 128 << 20);

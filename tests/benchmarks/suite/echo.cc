@@ -9,8 +9,10 @@
 #include <array>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/jobs/worker_pool.h"
 
 namespace bilevel::benchmarks {
 namespace {
@@ -20,11 +22,14 @@ constexpr int kUnlimited = -1;
 // Methods are /echo/unary/BYTES and /echo/stream/BYTES: answered after the first message, or after the last.
 class Service final : public grpc::CallbackGenericService {
  public:
+  explicit Service(std::function<void()> work) : work_(std::move(work)) {}
+
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
     class Reactor final : public grpc::ServerGenericBidiReactor {
      public:
-      explicit Reactor(const std::string& method)
-          : unary_(method.find("unary") != std::string::npos),
+      Reactor(Service& service, const std::string& method)
+          : service_(service),
+            unary_(method.find("unary") != std::string::npos),
             reply_(Zeros(std::strtoull(method.substr(method.rfind('/') + 1).c_str(), nullptr, 10))) {
         StartRead(&message_);
       }
@@ -33,17 +38,28 @@ class Service final : public grpc::CallbackGenericService {
       void OnReadDone(bool ok) override {
         if (ok && !unary_) {
           StartRead(&message_);
-        } else {
+        } else if (!ok || !unary_ || service_.work_ == nullptr) {
           StartWriteAndFinish(&reply_, {}, grpc::Status::OK);
+        } else if (!service_.pool_.TrySubmit(server::Lane::kShort, [this](auto) { Work(); }).ok()) {
+          Finish(grpc::Status::CANCELLED);
         }
+      }
+      void Work() {
+        service_.work_();
+        StartWriteAndFinish(&reply_, {}, grpc::Status::OK);
       }
       void OnDone() override { delete this; }
 
+      Service& service_;
       const bool unary_;
       grpc::ByteBuffer message_, reply_;
     };
-    return new Reactor(context->method());
+    return new Reactor(*this, context->method());
   }
+
+ private:
+  const std::function<void()> work_;
+  server::WorkerPool pool_{{.long_threads = 1, .short_threads = 2}};
 };
 
 // Of what is inherited, pipes that others wait to see closed among it; keeps standard input, output and error.
@@ -52,8 +68,8 @@ void CloseAllBut(int kept) {
   close_range(static_cast<unsigned>(kept) + 1, ~0U, 0);
 }
 
-[[noreturn]] void Serve(int out) {
-  Service service;
+[[noreturn]] void Serve(int out, std::function<void()> work) {
+  Service service(std::move(work));
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -68,14 +84,14 @@ void CloseAllBut(int kept) {
 
 }  // namespace
 
-EchoProcess::EchoProcess() {
+EchoProcess::EchoProcess(std::function<void()> work) {
   std::array<int, 2> ends{};
   if (pipe(ends.data()) != 0) std::abort();
   child_ = fork();
   if (child_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     CloseAllBut(ends[1]);
-    Serve(ends[1]);
+    Serve(ends[1], std::move(work));
   }
   close(ends[1]);
   char c = 0;

@@ -6,6 +6,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -16,7 +17,8 @@ namespace bilevel::benchmarks {
 // In a process of its own, as the server that it stands beside; made before this process uses gRPC.
 class EchoProcess {
  public:
-  EchoProcess();
+  // work: what each unary call waits for, done by as many workers as the server starts with; none: answered at once.
+  explicit EchoProcess(std::function<void()> work = nullptr);
   ~EchoProcess();
   EchoProcess(const EchoProcess&) = delete;
   EchoProcess& operator=(const EchoProcess&) = delete;

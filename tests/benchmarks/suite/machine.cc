@@ -1,6 +1,7 @@
 #include "tests/benchmarks/suite/machine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <ctime>
 #include <fstream>
 #include <thread>
@@ -38,12 +39,12 @@ Triad::Triad(ParallelFor parallel_for) : parallel_for_(std::move(parallel_for)),
 Triad::~Triad() { delete arrays_; }
 
 double Triad::Measure(int rounds) {
-  auto& [a, b, c] = *arrays_;
+  Arrays& arrays = *arrays_;
   double best = 1e300;
   for (int round = 0; round < rounds; ++round) {
     best = std::min(best, Seconds([&] {
                       ForParts(parallel_for_, kLength, kGrain, [&](int64_t begin, int64_t end) {
-                        for (int64_t i = begin; i < end; ++i) a[i] = b[i] + 3 * c[i];
+                        for (int64_t i = begin; i < end; ++i) arrays.a[i] = arrays.b[i] + 3 * arrays.c[i];
                       });
                     }));
   }
@@ -57,8 +58,7 @@ std::string DescribeMachine() {
   double load = 0;
   std::ifstream("/proc/loadavg") >> load;
   return absl::StrCat(date, "; ", LineOf("/proc/cpuinfo", "model name"), ", ", std::thread::hardware_concurrency(),
-                      " cores; ", static_cast<int>(Kilobytes("MemTotal") / (1 << 20) + 0.5), " GiB; load ", load,
-                      " at the start");
+                      " cores; ", std::lround(Kilobytes("MemTotal") / (1 << 20)), " GiB; load ", load, " at the start");
 }
 
 ParallelFor StandingThreads(int count) {

@@ -143,46 +143,76 @@ v1::Problem Named(const client::BilevelClient& client, v1::Problem problem) {
 }
 
 // Calls EvaluateHypergradient of Four-Rooms at x moved a little each time, from the answer before.
-Call Evaluate(const client::BilevelClient& client, const v1::Problem& problem, uint64_t seed) {
-  struct State {
-    explicit State(uint64_t number) : rng(number) {}
-    Rng rng;
-    std::vector<double> x;
-    v1::EvaluateHypergradientRequest request;
-  };
-  auto state = std::make_shared<State>(seed + 1);
-  state->x.assign(static_cast<size_t>(problem.num_parameters()), 0.0);
-  *state->request.mutable_problem() = problem;
-  state->request.set_return_warm_start(true);
-  return [&client, state] {
-    state->x = Moved(state->rng, std::move(state->x));
-    *state->request.mutable_parameters() = client::MakeArray(state->x);
-    auto response = client.EvaluateHypergradient(state->request);
+class RemoteCaller {
+ public:
+  RemoteCaller(const client::BilevelClient& client, const v1::Problem& problem, uint64_t seed)
+      : client_(client), rng_(seed + 1), x_(static_cast<size_t>(problem.num_parameters())) {
+    *request_.mutable_problem() = problem;
+    request_.set_return_warm_start(true);
+  }
+
+  bool Call() {
+    x_ = Moved(rng_, std::move(x_));
+    *request_.mutable_parameters() = client::MakeArray(x_);
+    auto response = client_.EvaluateHypergradient(request_);
     if (!response.ok()) {
       std::fprintf(stderr, "%s\n", response.status().ToString().c_str());
       return false;
     }
-    state->request.mutable_warm_start()->Swap(response->mutable_points(0)->mutable_warm_start());
+    reply_bytes_ = response->ByteSizeLong();
+    request_.mutable_warm_start()->Swap(response->mutable_points(0)->mutable_warm_start());
     return true;
-  };
+  }
+
+  // Of the next request and the last reply.
+  size_t request_bytes() const { return request_.ByteSizeLong(); }
+  size_t reply_bytes() const { return reply_bytes_; }
+
+ private:
+  const client::BilevelClient& client_;
+  Rng rng_;
+  std::vector<double> x_;
+  v1::EvaluateHypergradientRequest request_;
+  size_t reply_bytes_ = 0;
+};
+
+// The same in this process, without a wire.
+class CoreCaller {
+ public:
+  explicit CoreCaller(const v1::Problem& message)
+      : problem_(testing::Decoded(message)), x_(Vector::Zero(problem_.num_parameters)) {}
+
+  void Call() {
+    for (double& entry : x_) entry += kMove * rng_.Normal();
+    HypergradientEvaluator evaluator(problem_, {}, warm_);
+    if (!evaluator.EvaluateCertified(x_, Interrupt()).ok()) std::abort();
+    warm_ = evaluator.warm_start();
+  }
+
+ private:
+  const BilevelProblem problem_;
+  Rng rng_{1};
+  Vector x_;
+  WarmStart warm_;
+};
+
+// Seconds of a call, median.
+double EvaluateInCore(const v1::Problem& message, double seconds) {
+  CoreCaller caller(message);
+  std::vector<double> taken;
+  for (const double end = Now() + seconds; Now() < end;) taken.push_back(Seconds([&] { caller.Call(); }));
+  return Median(taken);
 }
 
-// The same in this process, without a wire: seconds, median.
-double EvaluateInCore(const v1::Problem& message, double seconds) {
-  const BilevelProblem problem = testing::Decoded(message);
-  Rng rng(1);
-  Vector x = Vector::Zero(problem.num_parameters);
-  WarmStart warm;
-  std::vector<double> taken;
-  for (const double end = Now() + seconds; Now() < end;) {
-    for (double& entry : x) entry += kMove * rng.Normal();
-    taken.push_back(Seconds([&] {
-      HypergradientEvaluator evaluator(problem, {}, warm);
-      if (!evaluator.EvaluateCertified(x, Interrupt()).ok()) std::abort();
-      warm = evaluator.warm_start();
-    }));
-  }
-  return Median(taken);
+// Of all that has to be sent and solved, what bare gRPC takes: a server that parses nothing, decodes nothing and
+// answers zeros, with calls of as many bytes.
+Calls EvaluateBarely(const EchoProcess& server, size_t request_bytes, size_t reply_bytes, double seconds) {
+  const auto channel = grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials());
+  return Repeat(kCallers, seconds, [&](int) -> Call {
+    return [caller = std::make_shared<EchoCaller>(channel), message = Zeros(request_bytes), reply_bytes] {
+      return caller->Call(message, reply_bytes);
+    };
+  });
 }
 
 // GRID-SLIP at gamma = 0.999 by sweeps, tens of thousands to the default tolerance: the time limit comes before.
@@ -261,11 +291,19 @@ std::vector<Row> MeasureEmptyCalls(const WireOptions& options) {
 
 std::vector<Row> MeasureEvaluations(const WireOptions& options) {
   const v1::Problem problem = client::FourRooms({.temperature = 0.003, .beta = 1});
+  const EchoProcess bare([&problem] {
+    thread_local CoreCaller caller(problem);
+    caller.Call();
+  });
   const double core = EvaluateInCore(problem, options.seconds);
   const Server server(options.server);
   const client::BilevelClient client = Connect(server.address());
   const v1::Problem named = Named(client, problem);
-  const auto evaluate = [&](int number) { return Evaluate(client, named, static_cast<uint64_t>(number)); };
+  const auto evaluate = [&](int number) -> Call {
+    return [caller = std::make_shared<RemoteCaller>(client, named, static_cast<uint64_t>(number))] {
+      return caller->Call();
+    };
+  };
   const double empty = EmptyCalls(client, kCallers, options.seconds).Each();
   Calls calls = Repeat(kCallers, options.seconds, evaluate);
   std::vector<Row> rows;
@@ -278,6 +316,14 @@ std::vector<Row> MeasureEvaluations(const WireOptions& options) {
                            " us; p99 ", static_cast<int>(1e6 * calls.Quantile(0.99)), " us; problem of ",
                            named.ByteSizeLong() / 1000, " kB");
   if (calls.failed) many.missed = "a call failed";
+  RemoteCaller sizes(client, named, 0);
+  const bool sized = sizes.Call();
+  Calls least = EvaluateBarely(bare, sizes.request_bytes(), sizes.reply_bytes(), options.seconds);
+  Row& limit = rows.emplace_back(RowOf("the same of bare gRPC, nothing decoded", kCallers, least.Each()));
+  limit.ratio = (empty + core / 2) / least.Each();
+  limit.against = "of 1 / (empty + core / 2) calls a second";
+  limit.note = absl::StrCat("p99 ", static_cast<int>(1e6 * least.Quantile(0.99)), " us");
+  if (least.failed || !sized) limit.missed = "a call failed";
   if (options.states == 0) return rows;
 
   Calls alone, together;

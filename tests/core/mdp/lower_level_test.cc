@@ -7,6 +7,7 @@
 #include "core/mdp/follower_error.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/families.h"
 #include "tests/support/known_problems.h"
 #include "tests/support/reference.h"
 
@@ -204,6 +205,51 @@ TEST(LowerLevel, DirectMethodIsRefusedForTooManyStates) {
       SolveLowerLevel(FollowerOf(mdp, Vector::Zero(mdp.num_rows()), 0.9, 1), options, {}, Interrupt(), system);
   EXPECT_THAT(std::string(solution.status().message()),
               ::testing::HasSubstr("method: is direct and a context has 2001"));
+}
+
+TEST(LowerLevel, AutomaticChoiceFactorisesManyStatesWhereActionsStayNear) {
+  const auto kind_of = [](std::string_view family, int states) {
+    return SystemKind({}, Make(MakeFamily(family, states).spec));
+  };
+  EXPECT_EQ(kind_of("rand-4", kDirectStates), PolicySystem::Kind::kDirect);
+  EXPECT_EQ(kind_of("rand-4", kDirectStates + 1), PolicySystem::Kind::kKrylov);
+  EXPECT_EQ(kind_of("grid-slip", kDirectBand * kDirectBand), PolicySystem::Kind::kKrylov);  // more than 2000
+  EXPECT_EQ(kind_of("birth-death", kMaxDirectStates), PolicySystem::Kind::kDirect);
+  EXPECT_EQ(kind_of("birth-death", kMaxDirectStates + 1), PolicySystem::Kind::kKrylov);
+  // |V - V*|_inf is at most the residual / (1 - gamma).
+  for (const std::string_view family : {"grid-slip", "queue-2d", "birth-death"}) {
+    const Family problem = MakeFamily(family, 900);
+    const TabularMdp mdp = Make(problem.spec);
+    ASSERT_EQ(SystemKind({}, mdp), PolicySystem::Kind::kDirect);
+    for (const double tau : {0.1, 0.001}) {
+      const RegularizedMdp follower = FollowerOf(mdp, problem.reward, 0.99, tau);
+      const LowerLevelSolution krylov = Solve(follower, {.method = LowerLevelMethod::kNewtonKrylov});
+      for (const Vector& start : {Vector(), Vector(0.9 * krylov.value)}) {
+        const LowerLevelSolution direct = Solve(follower, {}, start);
+        EXPECT_EQ(direct.method, LowerLevelMethod::kNewtonDirect);
+        EXPECT_EQ(direct.termination.reason, StopReason::kConverged);
+        EXPECT_LE((direct.value - krylov.value).lpNorm<Eigen::Infinity>(),
+                  (direct.residual + krylov.residual) / (1 - 0.99));
+      }
+    }
+  }
+}
+
+TEST(LowerLevel, AutomaticChoiceTakesNoMoreSweepsThanItMay) {
+  const Family problem = MakeFamily("grid-slip", 900);
+  const TabularMdp mdp = Make(problem.spec);
+  const RegularizedMdp follower = FollowerOf(mdp, problem.reward, 0.99, 0.001);
+  for (int most = 1; most < 120; ++most) EXPECT_LE(Solve(follower, {.max_sweeps = most}).sweeps, most);
+}
+
+// A chain with one jump, of 48 states and of 49.
+TEST(LowerLevel, AutomaticChoiceLooksAtHowFarStoredTransitionsLead) {
+  for (const int jump : {kDirectBand, kDirectBand + 1}) {
+    TabularMdpSpec spec = Chain(500);
+    spec.columns[100] = static_cast<uint32_t>(100 + jump);
+    EXPECT_EQ(SystemKind({}, Make(spec)),
+              jump == kDirectBand ? PolicySystem::Kind::kDirect : PolicySystem::Kind::kKrylov);
+  }
 }
 
 TEST(LowerLevel, LimitsAreOutcomesWithAHonestBound) {

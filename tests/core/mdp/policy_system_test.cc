@@ -52,6 +52,26 @@ TEST(PolicySystem, DenseAndKrylovSolveBothSystemsToRounding) {
   }
 }
 
+// Pivots may come out as 0 or less, and no digit of a solution is certain; what is said of it has to be true.
+TEST(PolicySystem, DiscountsWithinRoundingOfOneEndWithTheResidualThatIsThere) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    const Sample sample = Draw(seed);
+    for (const double gamma : {1 - 0x1p-53, 1 - 0x1p-50, 1 - 1e-12}) {
+      const Eigen::MatrixXd A =
+          Eigen::MatrixXd::Identity(12, 12) - gamma * sample.mdp.DensePolicyTransitions(sample.pi);
+      const Vector b = Vector::LinSpaced(12, -1, 2);
+      PolicySystem system(sample.mdp, PolicySystem::Kind::kDirect);
+      system.SetPolicy(sample.pi);
+      Vector v = Vector::Zero(12);
+      const auto outcome = system.Solve(gamma, b, 1e-3, Interrupt(), v);
+      ASSERT_TRUE(v.allFinite());
+      const double size = v.lpNorm<Eigen::Infinity>();
+      EXPECT_NEAR(outcome.residual, (A * v - b).lpNorm<Eigen::Infinity>(), 1e-15 * 12 * (1 + size));
+      EXPECT_LE(outcome.residual, b.lpNorm<Eigen::Infinity>());
+    }
+  }
+}
+
 TEST(PolicySystem, AStaleFactorizationStillGivesTheAnswerOfTheNewPolicy) {
   const Sample a = Draw(1);
   PolicySystem system(a.mdp, PolicySystem::Kind::kDirect);
