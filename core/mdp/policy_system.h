@@ -9,8 +9,8 @@
 //
 // Direct kind: LU with iterative refinement, within the band that P^pi has in the given order of states. The
 // factorisation of an earlier policy serves as long as refinement with it converges fast; it is renewed when it does
-// not. Krylov kind: v <- b + gamma P^pi v while that is quick, else BiCGSTAB, which gets a preconditioner when it is slow
-// (core/README.md), falling back on the former, which always converges.
+// not. Krylov kind: v <- b + gamma P^pi v while that is quick, else BiCGSTAB, which gets a preconditioner when it is
+// slow (core/README.md), falling back on the former, which always converges.
 //
 // Residuals are recomputed from their definition before a solve returns, so the reported residual is the true one.
 

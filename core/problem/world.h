@@ -10,9 +10,9 @@
 
 namespace bilevel {
 
-// The follower's problem of one context at x; theta = map.Apply(x), slope = its reward's Slope(x). Where dynamics depend
-// on x, `moved` holds the environment that the result points at; else it stays empty and the result points at the
-// context's own.
+// The follower's problem of one context at x; theta = map.Apply(x), slope = its reward's Slope(x). Where dynamics
+// depend on x, `moved` holds the environment that the result points at; else it stays empty and the result points at
+// the context's own.
 RegularizedMdp FollowerAt(const BilevelProblem& problem, size_t context, const Vector& x, const Vector& theta,
                           const Vector& slope, std::optional<TabularMdp>& moved);
 
