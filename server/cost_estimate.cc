@@ -75,8 +75,8 @@ void AddContext(const v1::Context& context, const EnvironmentSize& size, const v
     total.system_bytes += 8 * S * S * (3 + DistinctDiscounts(context));
     total.evaluation_seconds += kFactorizations * kSecondsForFactorFlop * S * S * S * 2 / 3;
   } else {
-    // P^pi, its transpose and multigrid while it is made, on at most 0.75 pairs of states for each entry; or
-    // factorisations within a band, and P^pi as a dense matrix where four entries and fewer make a pair.
+    // P^pi, its transpose and multigrid while it is made, on at most 0.75 pairs of states for each entry, or,
+    // within these bytes, P^pi as a dense matrix of at most four pairs for each; and factorisations within a band.
     total.system_bytes += 80 * entries + 80 * S;
     if (S <= kMaxDirectStates) total.system_bytes += BlockLu::Bytes(S, kDirectBand) * DistinctDiscounts(context);
     total.evaluation_seconds += kProducts * kSecondsForEntry * entries;

@@ -85,7 +85,7 @@ class LowerLevelSolver {
   // What goes before Newton's method from a cold start, and between its steps while they gain little: sweeps that take
   // three times as long as one factorisation; 0 where those are few.
   int SweepsBeside() const {
-    // Of a factorisation, that take as long as the part of a sweep.
+    // Flops of a factorisation that take as long as a row, and an entry, of a sweep.
     constexpr double kFlopsOfRow = 60, kFlopsOfEntry = 4;
     constexpr double kMostBeside = 60;
     const TabularMdp& mdp = *follower_.mdp;

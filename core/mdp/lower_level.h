@@ -29,7 +29,8 @@ enum class LowerLevelMethod { kAutomatic, kSweeps, kNewtonDirect, kNewtonKrylov 
 // than kDirectBand states up or down in the given order.
 inline constexpr int kDirectStates = 300;
 inline constexpr int kDirectBand = 48;
-// kNewtonDirect is refused above this S: one factorisation takes 0.2 to 1 s there, 32 MB, and cannot be interrupted.
+// kNewtonDirect is refused above this S: one full factorisation takes 0.2 s there with AVX-512, more without, and 32
+// MB, and cannot be interrupted.
 inline constexpr int kMaxDirectStates = 2000;
 
 struct LowerLevelOptions {
